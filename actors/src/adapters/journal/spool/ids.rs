@@ -1,0 +1,181 @@
+//! The ids of accepted records on disk, so that a retry is known across a restart.
+//!
+//! One file `ids-<generation>` for each generation of the [`DedupeWindow`]; entries of 24 bytes:
+//! the id, and when it was accepted (microseconds, little-endian). Entries are written when a
+//! segment is sealed; those of the newest segment are found in its frames. A torn last entry is
+//! ignored.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::domain::{
+    dedupe::{Bounds, DedupeWindow, Inserted},
+    record::RecordId,
+    time::Micros,
+};
+
+const ENTRY: usize = 24;
+
+/// The window and its files.
+pub struct Ids {
+    directory: PathBuf,
+    window: DedupeWindow,
+    /// Entries that are not in a file yet, each with its generation.
+    unwritten: Vec<(u64, RecordId, Micros)>,
+    oldest_file: u64,
+}
+
+impl Ids {
+    /// Reads what earlier runs left.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn open(directory: &Path, bounds: Bounds, now: Micros) -> io::Result<Self> {
+        let mut numbers: Vec<u64> = fs::read_dir(directory)?
+            .filter_map(|entry| {
+                entry.ok()?.file_name().to_str()?.strip_prefix("ids-")?.parse().ok()
+            })
+            .collect();
+        numbers.sort_unstable();
+        let mut window = DedupeWindow::new(bounds);
+        for number in &numbers {
+            window.start_generation(*number);
+            let mut file = BufReader::new(File::open(path(directory, *number))?);
+            let mut entry = [0; ENTRY];
+            while file.read_exact(&mut entry).is_ok() {
+                let (id, at) = entry.split_at(16);
+                let id = RecordId(id.try_into().expect("16 bytes"));
+                window.insert(id, Micros::from_le_bytes(at.try_into().expect("8 bytes")));
+            }
+            window.forget(now);
+        }
+        let oldest_file = numbers.first().copied().unwrap_or(0);
+        Ok(Self { directory: directory.to_owned(), window, unwritten: Vec::new(), oldest_file })
+    }
+
+    /// Remembers `id`, accepted at `at`.
+    pub fn insert(&mut self, id: RecordId, at: Micros) -> Inserted {
+        let inserted = self.window.insert(id, at);
+        if inserted == Inserted::New {
+            self.unwritten.push((self.window.current(), id, at));
+            self.window.forget(at);
+        }
+        inserted
+    }
+
+    /// Takes back the newest `ids`, whose records did not become durable.
+    pub fn take_back(&mut self, ids: &[RecordId]) {
+        for id in ids {
+            self.window.remove(*id);
+        }
+        self.unwritten.retain(|(_, id, _)| !ids.contains(id));
+    }
+
+    /// Puts all ids on disk, and removes files that the window no longer needs.
+    ///
+    /// # Errors
+    /// As the disk says; then everything is written at the next call.
+    pub fn flush(&mut self, now: Micros) -> io::Result<()> {
+        let mut rest = self.unwritten.as_slice();
+        while let Some((generation, ..)) = rest.first() {
+            let count = rest.iter().take_while(|(number, ..)| number == generation).count();
+            let mut entries = Vec::with_capacity(count * ENTRY);
+            for (_, id, at) in &rest[..count] {
+                entries.extend_from_slice(&id.0);
+                entries.extend_from_slice(&at.to_le_bytes());
+            }
+            let path = path(&self.directory, *generation);
+            let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+            file.write_all(&entries)?;
+            file.sync_data()?;
+            rest = &rest[count..];
+        }
+        self.unwritten.clear();
+        let needed = self.window.forget(now);
+        while self.oldest_file < needed {
+            remove_if_there(&path(&self.directory, self.oldest_file))?;
+            self.oldest_file += 1;
+        }
+        Ok(())
+    }
+
+    /// Entries that only memory holds.
+    #[must_use]
+    pub fn unwritten(&self) -> usize {
+        self.unwritten.len()
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.window.len()
+    }
+}
+
+fn path(directory: &Path, generation: u64) -> PathBuf {
+    directory.join(format!("ids-{generation:016}"))
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Source;
+
+    const BOUNDS: Bounds = Bounds { age: 1_000, least: 4, most: 40 };
+
+    fn id(number: u32) -> RecordId {
+        RecordId::new(Source::Logdrains, "d", &number.to_string())
+    }
+
+    #[test]
+    fn ids_survive_and_old_files_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ids = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        for number in 0..100 {
+            ids.insert(id(number), 0);
+            if number % 7 == 0 {
+                ids.flush(0).unwrap();
+            }
+        }
+        ids.flush(0).unwrap();
+        let mut again = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        assert_eq!(again.insert(id(99), 0), Inserted::Known);
+        assert_eq!(again.insert(id(1), 0), Inserted::New);
+        assert!(again.len() <= 41);
+        assert!(fs::read_dir(directory.path()).unwrap().count() <= 5);
+    }
+
+    #[test]
+    fn a_torn_entry_is_ignored() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ids = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        ids.insert(id(1), 0);
+        ids.insert(id(2), 0);
+        ids.flush(0).unwrap();
+        let file = path(directory.path(), 0);
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
+        let mut again = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        assert_eq!(again.insert(id(1), 0), Inserted::Known);
+        assert_eq!(again.insert(id(2), 0), Inserted::New);
+    }
+
+    #[test]
+    fn what_failed_is_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ids = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        ids.insert(id(1), 0);
+        ids.take_back(&[id(1)]);
+        ids.flush(0).unwrap();
+        assert_eq!(ids.insert(id(1), 0), Inserted::New);
+    }
+}

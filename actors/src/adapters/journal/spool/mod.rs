@@ -1,0 +1,435 @@
+//! The spool: the journal on local disk.
+//!
+//! ```text
+//! append ──▶ writer thread ──▶ segments ──▶ reader thread ──▶ blocks
+//!            (group commit)    on disk      (on from a position)
+//! ```
+//!
+//! What it promises, and what the code keeps to:
+//!
+//! 1. **Durable before accepted.** [`Journal::append`] succeeds only after `fdatasync` of the
+//!    record. One that failed is not delivered: its segment is sealed before it, and the next
+//!    segment starts with its sequence.
+//! 2. **In order, without gaps.** Sequences count from 1. What a disk has damaged is delivered as
+//!    such, with its place in the order and its place in the ledger.
+//! 3. **Nothing acknowledged is lost to a torn write.** At start the newest segment is cut at its
+//!    first invalid frame, unless a later commit proves that the frame had been durable: then it is
+//!    damage (2). Every start opens a new segment, so nothing is written over an unclean end.
+//! 4. **Nothing stale comes back.** Segments are recycled without being cleared; a frame's checksum
+//!    covers the number of its segment, so what an earlier life left never looks valid.
+//! 5. **Bounded.** Records that wait take at most `max_bytes`; beyond that [`AppendError::Full`].
+//! 6. **One process.** A lock on the directory is held for as long as the spool is open.
+//!
+//! The format is in [`format`](mod@format). Files: `lock`, `origin` (the spool's id),
+//! `<number>.segment`, `ids-<generation>` (ids of accepted requests, to know a retry).
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use self::{
+    disk::{Disk, LocalDisk, sync_directory},
+    format::{SEGMENT_HEADER, Totals},
+    ids::Ids,
+    reader::Reader,
+    segments::{Shared, Step, Walk, recover},
+    writer::{Command, Gathered, Writer},
+};
+use super::{AppendError, Appended, Journal, Origin};
+use crate::{
+    adapters::clock,
+    domain::{
+        dedupe::Bounds,
+        event::Source,
+        ledger::Ledger,
+        record::{Block, NewRecord},
+        time::Micros,
+    },
+};
+
+pub mod disk;
+pub mod format;
+mod ids;
+mod reader;
+mod segments;
+mod writer;
+
+/// Section `[spool]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    pub dir: PathBuf,
+    pub max_bytes: ByteSize,
+    pub segment_bytes: ByteSize,
+    /// A commit gathers at most about so much.
+    pub commit_bytes: ByteSize,
+    /// Requests that may wait for a commit.
+    pub queue: usize,
+    /// Ids of requests remembered, at most.
+    pub dedupe_ids: usize,
+    /// Ids are remembered at least this long while there are no more than `dedupe_ids`.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub dedupe_age: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("data/spool"),
+            max_bytes: ByteSize::gib(4),
+            segment_bytes: ByteSize::mib(64),
+            commit_bytes: ByteSize::mib(1),
+            queue: 4096,
+            dedupe_ids: 500_000,
+            dedupe_age: Duration::from_hours(1),
+        }
+    }
+}
+
+impl Settings {
+    /// At least so many ids are remembered, however old.
+    pub const LEAST_IDS: usize = 100_000;
+
+    /// # Errors
+    /// Names the key, and what would be right.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.segment_bytes < ByteSize::kib(64) || self.segment_bytes > ByteSize::gib(1) {
+            return Err(format!(
+                "segment_bytes = \"{}\": between 64 KiB and 1 GiB is possible",
+                self.segment_bytes
+            ));
+        }
+        if self.max_bytes.as_u64() < 2 * self.segment_bytes.as_u64() {
+            return Err(format!(
+                "max_bytes = \"{}\": at least two segments ({}) are needed",
+                self.max_bytes,
+                ByteSize(2 * self.segment_bytes.as_u64())
+            ));
+        }
+        if self.commit_bytes.as_u64() == 0 || self.commit_bytes > self.segment_bytes {
+            return Err(format!(
+                "commit_bytes = \"{}\": between 1 byte and segment_bytes is possible",
+                self.commit_bytes
+            ));
+        }
+        if self.queue == 0 {
+            return Err("queue = 0: at least one request must be able to wait".to_owned());
+        }
+        if self.dedupe_ids < Self::LEAST_IDS {
+            return Err(format!(
+                "dedupe_ids = {}: at least {} ids are remembered",
+                self.dedupe_ids,
+                Self::LEAST_IDS
+            ));
+        }
+        Ok(())
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        self.segment_bytes.as_u64()
+    }
+
+    fn commit_bytes(&self) -> usize {
+        usize::try_from(self.commit_bytes.as_u64()).unwrap_or(usize::MAX)
+    }
+
+    /// The longest frame that fits into a segment.
+    fn longest_frame(&self) -> usize {
+        usize::try_from(self.segment_bytes()).unwrap_or(usize::MAX) - SEGMENT_HEADER
+    }
+
+    fn bounds(&self) -> Bounds {
+        let age = Micros::try_from(self.dedupe_age.as_micros()).unwrap_or(Micros::MAX / 2);
+        Bounds { age, least: Self::LEAST_IDS, most: self.dedupe_ids }
+    }
+}
+
+/// See the [module](self).
+pub struct Spool {
+    origin: Origin,
+    shared: Arc<Shared>,
+    commands: flume::Sender<Command>,
+    blocks: flume::Receiver<Block>,
+    settings: Settings,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    totals_at_open: Totals,
+    head_at_open: u64,
+    /// Keeps other processes out for as long as it is open.
+    _lock: File,
+}
+
+/// How the spool is doing.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub used_bytes: u64,
+    pub max_bytes: u64,
+    /// The last durable sequence.
+    pub head: u64,
+    pub acknowledged: u64,
+    /// When the oldest record that is not acknowledged was received.
+    pub oldest: Option<Micros>,
+    /// Why it cannot write, while it cannot.
+    pub failing: Option<String>,
+    pub ids: usize,
+    /// Requests that wait for a commit.
+    pub queued: usize,
+    pub queue_capacity: usize,
+    /// Blocks that wait for the parser.
+    pub blocks: usize,
+    pub block_capacity: usize,
+}
+
+/// Blocks that may wait for the parser: one in its hands, one ready, few enough that large
+/// records do not pile up.
+const BLOCKS: usize = 4;
+
+impl Spool {
+    /// Opens the spool in `settings.dir`, recovering what an earlier process left.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, or another process holds it.
+    pub fn open(settings: Settings, ledger: Arc<Mutex<Ledger>>) -> io::Result<Self> {
+        Self::open_on(settings, ledger, Arc::new(LocalDisk))
+    }
+
+    /// Like [`Spool::open`], on a disk of the caller's.
+    ///
+    /// # Errors
+    /// Like [`Spool::open`].
+    pub fn open_on(
+        settings: Settings,
+        ledger: Arc<Mutex<Ledger>>,
+        disk: Arc<dyn Disk>,
+    ) -> io::Result<Self> {
+        let directory = settings.dir.clone();
+        fs::create_dir_all(&directory)?;
+        let lock = lock(&directory)?;
+        let origin = read_or_make_origin(&directory)?;
+        let recovered = recover(&directory, &*disk, settings.longest_frame())?;
+        let mut ids = Ids::open(&directory, settings.bounds(), clock::now())?;
+        for head in recovered.newest.iter().filter(|head| !head.id.is_none()) {
+            ids.insert(head.id, head.received_at);
+        }
+        let (totals, head) = (recovered.state.totals, recovered.state.head);
+        let shared = Arc::new(Shared::new(recovered.state));
+        let (commands, commands_in) = flume::bounded(settings.queue);
+        let (blocks_out, blocks) = flume::bounded(BLOCKS);
+        let reader = Reader::new(shared.clone(), blocks_out, settings.longest_frame());
+        let writer = Writer {
+            shared: shared.clone(),
+            commands: commands_in,
+            settings: settings.clone(),
+            disk,
+            directory,
+            origin,
+            ids,
+            ledger,
+            next_sequence: head + 1,
+            next_number: recovered.next_number,
+            next_commit: recovered.next_commit,
+            totals,
+            current: None,
+            gathered: Gathered::default(),
+            rest_until: None,
+        };
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(run)
+        };
+        let threads = vec![
+            spawn("spool-writer", Box::new(move || writer.run()))?,
+            spawn("spool-reader", Box::new(move || reader.run()))?,
+        ];
+        Ok(Self {
+            origin,
+            shared,
+            commands,
+            blocks,
+            settings,
+            threads: Mutex::new(threads),
+            totals_at_open: totals,
+            head_at_open: head,
+            _lock: lock,
+        })
+    }
+
+    /// Hands `record` to the writer without waiting for the disk. The receiver tells the outcome.
+    ///
+    /// # Errors
+    /// When the spool is closed.
+    pub async fn enqueue(
+        &self,
+        record: NewRecord,
+    ) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Append(record, reply);
+        self.commands.send_async(command).await.map_err(|_| AppendError::Closed)?;
+        Ok(outcome)
+    }
+
+    /// Messages, by source, in records behind `position` that were there when the spool was
+    /// opened.
+    ///
+    /// # Errors
+    /// When the segment that holds the position cannot be read.
+    pub fn messages_after(&self, position: u64) -> io::Result<[u64; Source::COUNT]> {
+        let segment = self.shared.lock().segment_of(position + 1).cloned();
+        let Some(segment) = segment.filter(|_| position < self.head_at_open) else {
+            return Ok([0; Source::COUNT]);
+        };
+        let mut totals = segment.totals;
+        let mut walk = Walk::new(&segment, segment.end, self.settings.longest_frame());
+        while walk.expected <= position {
+            match walk.next()? {
+                Step::Frame(head) => totals[head.source as usize] = head.total,
+                Step::Invalid | Step::End => break,
+            }
+        }
+        let mut messages = self.totals_at_open;
+        for (count, before) in messages.iter_mut().zip(totals) {
+            *count = count.saturating_sub(before);
+        }
+        Ok(messages)
+    }
+
+    /// The sequence of the first record that is still there.
+    #[must_use]
+    pub fn first_kept(&self) -> u64 {
+        let state = self.shared.lock();
+        state.segments.front().map_or(state.head + 1, |segment| segment.first_sequence)
+    }
+
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let state = self.shared.lock();
+        Status {
+            used_bytes: state.used(),
+            max_bytes: self.settings.max_bytes.as_u64(),
+            head: state.head,
+            acknowledged: state.acknowledged,
+            oldest: state.commits.front().map(|(_, received_at)| *received_at),
+            failing: state.failing.clone(),
+            ids: state.ids,
+            queued: self.commands.len(),
+            queue_capacity: self.settings.queue,
+            blocks: self.blocks.len(),
+            block_capacity: BLOCKS,
+        }
+    }
+
+    /// Waits until everything that is durable now is acknowledged.
+    pub async fn settled(&self) {
+        let head = self.shared.lock().head;
+        let mut acknowledged = self.shared.acknowledged.subscribe();
+        // The sender lives as long as the spool.
+        let _ = acknowledged.wait_for(|position| *position >= head).await;
+    }
+
+    /// Writes what is queued, then stops both threads. Appends that come later are refused.
+    pub fn close(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock().expect("nobody panics in here"));
+        if threads.is_empty() {
+            return;
+        }
+        let _ = self.commands.send(Command::Close);
+        // A reader that waits for somebody to take its block would never look up.
+        let taken = self.blocks.drain().count();
+        tracing::debug!(taken, "blocks left to the next start");
+        let mut threads = threads.into_iter();
+        if let Some(writer) = threads.next() {
+            let _ = writer.join();
+        }
+        while let Some(reader) = threads.next() {
+            while !reader.is_finished() {
+                self.blocks.drain();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Journal for Spool {
+    fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    async fn append(&self, record: NewRecord) -> Result<Appended, AppendError> {
+        self.enqueue(record).await?.await.map_err(|_| AppendError::Closed)?
+    }
+
+    fn read_after(&self, position: u64) {
+        self.shared.lock().read_after = Some(position);
+        self.shared.notify_reader();
+    }
+
+    fn blocks(&self) -> flume::Receiver<Block> {
+        self.blocks.clone()
+    }
+
+    fn acknowledge(&self, position: u64) {
+        let mut state = self.shared.lock();
+        if position <= state.acknowledged {
+            return;
+        }
+        state.acknowledged = position;
+        while state.commits.pop_front_if(|(last, _)| *last <= position).is_some() {}
+        let is_done = state
+            .segments
+            .front()
+            .is_some_and(|oldest| oldest.last_sequence != 0 && oldest.last_sequence <= position);
+        drop(state);
+        self.shared.acknowledged.send_replace(position);
+        if is_done {
+            // When the queue is full, the next commit reclaims anyway.
+            let _ = self.commands.try_send(Command::Reclaim);
+        }
+    }
+}
+
+fn lock(directory: &Path) -> io::Result<File> {
+    let file =
+        File::options().create(true).truncate(false).write(true).open(directory.join("lock"))?;
+    file.try_lock().map_err(|error| match error {
+        fs::TryLockError::WouldBlock => io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("another process uses the spool in {}", directory.display()),
+        ),
+        fs::TryLockError::Error(error) => error,
+    })?;
+    Ok(file)
+}
+
+fn read_or_make_origin(directory: &Path) -> io::Result<Origin> {
+    let path = directory.join("origin");
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|error| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let origin = Origin::now_v7();
+            let unfinished = directory.join("origin.new");
+            let mut file = File::create(&unfinished)?;
+            writeln!(file, "{origin}")?;
+            file.sync_all()?;
+            fs::rename(&unfinished, &path)?;
+            sync_directory(directory)?;
+            Ok(origin)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,369 @@
+//! The spool's segments on disk, and what the writer, the reader and the callers share about them.
+
+use std::{
+    collections::VecDeque,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    disk::{Disk, DiskFile},
+    format::{Found, FrameHead, SEGMENT_HEADER, SegmentHeader, Totals, find_frame, frame_at},
+};
+use crate::domain::time::Micros;
+
+/// One segment with records in it.
+#[derive(Clone)]
+pub struct Segment {
+    pub number: u64,
+    pub first_sequence: u64,
+    /// 0 while it holds no durable record.
+    pub last_sequence: u64,
+    /// Cumulative messages before its first record.
+    pub totals: Totals,
+    /// Durable bytes, header included.
+    pub end: u64,
+    pub file: Arc<dyn DiskFile>,
+}
+
+/// What is known of the spool at one moment.
+pub struct State {
+    /// Oldest first; records are only added to the last.
+    pub segments: VecDeque<Segment>,
+    /// Segment files without records, to be recycled.
+    pub free: Vec<u64>,
+    /// The last durable sequence.
+    pub head: u64,
+    pub acknowledged: u64,
+    /// Cumulative messages received.
+    pub totals: Totals,
+    /// The last sequence and the time of receipt of recent commits that are not acknowledged.
+    pub commits: VecDeque<(u64, Micros)>,
+    /// Ask of the reader: deliver what is behind this position.
+    pub read_after: Option<u64>,
+    /// Why the last write failed, until one succeeds.
+    pub failing: Option<String>,
+    /// How many ids are remembered against retries.
+    pub ids: usize,
+    pub closed: bool,
+}
+
+impl State {
+    /// Bytes that wait to be acknowledged, by whole segments.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.end - SEGMENT_HEADER as u64).sum()
+    }
+
+    /// The segment that holds `sequence`.
+    #[must_use]
+    pub fn segment_of(&self, sequence: u64) -> Option<&Segment> {
+        self.segments
+            .iter()
+            .find(|segment| segment.last_sequence != 0 && segment.last_sequence >= sequence)
+    }
+}
+
+/// [`State`] behind its lock, with those who wait for it.
+pub struct Shared {
+    state: Mutex<State>,
+    /// Signalled when there is something to read, or the spool closes.
+    readable: Condvar,
+    /// The acknowledged position.
+    pub acknowledged: watch::Sender<u64>,
+}
+
+impl Shared {
+    #[must_use]
+    pub fn new(state: State) -> Self {
+        let acknowledged = watch::Sender::new(state.acknowledged);
+        Self { state: Mutex::new(state), readable: Condvar::new(), acknowledged }
+    }
+
+    /// # Panics
+    /// When a thread panicked while it held the lock: then nothing here can be relied on.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no thread panics while it holds the spool's state")
+    }
+
+    pub fn notify_reader(&self) {
+        self.readable.notify_all();
+    }
+
+    /// # Panics
+    /// Like [`Shared::lock`].
+    pub fn wait_readable<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.readable.wait(state).expect("no thread panics while it holds the spool's state")
+    }
+}
+
+#[must_use]
+pub fn segment_path(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("{number:016}.segment"))
+}
+
+/// What [`recover`] found.
+pub struct Recovered {
+    pub state: State,
+    pub next_number: u64,
+    pub next_commit: u64,
+    /// Heads of the records in the newest segment, whose ids may not be on disk yet.
+    pub newest: Vec<FrameHead>,
+}
+
+/// Reads the segments in `directory`.
+///
+/// The newest segment ends at its first invalid frame, unless a later frame proves that this one
+/// had been durable (see [`was_durable`]): then it is damage, which the reader will report, and not
+/// the torn end of an unfinished write.
+///
+/// # Errors
+/// When the directory or a segment cannot be read.
+pub fn recover(directory: &Path, disk: &dyn Disk, longest: usize) -> io::Result<Recovered> {
+    let mut segments = Vec::new();
+    let mut unusable = Vec::new();
+    for number in segment_numbers(directory)? {
+        let file = disk.open(&segment_path(directory, number), 0)?;
+        let mut bytes = vec![0; SEGMENT_HEADER];
+        file.read_at(&mut bytes, 0)?;
+        match SegmentHeader::decode(&bytes).filter(|header| header.number == number) {
+            Some(header) => segments.push((header, file)),
+            None => unusable.push(number),
+        }
+    }
+    let newest_number = segments.last().map_or(0, |(header, _)| header.number);
+    let next_number = newest_number.max(unusable.last().copied().unwrap_or(0)) + 1;
+    // A segment without a header behind the newest was being made when the process died; one
+    // before it is damaged, and kept for a person to look at.
+    let (damaged, free): (Vec<u64>, Vec<u64>) =
+        unusable.into_iter().partition(|number| *number < newest_number);
+    for number in damaged {
+        let path = segment_path(directory, number);
+        tracing::error!(path = %path.display(), "the header of a spool segment is damaged: it is set aside");
+        fs::rename(&path, path.with_extension("damaged"))?;
+    }
+    let mut recovered = Recovered {
+        state: State {
+            segments: VecDeque::new(),
+            free,
+            head: 0,
+            acknowledged: 0,
+            totals: Totals::default(),
+            commits: VecDeque::new(),
+            read_after: None,
+            failing: None,
+            ids: 0,
+            closed: false,
+        },
+        next_number,
+        next_commit: 1,
+        newest: Vec::new(),
+    };
+    let starts: Vec<u64> = segments.iter().map(|(header, _)| header.first_sequence).collect();
+    for (index, (header, file)) in segments.into_iter().enumerate() {
+        let last_sequence = starts.get(index + 1).map(|next| next - 1);
+        recovered.take_segment(header, file, last_sequence, longest)?;
+    }
+    Ok(recovered)
+}
+
+impl Recovered {
+    fn take_segment(
+        &mut self,
+        header: SegmentHeader,
+        file: Arc<dyn DiskFile>,
+        sealed_at: Option<u64>,
+        longest: usize,
+    ) -> io::Result<()> {
+        let segment = Segment {
+            number: header.number,
+            first_sequence: header.first_sequence,
+            last_sequence: sealed_at.unwrap_or(0),
+            totals: header.totals,
+            end: SEGMENT_HEADER as u64,
+            file,
+        };
+        self.next_commit = self.next_commit.max(header.first_commit);
+        self.state.totals = header.totals;
+        self.state.head = header.first_sequence - 1;
+        let is_empty = sealed_at.is_some_and(|last| last < header.first_sequence);
+        if is_empty {
+            self.state.free.push(segment.number);
+            return Ok(());
+        }
+        let segment = if sealed_at.is_some() {
+            // Where it ends exactly, the reader will see.
+            Segment { end: segment.file.size()?, ..segment }
+        } else {
+            self.read_newest(segment, header.first_commit, longest)?
+        };
+        if segment.last_sequence == 0 {
+            self.state.free.push(segment.number);
+            return Ok(());
+        }
+        self.state.head = segment.last_sequence;
+        self.state.segments.push_back(segment);
+        Ok(())
+    }
+
+    /// Walks the newest segment to its end.
+    fn read_newest(
+        &mut self,
+        mut segment: Segment,
+        first_commit: u64,
+        longest: usize,
+    ) -> io::Result<Segment> {
+        let mut walk = Walk::new(&segment, segment.file.size()?, longest);
+        let mut commit = first_commit - 1;
+        loop {
+            match walk.next()? {
+                Step::Frame(head) => {
+                    commit = head.commit;
+                    segment.last_sequence = head.sequence;
+                    segment.end = walk.offset;
+                    self.state.totals[head.source as usize] = head.total;
+                    self.newest.push(head);
+                }
+                Step::Invalid => {
+                    let rest = walk.rest()?;
+                    if !was_durable(segment.number, &rest, commit, walk.expected - 1, longest) {
+                        break;
+                    }
+                    let (skip, head) =
+                        find_frame(segment.number, &rest, walk.expected - 1, longest)
+                            .expect("a later frame was found just now");
+                    walk.skip_to(walk.offset + skip as u64, head.sequence);
+                }
+                Step::End => break,
+            }
+        }
+        self.next_commit = commit + 1;
+        Ok(segment)
+    }
+}
+
+/// Whether an invalid frame behind commit number `commit` had been durable once: it had, when a
+/// later commit was begun, since a commit begins only after the one before it is on disk.
+fn was_durable(segment: u64, rest: &[u8], commit: u64, after: u64, longest: usize) -> bool {
+    let (mut at, mut after) = (0, after);
+    while let Some((found, head)) = find_frame(segment, &rest[at..], after, longest) {
+        let begins_next = head.commit == commit + 1 && head.starts_commit;
+        if head.commit > commit + 1 || begins_next {
+            return true;
+        }
+        at += found + head.frame_len();
+        after = head.sequence;
+    }
+    false
+}
+
+fn segment_numbers(directory: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let number: Option<u64> =
+            name.to_str().and_then(|name| name.strip_suffix(".segment")?.parse().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Walks the frames of a segment in order, reading ahead.
+pub struct Walk {
+    file: Arc<dyn DiskFile>,
+    number: u64,
+    longest: usize,
+    limit: u64,
+    /// Where the next frame starts.
+    pub offset: u64,
+    /// The sequence that the next frame must have.
+    pub expected: u64,
+    buffer: Vec<u8>,
+    buffer_at: u64,
+}
+
+/// What [`Walk::next`] found.
+pub enum Step {
+    Frame(FrameHead),
+    /// Something else than the expected frame.
+    Invalid,
+    /// The limit.
+    End,
+}
+
+const READ_AHEAD: usize = 256 << 10;
+
+impl Walk {
+    #[must_use]
+    pub fn new(segment: &Segment, limit: u64, longest: usize) -> Self {
+        Self {
+            file: segment.file.clone(),
+            number: segment.number,
+            longest,
+            limit,
+            offset: SEGMENT_HEADER as u64,
+            expected: segment.first_sequence,
+            buffer: Vec::new(),
+            buffer_at: 0,
+        }
+    }
+
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn next(&mut self) -> io::Result<Step> {
+        let mut wanted = 0;
+        loop {
+            if self.offset >= self.limit {
+                return Ok(Step::End);
+            }
+            let available = usize::try_from(self.offset - self.buffer_at)
+                .ok()
+                .and_then(|start| self.buffer.get(start..))
+                .unwrap_or_default();
+            match frame_at(self.number, available, self.longest) {
+                Found::Frame(head) if head.sequence == self.expected => {
+                    self.offset += head.frame_len() as u64;
+                    self.expected += 1;
+                    return Ok(Step::Frame(head));
+                }
+                Found::Frame(_) | Found::Nothing => return Ok(Step::Invalid),
+                Found::Short { needed } if needed > wanted => {
+                    wanted = needed;
+                    self.fill(needed.max(READ_AHEAD))?;
+                }
+                // The file ends inside the frame.
+                Found::Short { .. } => return Ok(Step::Invalid),
+            }
+        }
+    }
+
+    fn fill(&mut self, length: usize) -> io::Result<()> {
+        let left = usize::try_from(self.limit - self.offset).unwrap_or(usize::MAX);
+        self.buffer.resize(length.min(left), 0);
+        let read = self.file.read_at(&mut self.buffer, self.offset)?;
+        self.buffer.truncate(read);
+        self.buffer_at = self.offset;
+        Ok(())
+    }
+
+    /// All bytes from here to the limit.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn rest(&self) -> io::Result<Vec<u8>> {
+        let mut rest = vec![0; usize::try_from(self.limit - self.offset).unwrap_or(0)];
+        let read = self.file.read_at(&mut rest, self.offset)?;
+        rest.truncate(read);
+        Ok(rest)
+    }
+
+    /// Goes on at a frame that was found behind damage.
+    pub fn skip_to(&mut self, offset: u64, sequence: u64) {
+        self.offset = offset;
+        self.expected = sequence;
+    }
+}

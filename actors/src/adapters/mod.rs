@@ -1,0 +1,4 @@
+//! The code that speaks foreign protocols: disks, databases.
+
+pub mod clock;
+pub mod journal;

@@ -1,0 +1,384 @@
+//! Error reports: what programs POST when something went wrong.
+//!
+//! `{"message": …, "stackTrace"?, "level"?, "environment"?, "service"?, "timestamp"?,
+//! "fingerprint"?, "attributes"?: {…}}`, or an array of them. Unknown keys are kept among the
+//! attributes. Values stay the text they came as, so numbers of any size survive.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::{
+    event::Severity,
+    json,
+    record::Meta,
+    shape::Shape,
+    time::{self, Micros},
+};
+
+/// One report, borrowed from the body where it can be.
+#[derive(Debug)]
+pub struct Report<'a> {
+    pub message: Cow<'a, str>,
+    /// Empty when there is none.
+    pub stack_trace: Cow<'a, str>,
+    pub severity: Severity,
+    /// Empty when not given.
+    pub environment: Cow<'a, str>,
+    /// Empty when not given.
+    pub service: Cow<'a, str>,
+    pub occurred_at: Option<Micros>,
+    /// What the sender wants the fault to be known by.
+    pub pinned: Option<Cow<'a, str>>,
+    /// The attributes object as it came.
+    pub attributes: Option<&'a str>,
+    /// Keys that are not part of the format, with their values as JSON.
+    pub unknown: Vec<(Cow<'a, str>, &'a str)>,
+}
+
+/// What is wrong with a body, and where: `pointer` is a JSON pointer (RFC 6901).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {problem}", if pointer.is_empty() { "body" } else { pointer })]
+pub struct ReportError {
+    pub pointer: String,
+    pub problem: String,
+}
+
+impl ReportError {
+    fn new(pointer: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), problem: problem.into() }
+    }
+}
+
+/// Attributes nested deeper than this are refused, since stores refuse them too.
+const MAX_DEPTH: usize = 128;
+
+/// Reads a body: one report or an array of them.
+///
+/// # Errors
+/// Names the first thing that is wrong; then nothing of the body is to be taken.
+pub fn parse(body: &[u8]) -> Result<Vec<Report<'_>>, ReportError> {
+    if body.trim_ascii_start().first() != Some(&b'[') {
+        return Ok(vec![report(body_object(body)?, "")?]);
+    }
+    let objects: Vec<Object<'_>> = serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() { not_an_object(body) } else { ReportError::new("", error.to_string()) }
+    })?;
+    if objects.is_empty() {
+        return Err(ReportError::new("", "an empty array: at least one report is expected"));
+    }
+    objects
+        .into_iter()
+        .enumerate()
+        .map(|(index, object)| report(object, &format!("/{index}")))
+        .collect()
+}
+
+fn body_object(body: &[u8]) -> Result<Object<'_>, ReportError> {
+    serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            ReportError::new("", "expected a JSON object, or an array of objects")
+        } else {
+            ReportError::new("", error.to_string())
+        }
+    })
+}
+
+/// Finds the element of an array that is no object.
+fn not_an_object(body: &[u8]) -> ReportError {
+    let values: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
+    let index = values.iter().position(|value| !value.get().starts_with('{')).unwrap_or_default();
+    ReportError::new(format!("/{index}"), "expected a JSON object")
+}
+
+/// The members of an object, in order, values unread.
+struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+                let mut members = Vec::with_capacity(8);
+                while let Some(Key(key)) = map.next_key()? {
+                    members.push((key, map.next_value()?));
+                }
+                Ok(Object(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn report<'a>(object: Object<'a>, pointer: &str) -> Result<Report<'a>, ReportError> {
+    let mut message = None;
+    let mut report = Report {
+        message: Cow::Borrowed(""),
+        stack_trace: Cow::Borrowed(""),
+        severity: Severity::Error,
+        environment: Cow::Borrowed(""),
+        service: Cow::Borrowed(""),
+        occurred_at: None,
+        pinned: None,
+        attributes: None,
+        unknown: Vec::new(),
+    };
+    for (key, value) in object.0 {
+        let at = || format!("{pointer}/{key}");
+        let value = value.get();
+        // `null` says the same as leaving a key out.
+        if value == "null" && key != "message" {
+            continue;
+        }
+        match &*key {
+            "message" => message = Some(text(value, at)?),
+            "stackTrace" => report.stack_trace = text(value, at)?,
+            "level" => report.severity = level(value, at)?,
+            "environment" => report.environment = name(value, at)?,
+            "service" => report.service = name(value, at)?,
+            "timestamp" => report.occurred_at = Some(timestamp(value, at)?),
+            "fingerprint" => report.pinned = Some(fingerprint(value, at)?),
+            "attributes" => report.attributes = Some(attributes(value, at)?),
+            _ => {
+                check_depth(value, at)?;
+                report.unknown.push((key, value));
+            }
+        }
+    }
+    report.message =
+        message.ok_or_else(|| ReportError::new(format!("{pointer}/message"), "is missing"))?;
+    if report.message.trim().is_empty() {
+        return Err(ReportError::new(format!("{pointer}/message"), "is empty"));
+    }
+    Ok(report)
+}
+
+fn json_type(value: &str) -> &'static str {
+    match value.as_bytes().first() {
+        Some(b'"') => "a string",
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+fn text(value: &str, at: impl Fn() -> String) -> Result<Cow<'_, str>, ReportError> {
+    if !value.starts_with('"') {
+        return Err(ReportError::new(at(), format!("expected a string, got {}", json_type(value))));
+    }
+    let Key(text) =
+        serde_json::from_str(value).map_err(|error| ReportError::new(at(), error.to_string()))?;
+    Ok(text)
+}
+
+fn name(value: &str, at: impl Fn() -> String) -> Result<Cow<'_, str>, ReportError> {
+    let name = text(value, &at)?;
+    if name.len() > Meta::MAX_NAME {
+        let problem = format!("{} bytes long, at most {}", name.len(), Meta::MAX_NAME);
+        return Err(ReportError::new(at(), problem));
+    }
+    Ok(name)
+}
+
+fn level(value: &str, at: impl Fn() -> String) -> Result<Severity, ReportError> {
+    let name = text(value, &at)?;
+    Severity::from_name(&name).ok_or_else(|| {
+        let problem = format!(
+            "{:?} is none of fatal, critical, error, warning, notice, info, debug",
+            super::shape::cut(&name, 40)
+        );
+        ReportError::new(at(), problem)
+    })
+}
+
+/// RFC 3339 text, or seconds (below 10¹¹) or milliseconds since the epoch.
+fn timestamp(value: &str, at: impl Fn() -> String) -> Result<Micros, ReportError> {
+    let micros = if value.starts_with('"') {
+        time::parse_rfc3339(text(value, &at)?.as_bytes())
+    } else if let Ok(whole) = value.parse::<i64>() {
+        let factor = if whole.abs() < 100_000_000_000 { 1_000_000 } else { 1_000 };
+        whole.checked_mul(factor).and_then(time::in_range)
+    } else {
+        seconds_with_fraction(value)
+    };
+    micros.ok_or_else(|| {
+        ReportError::new(at(), "expected RFC 3339 text, or seconds or milliseconds since 1970")
+    })
+}
+
+/// `1795316511.25`, read digit by digit.
+fn seconds_with_fraction(value: &str) -> Option<Micros> {
+    let (seconds, fraction) = value.split_once('.')?;
+    if fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let seconds: i64 = seconds.parse().ok()?;
+    let digits: i64 = format!("{:0<6}", &fraction[..fraction.len().min(6)]).parse().ok()?;
+    let fraction = if value.starts_with('-') { -digits } else { digits };
+    seconds.checked_mul(1_000_000)?.checked_add(fraction).and_then(time::in_range)
+}
+
+/// A string, or an array of strings that stand together.
+fn fingerprint(value: &str, at: impl Fn() -> String) -> Result<Cow<'_, str>, ReportError> {
+    if !value.starts_with('[') {
+        return name(value, at);
+    }
+    let parts: Vec<Key<'_>> = serde_json::from_str(value)
+        .map_err(|_| ReportError::new(at(), "expected a string or an array of strings"))?;
+    Ok(parts.iter().map(|Key(part)| &**part).collect::<Vec<_>>().join("\u{1f}").into())
+}
+
+fn attributes(value: &str, at: impl Fn() -> String) -> Result<&str, ReportError> {
+    if !value.starts_with('{') {
+        let problem = format!("expected an object, got {}", json_type(value));
+        return Err(ReportError::new(at(), problem));
+    }
+    check_depth(value, at)?;
+    Ok(value)
+}
+
+fn check_depth(value: &str, at: impl Fn() -> String) -> Result<(), ReportError> {
+    if json::is_deeper_than(value.as_bytes(), MAX_DEPTH) {
+        return Err(ReportError::new(at(), format!("nested deeper than {MAX_DEPTH}")));
+    }
+    Ok(())
+}
+
+impl Report<'_> {
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        Shape::of_error(&self.message, &self.stack_trace, self.pinned.as_deref())
+    }
+
+    /// Whether there is anything to write as attributes.
+    #[must_use]
+    pub fn has_attributes(&self) -> bool {
+        self.attributes.is_some() || !self.unknown.is_empty()
+    }
+
+    /// Writes the attributes as one JSON object: the sender's own, then the unknown keys.
+    pub fn write_attributes(&self, out: &mut Vec<u8>) {
+        let inner = self.attributes.map_or("", |object| object[1..object.len() - 1].trim());
+        out.push(b'{');
+        out.extend_from_slice(inner.as_bytes());
+        if !inner.is_empty() && !self.unknown.is_empty() {
+            out.push(b',');
+        }
+        let mut fields = json::Fields::new(out);
+        for (key, value) in &self.unknown {
+            fields.name(key).extend_from_slice(value.as_bytes());
+        }
+        out.push(b'}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn problem(body: &str) -> String {
+        parse(body.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_full_report() {
+        let body = r#"{"message":"boom \"42\"","stackTrace":"Error: boom\n at f","level":"FATAL","environment":"prod",
+            "service":"shop","timestamp":"2026-11-22T03:00:00Z","fingerprint":["a","b"],
+            "attributes":{"n":12345678901234567890.123456789},"extra":[1]}"#;
+        let reports = parse(body.as_bytes()).unwrap();
+        let report = &reports[0];
+        assert_eq!(report.message, "boom \"42\"");
+        assert_eq!(report.severity, Severity::Critical);
+        assert_eq!(report.occurred_at, Some(1_795_316_400_000_000));
+        assert_eq!(report.pinned.as_deref(), Some("a\u{1f}b"));
+        let mut out = Vec::new();
+        report.write_attributes(&mut out);
+        assert_eq!(out, br#"{"n":12345678901234567890.123456789,"extra":[1]}"#);
+    }
+
+    #[test]
+    fn an_array_and_its_bad_element() {
+        assert_eq!(parse(br#"[{"message":"a"},{"message":"b"}]"#).unwrap().len(), 2);
+        assert_eq!(
+            problem(r#"[{"message":"a"},{"message":5}]"#),
+            "/1/message: expected a string, got a number"
+        );
+        assert_eq!(problem(r#"[{"message":"a"},7]"#), "/1: expected a JSON object");
+        assert!(problem("[]").contains("empty array"));
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        assert_eq!(problem(r#"{"message":5}"#), "/message: expected a string, got a number");
+        assert_eq!(problem("{}"), "/message: is missing");
+        assert_eq!(problem(r#"{"message":null}"#), "/message: expected a string, got null");
+        assert_eq!(problem(r#"{"message":" "}"#), "/message: is empty");
+        assert!(
+            problem(r#"{"message":"a","level":"loud"}"#).starts_with("/level: \"loud\" is none of")
+        );
+        assert!(problem(r#"{"message":"a","timestamp":"yesterday"}"#).starts_with("/timestamp: "));
+        assert!(
+            problem(r#"{"message":"a","attributes":[]}"#)
+                .starts_with("/attributes: expected an object")
+        );
+        assert!(problem(r#"{"message":"a"} {"message":"b"}"#).contains("trailing characters"));
+        assert!(problem("\u{7f}PNG").starts_with("body: expected value"));
+        assert!(problem("5").starts_with("body: expected a JSON object"));
+        let deep = format!(
+            r#"{{"message":"a","attributes":{{"x":{}1{}}}}}"#,
+            "[".repeat(200),
+            "]".repeat(200)
+        );
+        assert_eq!(problem(&deep), "/attributes: nested deeper than 128");
+    }
+
+    #[test]
+    fn times_in_every_form() {
+        for (value, micros) in [
+            ("1795316511", 1_795_316_511_000_000),
+            ("1795316511123", 1_795_316_511_123_000),
+            ("1795316511.25", 1_795_316_511_250_000),
+            ("\"2026-11-22T03:00:00.5Z\"", 1_795_316_400_500_000),
+        ] {
+            let body = format!(r#"{{"message":"a","timestamp":{value}}}"#);
+            assert_eq!(parse(body.as_bytes()).unwrap()[0].occurred_at, Some(micros), "{value}");
+        }
+        assert!(problem(r#"{"message":"a","timestamp":1e300}"#).starts_with("/timestamp"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_survived(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&body);
+        }
+
+        #[test]
+        fn any_message_comes_back(message in "\\PC*[a-z]", key in "[a-z]{1,8}z") {
+            let body = serde_json::json!({"message": message, key.as_str(): {"a": 1}}).to_string();
+            let reports = parse(body.as_bytes()).unwrap();
+            prop_assert_eq!(&*reports[0].message, message.as_str());
+            let mut out = Vec::new();
+            reports[0].write_attributes(&mut out);
+            let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            prop_assert_eq!(&value[key.as_str()]["a"], 1);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! What Faultline knows, without any input or output: formats, decisions, arithmetic. Time and
+//! randomness are arguments, so everything here is tested by plain tests.
+
+pub mod batch;
+pub mod dedupe;
+pub mod error_report;
+pub mod event;
+pub mod frame;
+pub mod json;
+pub mod ledger;
+pub mod logplex;
+pub mod maxwell;
+pub mod parse;
+pub mod platform;
+pub mod record;
+pub mod retry;
+pub mod router;
+pub mod severity;
+pub mod shape;
+pub mod time;
+pub mod trace;

@@ -1,0 +1,790 @@
+//! From records to events: which parser reads which source, and how lines of one process become
+//! one event.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
+
+use super::{
+    batch::{Attributes, Batch, Kept, NewEvent, Placed, RecordHead, RequestRow, Span, is_storable},
+    error_report,
+    event::{Kind, Severity, Source},
+    frame::{Frame, Frames},
+    json,
+    logplex::{self, Message},
+    maxwell,
+    platform::{self, Notice},
+    record::{Block, Content, Meta, RecordRef},
+    router, severity,
+    shape::Shape,
+    time::{self, Micros},
+    trace::{Join, Step},
+};
+
+/// How many messages the ledger counts in a body. The receiver declares this number when it
+/// accepts the body; the parser must find the same.
+#[must_use]
+pub fn count_messages(source: Source, body: &[u8]) -> u32 {
+    match source {
+        Source::Logdrains => Frames::count_messages(body),
+        Source::Maxwell => maxwell::count_messages(body),
+        Source::Errors => error_report::parse(body)
+            .map_or(1, |reports| u32::try_from(reports.len()).unwrap_or(u32::MAX)),
+    }
+}
+
+/// Whether more lines may belong to what was parsed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Complete,
+    /// The last record ends inside what looks like a stack trace.
+    OpenTrace,
+}
+
+/// Parses blocks into batches. Holds what outlives a block: buffers and unfinished stack traces.
+pub struct Parser {
+    /// The environment of events that do not name one.
+    environment: String,
+    maxwell: maxwell::Reader,
+    streams: HashMap<u64, Stream, BuildHasherDefault<StreamKey>>,
+    spare_lines: Vec<Vec<Span>>,
+}
+
+/// The latest event of one process, which further lines may join.
+struct Stream {
+    scope: Scope,
+    process: Span,
+    join: Join,
+    event: u32,
+    lines: Vec<Span>,
+    bytes: usize,
+    /// The record of its latest line.
+    record: u64,
+}
+
+/// So many processes are followed at once; one more closes the events of all.
+const MAX_STREAMS: usize = 1_024;
+/// Longer traces are cut into several events.
+const MAX_JOINED_LINES: usize = 1_000;
+const MAX_JOINED_BYTES: usize = 256 << 10;
+
+/// Whom a record's events belong to.
+#[derive(Clone, Copy)]
+struct Scope {
+    environment: Span,
+    service: Span,
+}
+
+/// A record being parsed.
+struct Current<'a> {
+    placed: Placed<'a>,
+    body: &'a [u8],
+    meta: Meta<'a>,
+    sequence: u64,
+    received_at: Micros,
+    scope: Scope,
+    /// The whole body is text that stores can hold, so its pieces are.
+    is_text: bool,
+}
+
+impl Parser {
+    /// `environment` is that of events that name none.
+    #[must_use]
+    pub fn new(environment: &str) -> Self {
+        Self {
+            environment: environment.to_owned(),
+            maxwell: maxwell::Reader::default(),
+            streams: HashMap::default(),
+            spare_lines: Vec::new(),
+        }
+    }
+
+    /// Adds the records of `block` to `batch`. Stack traces may go on in the next block; call
+    /// [`Parser::finish`] before the batch is handed on.
+    pub fn parse(&mut self, batch: &mut Batch, block: &Block) -> Ending {
+        let placed = batch.place(&block.bytes);
+        let default_environment = batch.text.push(self.environment.as_bytes());
+        for record in &block.records {
+            self.record(batch, placed, &block.bytes, record, default_environment);
+        }
+        let last = block.records.last().map_or(0, |record| record.sequence);
+        if self.streams.values().any(|stream| stream.record == last && stream.join.is_open()) {
+            Ending::OpenTrace
+        } else {
+            Ending::Complete
+        }
+    }
+
+    /// Closes all that is open in `batch`.
+    pub fn finish(&mut self, batch: &mut Batch) {
+        let mut streams = std::mem::take(&mut self.streams);
+        for (_, stream) in streams.drain() {
+            let lines = self.close(batch, stream);
+            self.spare_lines.push(lines);
+        }
+        self.streams = streams;
+    }
+
+    /// Forgets all that is open, with the batch that it belonged to.
+    pub fn reset(&mut self) {
+        self.streams.clear();
+    }
+
+    fn record(
+        &mut self,
+        batch: &mut Batch,
+        placed: Placed<'_>,
+        block: &[u8],
+        record: &RecordRef,
+        default_environment: Span,
+    ) {
+        let head = RecordHead {
+            sequence: record.sequence,
+            received_at: record.received_at,
+            source: record.source,
+        };
+        batch.start_record(head, record.messages);
+        let (meta, body) = match &record.content {
+            Content::Duplicate => return batch.count_duplicates(record.messages),
+            Content::Damaged { bytes } => {
+                let left = &block[bytes.clone()];
+                let reason = "damaged in the journal: its checksum does not fit".to_owned();
+                return batch.reject(placed.span(left), left.len() as u64, record.messages, reason);
+            }
+            Content::Body { meta, body } => (&block[meta.clone()], &block[body.clone()]),
+        };
+        let Some(meta) = Meta::decode(meta) else {
+            let reason = "unreadable record header".to_owned();
+            return batch.reject(placed.span(body), body.len() as u64, record.messages, reason);
+        };
+        let environment = if meta.environment.is_empty() {
+            default_environment
+        } else {
+            placed.span(meta.environment.as_bytes())
+        };
+        let current = Current {
+            placed,
+            body,
+            meta,
+            sequence: record.sequence,
+            received_at: record.received_at,
+            scope: Scope { environment, service: placed.span(meta.service.as_bytes()) },
+            is_text: is_storable(body),
+        };
+        match record.source {
+            Source::Logdrains => self.drain(batch, &current),
+            Source::Maxwell => self.changes(batch, &current),
+            Source::Errors => reports(batch, &current),
+        }
+    }
+
+    /// The frames of a Heroku log drain.
+    fn drain(&mut self, batch: &mut Batch, current: &Current<'_>) {
+        let messages = Frames::new(current.body).filter_map(|frame| match frame {
+            Frame::Message(message) => Some(message),
+            Frame::Empty { .. } | Frame::Broken { .. } => None,
+        });
+        let strip = logplex::strips_nil_structured_data(current.meta.sender_is_logplex, messages);
+        let mut frames = Frames::new(current.body);
+        loop {
+            let offset = frames.offset();
+            let Some(frame) = frames.next() else { break };
+            match frame {
+                Frame::Message(frame) => self.frame(batch, current, frame, offset, strip),
+                Frame::Empty { count } => {
+                    batch.reject(Span::EMPTY, 0, count, format!("empty frame at byte {offset}"));
+                }
+                Frame::Broken { rest, reason } => {
+                    let at = current.body.len() - rest.len();
+                    let reason = format!("framing lost at byte {at}: {reason}");
+                    batch.reject(current.placed.span(rest), rest.len() as u64, 1, reason);
+                }
+            }
+        }
+    }
+
+    fn frame(
+        &mut self,
+        batch: &mut Batch,
+        current: &Current<'_>,
+        frame: &[u8],
+        offset: usize,
+        strip_nil: bool,
+    ) {
+        let mut message = match logplex::parse(frame) {
+            Ok(message) => message,
+            Err(error) => {
+                let reason = format!("at byte {offset}: {error}");
+                let length = frame.len() as u64;
+                return batch.reject(current.placed.span(frame), length, 1, reason);
+            }
+        };
+        if strip_nil {
+            message.text = logplex::without_nil(message.text).unwrap_or(message.text);
+        }
+        let keep = Keep { current, is_text: current.is_text && ends_on_character(current, frame) };
+        if message.app != b"heroku" {
+            self.log_line(batch, &keep, &message);
+        } else if message.process == b"router" {
+            request(batch, &keep, &message);
+        } else {
+            notice(batch, &keep, &message);
+        }
+    }
+
+    /// A line of an application: an event of its own, or part of a stack trace.
+    fn log_line(&mut self, batch: &mut Batch, keep: &Keep<'_>, message: &Message<'_>) {
+        let process = keep.text(batch, nil_as_empty(message.process)).text;
+        let scope = keep.scope_of(batch, message);
+        let line = keep.current.placed.span(message.text);
+        let key = stream_key(message.process, keep.current.meta.service);
+        if let Some(stream) = self.streams.get_mut(&key) {
+            let same = batch.text.get(stream.process) == batch.text.get(process)
+                && batch.text.get(stream.scope.service) == batch.text.get(scope.service)
+                && batch.text.get(stream.scope.environment) == batch.text.get(scope.environment);
+            let room = stream.lines.len() < MAX_JOINED_LINES && stream.bytes < MAX_JOINED_BYTES;
+            if same && room && stream.join.next(message.text) == Step::Continues {
+                stream.lines.push(line);
+                stream.bytes += message.text.len();
+                stream.record = keep.current.sequence;
+                return batch.count_joined();
+            }
+        }
+        let severity =
+            severity::of_message(Severity::from_priority(message.priority), message.text);
+        let kept = keep.text(batch, message.text);
+        let attributes = header_attributes(batch, keep, message);
+        let event = NewEvent {
+            process,
+            attributes,
+            severity,
+            ..keep.event(Kind::Log, scope, message, kept)
+        };
+        let event = batch.push_event(event);
+        if self.streams.len() >= MAX_STREAMS {
+            self.finish(batch);
+        }
+        let mut lines = match self.streams.remove(&key) {
+            Some(stream) => self.close(batch, stream),
+            None => self.spare_lines.pop().unwrap_or_default(),
+        };
+        lines.clear();
+        lines.push(line);
+        let mut join = Join::default();
+        join.next(message.text);
+        let stream = Stream {
+            scope,
+            process,
+            join,
+            event,
+            lines,
+            bytes: message.text.len(),
+            record: keep.current.sequence,
+        };
+        self.streams.insert(key, stream);
+    }
+
+    /// Gives an event its joined text and its fault; gives the list of lines back for reuse.
+    fn close(&mut self, batch: &mut Batch, stream: Stream) -> Vec<Span> {
+        let index = stream.event as usize;
+        if stream.lines.len() > 1 {
+            let severity = batch.events.severity[index].min(Severity::Error);
+            batch.join(stream.event, &stream.lines, severity);
+        }
+        if batch.events.severity[index].is_fault() {
+            let shape = Shape::of_log(text_of(batch, batch.events.message[index]));
+            batch.assign_fault(stream.event, shape.fingerprint, &shape.title);
+        }
+        stream.lines
+    }
+
+    /// The lines of Maxwell's stream.
+    fn changes(&mut self, batch: &mut Batch, current: &Current<'_>) {
+        for line in maxwell::lines(current.body) {
+            let span = current.placed.span(line);
+            let read = self.maxwell.read(line, |change| {
+                let message = batch.text.push_with(|out| write_change(change, out));
+                let service = batch.text.push(change.database.as_bytes());
+                if !change.position.is_empty() {
+                    batch.binlog_position = batch.text.push(change.position.as_bytes());
+                }
+                (message, service, change.occurred_at)
+            });
+            match read {
+                Ok((message, service, occurred_at)) => {
+                    let kept = batch.keep_text(message);
+                    let service = batch.keep_text(service).text;
+                    batch.push_event(NewEvent {
+                        kind: Kind::Change,
+                        severity: Severity::Info,
+                        occurred_at: occurred_at.unwrap_or(current.received_at),
+                        environment: current.scope.environment,
+                        service: if service.is_empty() { current.scope.service } else { service },
+                        process: Span::EMPTY,
+                        message: kept.text,
+                        message_bytes: Span::EMPTY,
+                        stack_trace: Span::EMPTY,
+                        attributes: Attributes::Json(span),
+                        priority: None,
+                        messages: 1,
+                    });
+                }
+                Err(error) => {
+                    let at = line.as_ptr().addr() - current.body.as_ptr().addr();
+                    let reason = format!("line at byte {at}: {error}");
+                    batch.reject(span, line.len() as u64, 1, reason);
+                }
+            }
+        }
+    }
+}
+
+/// `update shop.orders`; `encrypted change` where Maxwell encrypts everything.
+fn write_change(change: &maxwell::Change<'_>, out: &mut Vec<u8>) {
+    let kind = if change.kind.is_empty() { "encrypted change" } else { change.kind };
+    out.extend_from_slice(kind.as_bytes());
+    let mut separator = b' ';
+    for name in [change.database, change.table] {
+        if !name.is_empty() {
+            out.push(separator);
+            out.extend_from_slice(name.as_bytes());
+            separator = b'.';
+        }
+    }
+}
+
+/// A line of the router: one request.
+fn request(batch: &mut Batch, keep: &Keep<'_>, message: &Message<'_>) {
+    let request = router::parse(message.text);
+    let scope = keep.scope_of(batch, message);
+    let kept = keep.text(batch, message.text);
+    let mut text = |piece: &[u8]| keep.text(batch, piece).text;
+    let row = RequestRow {
+        event: 0,
+        method: request.method,
+        method_text: text(request.method_text),
+        path: text(request.path),
+        dyno: text(request.dyno),
+        forwarded_for: text(request.forwarded_for),
+        request_id: text(request.request_id),
+        code: text(request.code),
+        status: request.status,
+        connect_ms: request.connect_ms,
+        service_ms: request.service_ms,
+        bytes: request.bytes,
+    };
+    let priority = Severity::from_priority(message.priority);
+    let is_error = request.is_error();
+    let row_index = u32::try_from(batch.requests.len()).expect("fewer requests than bytes");
+    let event = batch.push_event(NewEvent {
+        process: row.dyno,
+        attributes: Attributes::Request(row_index),
+        severity: if is_error { priority.min(Severity::Error) } else { priority },
+        ..keep.event(Kind::Router, scope, message, kept)
+    });
+    batch.requests.push(RequestRow { event, ..row });
+    if is_error || priority.is_fault() {
+        let shape = Shape::of_request(
+            text_of(batch, row.code),
+            row.status,
+            text_of(batch, row.method_text),
+            text_of(batch, row.path),
+        );
+        batch.assign_fault(event, shape.fingerprint, &shape.title);
+    }
+}
+
+/// A line of Heroku's platform.
+fn notice(batch: &mut Batch, keep: &Keep<'_>, message: &Message<'_>) {
+    let notice = platform::parse(message.text);
+    let scope = keep.scope_of(batch, message);
+    let kept = keep.text(batch, message.text);
+    let process = keep.text(batch, nil_as_empty(message.process)).text;
+    let mut code = Span::EMPTY;
+    let mut is_error = false;
+    let text = |batch: &mut Batch, piece: &[u8]| keep.text(batch, piece).text;
+    let fields: [(&str, Span); 2] = match notice {
+        Notice::Code { code: name, dropped } => {
+            code = text(batch, name);
+            is_error = true;
+            batch.upstream_dropped += dropped.unwrap_or(0);
+            let count =
+                dropped.map_or(Span::EMPTY, |count| batch.text.push(count.to_string().as_bytes()));
+            [("code", code), ("dropped", count)]
+        }
+        Notice::State { from, to } => {
+            is_error = to == b"crashed";
+            [("from", text(batch, from)), ("to", text(batch, to))]
+        }
+        Notice::Exit { status } => [("exit_status", text(batch, status)), ("", Span::EMPTY)],
+        Notice::Other => [("", Span::EMPTY); 2],
+    };
+    let priority = Severity::from_priority(message.priority);
+    let attributes = object(batch, &fields);
+    let event = batch.push_event(NewEvent {
+        process,
+        attributes,
+        severity: if is_error { priority.min(Severity::Error) } else { priority },
+        ..keep.event(Kind::Platform, scope, message, kept)
+    });
+    if batch.events.severity[event as usize].is_fault() {
+        let shape = Shape::of_platform(
+            text_of(batch, code),
+            text_of(batch, process),
+            text_of(batch, kept.text),
+        );
+        batch.assign_fault(event, shape.fingerprint, &shape.title);
+    }
+}
+
+/// Error reports. The receiver has checked them; one that cannot be read all the same (replayed
+/// from elsewhere) is rejected whole.
+fn reports(batch: &mut Batch, current: &Current<'_>) {
+    let reports = match error_report::parse(current.body) {
+        Ok(reports) => reports,
+        Err(error) => {
+            let (span, length) = (current.placed.span(current.body), current.body.len() as u64);
+            return batch.reject(span, length, 1, error.to_string());
+        }
+    };
+    for report in reports {
+        let mut text = |text: &str, default: Span| {
+            if text.is_empty() {
+                return default;
+            }
+            let span = batch.text.push(text.as_bytes());
+            batch.keep_text(span).text
+        };
+        let message = text(&report.message, Span::EMPTY);
+        let stack_trace = text(&report.stack_trace, Span::EMPTY);
+        let environment = text(&report.environment, current.scope.environment);
+        let service = text(&report.service, current.scope.service);
+        let attributes = if report.has_attributes() {
+            Attributes::Json(batch.text.push_with(|out| report.write_attributes(out)))
+        } else {
+            Attributes::None
+        };
+        let event = batch.push_event(NewEvent {
+            kind: Kind::Error,
+            severity: report.severity,
+            occurred_at: report.occurred_at.unwrap_or(current.received_at),
+            environment,
+            service,
+            process: Span::EMPTY,
+            message,
+            message_bytes: Span::EMPTY,
+            stack_trace,
+            attributes,
+            priority: None,
+            messages: 1,
+        });
+        // A report is a fault whatever its level: somebody took the trouble to send it.
+        let shape = report.shape();
+        batch.assign_fault(event, shape.fingerprint, &shape.title);
+    }
+}
+
+/// How pieces of a frame become text of the batch.
+struct Keep<'a> {
+    current: &'a Current<'a>,
+    /// The frame is text that stores can hold, so its pieces are.
+    is_text: bool,
+}
+
+impl Keep<'_> {
+    fn text(&self, batch: &mut Batch, piece: &[u8]) -> Kept {
+        let span = self.current.placed.span(piece);
+        if self.is_text { Kept { text: span, bytes: Span::EMPTY } } else { batch.keep_text(span) }
+    }
+
+    /// A sender that is not Heroku names its service as APP-NAME.
+    fn scope_of(&self, batch: &mut Batch, message: &Message<'_>) -> Scope {
+        let scope = self.current.scope;
+        if !scope.service.is_empty() || is_heroku(message.app) {
+            return scope;
+        }
+        Scope { service: self.text(batch, nil_as_empty(message.app)).text, ..scope }
+    }
+
+    fn event(&self, kind: Kind, scope: Scope, message: &Message<'_>, kept: Kept) -> NewEvent {
+        NewEvent {
+            kind,
+            severity: Severity::from_priority(message.priority),
+            occurred_at: time::parse_rfc3339(message.timestamp).unwrap_or(self.current.received_at),
+            environment: scope.environment,
+            service: scope.service,
+            process: Span::EMPTY,
+            message: kept.text,
+            message_bytes: kept.bytes,
+            stack_trace: Span::EMPTY,
+            attributes: Attributes::None,
+            priority: Some(message.priority),
+            messages: 1,
+        }
+    }
+}
+
+fn is_heroku(app: &[u8]) -> bool {
+    matches!(app, b"app" | b"heroku")
+}
+
+/// Header fields that Heroku always fills alike are worth keeping only where they differ.
+fn header_attributes(batch: &mut Batch, keep: &Keep<'_>, message: &Message<'_>) -> Attributes {
+    let usual = message.host == b"host" && is_heroku(message.app) && message.msgid == b"-";
+    if usual {
+        return Attributes::None;
+    }
+    let mut text = |piece: &[u8]| keep.text(batch, nil_as_empty(piece)).text;
+    let fields =
+        [("host", text(message.host)), ("app", text(message.app)), ("msgid", text(message.msgid))];
+    object(batch, &fields)
+}
+
+/// A JSON object of the fields that are not empty.
+fn object(batch: &mut Batch, fields: &[(&str, Span)]) -> Attributes {
+    if fields.iter().all(|(_, value)| value.is_empty()) {
+        return Attributes::None;
+    }
+    let mut out = vec![b'{'];
+    let mut members = json::Fields::new(&mut out);
+    for (name, value) in fields {
+        if !value.is_empty() {
+            members.text(name, batch.text.get(*value));
+        }
+    }
+    out.push(b'}');
+    Attributes::Json(batch.text.push(&out))
+}
+
+/// RFC 5424's nil value.
+fn nil_as_empty(field: &[u8]) -> &[u8] {
+    if field == b"-" { &[] } else { field }
+}
+
+/// Whether a frame's length ended it between two characters.
+fn ends_on_character(current: &Current<'_>, frame: &[u8]) -> bool {
+    let end = frame.as_ptr().addr() + frame.len() - current.body.as_ptr().addr();
+    current.body.get(end).is_none_or(|byte| byte & 0xC0 != 0x80)
+}
+
+/// FNV-1a; two processes of one key only keep each other's traces from being joined.
+fn stream_key(process: &[u8], service: &str) -> u64 {
+    process.iter().chain(service.as_bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// The keys are hashes already; only their upper bits need stirring.
+#[derive(Default)]
+struct StreamKey(u64);
+
+impl Hasher for StreamKey {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys are u64");
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+fn text_of(batch: &Batch, span: Span) -> &str {
+    std::str::from_utf8(batch.text.get(span)).expect("a batch keeps only valid text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(source: Source, body: &[u8], meta: Meta<'_>) -> Block {
+        let meta = meta.encode();
+        let records = vec![RecordRef {
+            sequence: 1,
+            received_at: 1_000,
+            source,
+            messages: count_messages(source, body),
+            content: Content::Body {
+                meta: 0..meta.len(),
+                body: meta.len()..meta.len() + body.len(),
+            },
+        }];
+        Block { bytes: [&meta, body].concat(), records }
+    }
+
+    fn parse(source: Source, body: &[u8]) -> Batch {
+        let mut parser = Parser::new("production");
+        let mut batch = Batch::default();
+        parser.parse(&mut batch, &block(source, body, Meta::default()));
+        parser.finish(&mut batch);
+        assert_ledger(&batch);
+        batch
+    }
+
+    fn assert_ledger(batch: &Batch) {
+        for tally in batch.tallies {
+            assert_eq!(tally.received, tally.settled());
+        }
+        let joined: u64 = batch.events.messages.iter().map(|count| u64::from(*count)).sum();
+        assert_eq!(joined, batch.tallies.iter().map(|tally| tally.stored).sum::<u64>());
+    }
+
+    fn frames(messages: &[&[u8]]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for message in messages {
+            body.extend_from_slice(format!("{} ", message.len()).as_bytes());
+            body.extend_from_slice(message);
+        }
+        body
+    }
+
+    fn message(batch: &Batch, event: usize) -> &str {
+        text_of(batch, batch.events.message[event])
+    }
+
+    fn attributes(batch: &Batch, event: usize) -> serde_json::Value {
+        let mut out = Vec::new();
+        assert!(batch.write_attributes(event, &mut out));
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn a_router_line_a_platform_line_and_a_log_line() {
+        let batch = parse(Source::Logdrains, &frames(&[
+            b"<158>1 2026-11-22T03:00:00Z host heroku router - at=error code=H12 method=GET path=\"/u/2\" dyno=web.1 connect=1ms service=30000ms status=503 bytes=0\n",
+            b"<172>1 2026-11-22T03:00:00Z host heroku logplex - Error L10 (output buffer overflow): 7 messages dropped since t.",
+            b"<190>1 not-a-time host app web.1 - caf\xe9 is open\n",
+        ]));
+        assert_eq!(batch.events.kind, [Kind::Router, Kind::Platform, Kind::Log]);
+        assert_eq!(batch.upstream_dropped, 7);
+        let request = attributes(&batch, 0);
+        assert_eq!(
+            (request["code"].as_str(), request["status"].as_u64()),
+            (Some("H12"), Some(503))
+        );
+        assert_eq!(attributes(&batch, 1)["code"], "L10");
+        assert_eq!(message(&batch, 2), "caf\u{fffd} is open");
+        assert_eq!(batch.text.get(batch.events.message_bytes[2]), b"caf\xe9 is open");
+        assert_eq!(batch.events.occurred_at[2], 1_000, "an unreadable time is the time of receipt");
+        let titles: Vec<_> =
+            batch.faults.iter().map(|fault| text_of(&batch, fault.title)).collect();
+        assert_eq!(
+            titles,
+            [
+                "H12 GET /u/<n>",
+                "Error L<n> (output buffer overflow): <n> messages dropped since t."
+            ]
+        );
+    }
+
+    #[test]
+    fn a_trace_becomes_one_event_amid_other_processes() {
+        let batch = parse(
+            Source::Logdrains,
+            &frames(&[
+                b"<190>1 t host app web.1 - Error: boom\n",
+                b"<190>1 t host app web.2 - hello\n",
+                b"<190>1 t host app web.1 -     at f (/a.js:1:2)\n",
+                b"<190>1 t host app web.1 -     at g (/a.js:3:4)\n",
+                b"<190>1 t host app web.1 - next\n",
+            ]),
+        );
+        assert_eq!(batch.events.len(), 3);
+        assert_eq!(message(&batch, 0), "Error: boom\n    at f (/a.js:1:2)\n    at g (/a.js:3:4)");
+        assert_eq!(batch.events.messages, [3, 1, 1]);
+        assert_eq!(batch.faults.len(), 1);
+    }
+
+    #[test]
+    fn a_trace_goes_on_in_the_next_block() {
+        let mut parser = Parser::new("production");
+        let mut batch = Batch::default();
+        let one = block(
+            Source::Logdrains,
+            &frames(&[b"<190>1 t host app web.1 - Error: boom\n"]),
+            Meta::default(),
+        );
+        let mut two = block(
+            Source::Logdrains,
+            &frames(&[b"<190>1 t host app web.1 -     at f (/a.js:1:2)\n"]),
+            Meta::default(),
+        );
+        two.records[0].sequence = 2;
+        assert_eq!(parser.parse(&mut batch, &one), Ending::OpenTrace);
+        parser.parse(&mut batch, &two);
+        parser.finish(&mut batch);
+        assert_ledger(&batch);
+        assert_eq!((batch.events.len(), batch.first, batch.last), (1, 1, 2));
+        assert_eq!(message(&batch, 0), "Error: boom\n    at f (/a.js:1:2)");
+    }
+
+    #[test]
+    fn broken_framing_keeps_the_good_and_the_rest() {
+        let mut body = frames(&[b"<190>1 t host app web.1 - ok\n", b"no header"]);
+        body.extend_from_slice(b"0 0 x");
+        let batch = parse(Source::Logdrains, &body);
+        assert_eq!(batch.events.len(), 1);
+        let reasons: Vec<_> =
+            batch.rejected.iter().map(|rejected| rejected.reason.as_str()).collect();
+        assert_eq!(
+            reasons,
+            [
+                "at byte 32: frame header: no priority of the form <0> to <191>",
+                "empty frame at byte 43",
+                "framing lost at byte 47: no decimal length where a frame should start",
+            ]
+        );
+        assert_eq!(batch.text.get(batch.rejected[2].bytes), b"x");
+        assert_eq!(batch.rejected[1].messages, 2);
+    }
+
+    #[test]
+    fn changes_keep_their_line_word_for_word() {
+        let line = br#"{"database":"shop","table":"orders","type":"update","ts":1795316511,"data":{"m":12345678901234567890.5},"mine":1,"position":"m.1:4"}"#;
+        let batch = parse(Source::Maxwell, &[line.as_slice(), b"\nnot json\n"].concat());
+        assert_eq!(message(&batch, 0), "update shop.orders");
+        let mut out = Vec::new();
+        batch.write_attributes(0, &mut out);
+        assert_eq!(out, line);
+        assert_eq!(batch.text.get(batch.events.service[0]), b"shop");
+        assert_eq!(batch.text.get(batch.binlog_position), b"m.1:4");
+        assert!(batch.rejected[0].reason.starts_with("line at byte 133: not JSON"));
+    }
+
+    #[test]
+    fn reports_belong_to_their_own_environment() {
+        let batch = parse(
+            Source::Errors,
+            br#"[{"message":"a\u0000b","environment":"dev","stackTrace":"E: x\n at f (a.js:1:2)"},{"message":"b","level":"info"}]"#,
+        );
+        assert_eq!(message(&batch, 0), "a\u{fffd}b");
+        assert_eq!(text_of(&batch, batch.events.environment[0]), "dev");
+        assert_eq!(text_of(&batch, batch.events.environment[1]), "production");
+        assert_eq!(batch.faults.len(), 2);
+        assert_eq!(parse(Source::Errors, b"{}").rejected[0].reason, "/message: is missing");
+    }
+
+    #[test]
+    fn duplicates_and_damage_are_accounted_for() {
+        let mut parser = Parser::new("production");
+        let mut batch = Batch::default();
+        let record = |sequence, content| RecordRef {
+            sequence,
+            received_at: 0,
+            source: Source::Errors,
+            messages: 3,
+            content,
+        };
+        let records =
+            vec![record(4, Content::Duplicate), record(5, Content::Damaged { bytes: 0..4 })];
+        parser.parse(&mut batch, &Block { bytes: b"ruin".to_vec(), records });
+        assert_ledger(&batch);
+        let tally = batch.tallies[Source::Errors as usize];
+        assert_eq!((tally.duplicate, tally.rejected), (3, 3));
+        assert_eq!(batch.text.get(batch.rejected[0].bytes), b"ruin");
+    }
+}

@@ -1,0 +1,185 @@
+//! Records: accepted bodies, as the receiver hands them to a journal and a journal to the parser.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::{event::Source, time::Micros};
+
+/// A client's name for a request, by which a retry is recognised: the first 16 bytes of a SHA-256
+/// over the source, the sender and the id that the sender gave (`Logplex-Frame-Id`,
+/// `Idempotency-Key`). All zero stands for "none".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RecordId(pub [u8; 16]);
+
+impl RecordId {
+    pub const NONE: Self = Self([0; 16]);
+
+    /// The id that `sender` gave to one of its requests to `source`.
+    #[must_use]
+    pub fn new(source: Source, sender: &str, id: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update([source as u8]);
+        hash.update(sender.as_bytes());
+        hash.update([0]);
+        hash.update(id.as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+        Self(bytes)
+    }
+
+    #[must_use]
+    pub fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+}
+
+/// What the receiver knows of a record's origin that its body does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta<'a> {
+    /// Sent by Logplex itself, which never writes structured data.
+    pub sender_is_logplex: bool,
+    /// Empty where the body or the settings decide.
+    pub environment: &'a str,
+    /// Empty where the body or the settings decide.
+    pub service: &'a str,
+}
+
+impl<'a> Meta<'a> {
+    /// The longest environment or service name, in bytes.
+    pub const MAX_NAME: usize = 255;
+
+    /// `flags, length of environment, environment, length of service, service`. Names beyond
+    /// [`Meta::MAX_NAME`] are cut; the receiver refuses them before.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(3 + self.environment.len() + self.service.len());
+        out.push(u8::from(self.sender_is_logplex));
+        for name in [self.environment, self.service] {
+            let name = super::shape::cut(name, Self::MAX_NAME);
+            out.push(u8::try_from(name.len()).expect("cut to 255"));
+            out.extend_from_slice(name.as_bytes());
+        }
+        out
+    }
+
+    /// Reads what [`Meta::encode`] wrote; `None` when it is not that.
+    #[must_use]
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        fn name(bytes: &[u8]) -> Option<(&str, &[u8])> {
+            let (length, rest) = bytes.split_first()?;
+            let (name, rest) = rest.split_at_checked(usize::from(*length))?;
+            Some((std::str::from_utf8(name).ok()?, rest))
+        }
+        let (flags, rest) = bytes.split_first()?;
+        let (environment, rest) = name(rest)?;
+        let (service, _) = name(rest)?;
+        Some(Self { sender_is_logplex: *flags == 1, environment, service })
+    }
+}
+
+/// A body on its way into a journal.
+#[derive(Clone, Debug)]
+pub struct NewRecord {
+    pub source: Source,
+    pub received_at: Micros,
+    /// How many messages the ledger counts in it.
+    pub messages: u32,
+    pub id: RecordId,
+    /// As [`Meta::encode`] writes it.
+    pub meta: Vec<u8>,
+    pub body: Bytes,
+}
+
+/// Where a block holds one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordRef {
+    pub sequence: u64,
+    pub received_at: Micros,
+    pub source: Source,
+    pub messages: u32,
+    pub content: Content,
+}
+
+/// What a journal has of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// All of it, as ranges of the block.
+    Body { meta: Range<usize>, body: Range<usize> },
+    /// Its id had been accepted before; only the count was kept.
+    Duplicate,
+    /// The journal's medium damaged it; the range holds the bytes that are left.
+    Damaged { bytes: Range<usize> },
+}
+
+/// Records read from a journal in one piece, in sequence without gaps.
+#[derive(Debug, Default)]
+pub struct Block {
+    pub bytes: Vec<u8>,
+    pub records: Vec<RecordRef>,
+}
+
+impl Block {
+    /// Adds the records of the block that follows this one.
+    pub fn append(&mut self, next: Block) {
+        let shift = self.bytes.len();
+        self.bytes.extend_from_slice(&next.bytes);
+        self.records.extend(next.records.into_iter().map(|mut record| {
+            for range in record.content.ranges_mut() {
+                *range = range.start + shift..range.end + shift;
+            }
+            record
+        }));
+    }
+}
+
+impl Content {
+    fn ranges_mut(&mut self) -> impl Iterator<Item = &mut Range<usize>> {
+        let ranges: [Option<&mut Range<usize>>; 2] = match self {
+            Self::Body { meta, body } => [Some(meta), Some(body)],
+            Self::Damaged { bytes } => [Some(bytes), None],
+            Self::Duplicate => [None, None],
+        };
+        ranges.into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meta_comes_back() {
+        let meta = Meta { sender_is_logplex: true, environment: "prod", service: "shop" };
+        assert_eq!(Meta::decode(&meta.encode()), Some(meta));
+        assert_eq!(Meta::decode(&[]), None);
+        assert_eq!(Meta::decode(&[0, 9, b'x']), None);
+    }
+
+    #[test]
+    fn ids_differ_by_source_and_sender() {
+        let id = RecordId::new(Source::Errors, "a", "1");
+        assert_ne!(id, RecordId::new(Source::Logdrains, "a", "1"));
+        assert_ne!(id, RecordId::new(Source::Errors, "b", "1"));
+        assert!(!id.is_none());
+    }
+
+    #[test]
+    fn appended_blocks_keep_their_bytes() {
+        let block = |text: &str| Block {
+            bytes: text.into(),
+            records: vec![RecordRef {
+                sequence: 1,
+                received_at: 0,
+                source: Source::Errors,
+                messages: 1,
+                content: Content::Body { meta: 0..1, body: 1..text.len() },
+            }],
+        };
+        let mut one = block("abc");
+        one.append(block("xyz"));
+        assert_eq!(one.records[1].content, Content::Body { meta: 3..4, body: 4..6 });
+        assert_eq!(&one.bytes[4..6], b"yz");
+    }
+}

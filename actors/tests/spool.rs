@@ -1,0 +1,404 @@
+//! The spool keeps what it accepted: in order, once, across restarts, torn writes, damage, failing
+//! and full disks.
+
+mod support;
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use faultline_actors::{
+    adapters::journal::{AppendError, Appended, Journal, spool::Spool},
+    domain::{event::Source, ledger::Ledger},
+};
+use proptest::prelude::*;
+use support::{
+    Delivered, TestDisk, append, bodies, eventually, open, open_on, read_after, record,
+    record_with_id, settings,
+};
+
+fn segments(directory: &std::path::Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "segment"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Changes the bytes of the newest segment that contain `needle`.
+fn damage(directory: &std::path::Path, needle: &[u8], change: impl Fn(&mut [u8])) {
+    for path in segments(directory).into_iter().rev() {
+        let mut bytes = fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
+            change(&mut bytes[at..at + needle.len()]);
+            fs::write(&path, &bytes).unwrap();
+            return;
+        }
+    }
+    panic!("nothing to damage");
+}
+
+#[tokio::test]
+async fn records_come_back_in_order_and_again_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    for body in ["one", "two", ""] {
+        assert_eq!(append(&spool, body.as_bytes()).await, Ok(Appended::New));
+    }
+    let origin = spool.origin();
+    assert_eq!(read_after(&spool, 0).await, bodies(&["one", "two", ""]));
+    assert_eq!(read_after(&spool, 1).await, bodies(&["two", ""]), "again, from a position");
+    drop(spool);
+    let spool = open(directory.path());
+    assert_eq!(spool.origin(), origin);
+    append(&spool, b"four").await.unwrap();
+    assert_eq!(read_after(&spool, 2).await, bodies(&["", "four"]));
+}
+
+#[tokio::test]
+async fn acknowledged_segments_are_recycled_and_their_old_frames_stay_dead() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    let body = vec![b'x'; 20_000];
+    for sequence in 1..=60 {
+        append(&spool, &body).await.unwrap();
+        spool.acknowledge(sequence);
+    }
+    assert!(segments(directory.path()).len() <= 4, "{:?}", segments(directory.path()));
+    assert!(spool.status().used_bytes <= 128 << 10);
+    append(&spool, b"last").await.unwrap();
+    drop(spool);
+    let spool = open(directory.path());
+    assert_eq!(spool.status().head, 61);
+    assert_eq!(read_after(&spool, 60).await, bodies(&["last"]));
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_cut_wherever_it_is_torn() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    append(&spool, b"whole").await.unwrap();
+    append(&spool, b"torn-torn-torn").await.unwrap();
+    drop(spool);
+    let path = segments(directory.path()).pop().unwrap();
+    let whole = fs::read(&path).unwrap();
+    let end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let frame = 64 + 3 + "torn-torn-torn".len();
+    for lost in 1..=frame {
+        let copy = tempfile::tempdir().unwrap();
+        for file in ["origin"] {
+            fs::copy(directory.path().join(file), copy.path().join(file)).unwrap();
+        }
+        let mut bytes = whole.clone();
+        bytes[end - lost..end].fill(0);
+        fs::write(copy.path().join(path.file_name().unwrap()), &bytes).unwrap();
+        let spool = open(copy.path());
+        append(&spool, b"next").await.unwrap();
+        assert_eq!(read_after(&spool, 0).await, bodies(&["whole", "next"]), "{lost} bytes lost");
+    }
+}
+
+#[tokio::test]
+async fn damage_in_the_middle_costs_one_record_and_is_accounted_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    for body in ["first", "victim", "third"] {
+        append(&spool, body.as_bytes()).await.unwrap();
+    }
+    drop(spool);
+    damage(directory.path(), b"victim", |bytes| bytes[2] ^= 1);
+    let spool = open(directory.path());
+    let [first, third] = [&bodies(&["first"])[0], &bodies(&["third"])[0]].map(Clone::clone);
+    assert_eq!(
+        read_after(&spool, 0).await,
+        [first, Delivered::Damaged { messages: 1 }, third],
+        "the lost record keeps its place and its message"
+    );
+    assert_eq!(spool.messages_after(0).unwrap()[Source::Errors as usize], 3);
+}
+
+#[tokio::test]
+async fn damage_in_an_older_segment_is_found_while_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    let big = vec![b'b'; 30_000];
+    append(&spool, b"first").await.unwrap();
+    append(&spool, b"victim").await.unwrap();
+    for _ in 0..3 {
+        append(&spool, &big).await.unwrap();
+    }
+    drop(spool);
+    let oldest = segments(directory.path()).remove(0);
+    let mut bytes = fs::read(&oldest).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"victim").unwrap();
+    bytes[at - 60..at + 6].fill(0xAA);
+    fs::write(&oldest, &bytes).unwrap();
+    let spool = open(directory.path());
+    let delivered = read_after(&spool, 0).await;
+    assert_eq!(delivered.len(), 5);
+    assert_eq!(delivered[1], Delivered::Damaged { messages: 1 });
+    assert_eq!(delivered[4], Delivered::Body(big));
+}
+
+#[tokio::test]
+async fn a_lost_segment_header_costs_its_records_but_not_the_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    let big = vec![b'b'; 30_000];
+    for _ in 0..6 {
+        append(&spool, &big).await.unwrap();
+    }
+    drop(spool);
+    let paths = segments(directory.path());
+    let mut bytes = fs::read(&paths[1]).unwrap();
+    bytes[..64].fill(0);
+    fs::write(&paths[1], &bytes).unwrap();
+    let spool = open(directory.path());
+    let delivered = read_after(&spool, 0).await;
+    assert_eq!(delivered.len(), 6);
+    let lost = delivered.iter().filter(|one| matches!(one, Delivered::Damaged { .. })).count();
+    assert_eq!(lost, 2);
+    assert!(paths[1].with_extension("damaged").exists(), "kept for a person to look at");
+}
+
+#[tokio::test]
+async fn a_failed_sync_is_refused_and_never_delivered() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = TestDisk::default();
+    let spool = open_on(directory.path(), Arc::new(disk.clone()));
+    append(&spool, b"before").await.unwrap();
+    disk.fail_sync(true);
+    let refused = append(&spool, b"refused").await.unwrap_err();
+    assert!(matches!(refused, AppendError::Failing(_)), "{refused}");
+    assert!(spool.status().failing.is_some());
+    disk.fail_sync(false);
+    eventually("the disk is tried again", || async { append(&spool, b"after").await.ok() }).await;
+    assert!(spool.status().failing.is_none());
+    assert_eq!(read_after(&spool, 0).await, bodies(&["before", "after"]));
+    drop(spool);
+    let spool = open(directory.path());
+    assert_eq!(read_after(&spool, 0).await, bodies(&["before", "after"]), "nor after a restart");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_recovers_without_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = TestDisk::default();
+    let spool = open_on(directory.path(), Arc::new(disk.clone()));
+    append(&spool, b"before").await.unwrap();
+    disk.fail_write(true);
+    for _ in 0..3 {
+        assert!(matches!(append(&spool, b"half-written").await, Err(AppendError::Failing(_))));
+    }
+    disk.fail_write(false);
+    eventually("there is room again", || async { append(&spool, b"after").await.ok() }).await;
+    assert_eq!(read_after(&spool, 0).await, bodies(&["before", "after"]));
+}
+
+#[tokio::test]
+async fn the_bound_is_kept_until_something_is_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    let body = vec![b'x'; 30_000];
+    let mut accepted = 0;
+    let refused = loop {
+        match append(&spool, &body).await {
+            Ok(_) => accepted += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, AppendError::Full { .. }), "{refused}");
+    assert!((30..=35).contains(&accepted), "{accepted} of 30 kB in 1 MiB");
+    assert!(spool.status().used_bytes <= 1 << 20);
+    spool.acknowledge(accepted);
+    append(&spool, &body).await.unwrap();
+    let too_large = append(&spool, &vec![0; 64 << 10]).await;
+    assert!(matches!(too_large, Err(AppendError::TooLarge(_))));
+}
+
+#[tokio::test]
+async fn one_process_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    let ledger = Arc::new(std::sync::Mutex::new(Ledger::default()));
+    let second = Spool::open(settings(directory.path()), ledger);
+    assert!(second.err().unwrap().to_string().contains("another process uses the spool"));
+    drop(spool);
+    open(directory.path());
+}
+
+#[tokio::test]
+async fn a_retry_is_a_duplicate_also_after_a_crash() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    let again = |spool: Spool| async move {
+        let outcome = spool.append(record_with_id(b"body", "id-1")).await;
+        (spool, outcome)
+    };
+    let (spool, outcome) = again(spool).await;
+    assert_eq!(outcome, Ok(Appended::New));
+    let (spool, outcome) = again(spool).await;
+    assert_eq!(outcome, Ok(Appended::Duplicate));
+    // A crash: the files as they are, without the clean end.
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    drop(spool);
+    let (spool, outcome) = again(open(copy.path())).await;
+    assert_eq!(outcome, Ok(Appended::Duplicate), "after a crash");
+    // Its segment gone, the id is still known from its own file.
+    let spool = {
+        for sequence in 4..50 {
+            append(&spool, &vec![0; 20_000]).await.unwrap();
+            spool.acknowledge(sequence);
+        }
+        spool
+    };
+    drop(spool);
+    let (spool, outcome) = again(open(copy.path())).await;
+    assert_eq!(outcome, Ok(Appended::Duplicate), "after its segment was recycled");
+    let head = spool.status().head;
+    assert_eq!(read_after(&spool, head - 1).await, [Delivered::Duplicate]);
+}
+
+#[tokio::test]
+async fn a_refused_record_may_come_again_under_its_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = TestDisk::default();
+    let spool = open_on(directory.path(), Arc::new(disk.clone()));
+    disk.fail_sync(true);
+    spool.append(record_with_id(b"body", "id-1")).await.unwrap_err();
+    disk.fail_sync(false);
+    let outcome = eventually("the disk is tried again", || async {
+        spool.append(record_with_id(b"body", "id-1")).await.ok()
+    })
+    .await;
+    assert_eq!(outcome, Appended::New);
+    assert_eq!(read_after(&spool, 0).await, bodies(&["body"]));
+}
+
+#[tokio::test]
+async fn concurrent_clients_share_a_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = TestDisk::default();
+    let spool = Arc::new(open_on(directory.path(), Arc::new(disk.clone())));
+    append(&spool, b"opens the segment").await.unwrap();
+    let before = disk.syncs();
+    let mut waiting = Vec::new();
+    for _ in 0..500 {
+        waiting.push(spool.enqueue(record(b"body")).await.unwrap());
+    }
+    for outcome in waiting {
+        outcome.await.unwrap().unwrap();
+    }
+    let commits = disk.syncs() - before;
+    assert!(commits < 250, "{commits} commits for 500 records");
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Append {
+        count: usize,
+        size: usize,
+    },
+    Acknowledge {
+        share: f64,
+    },
+    Restart,
+    /// The power goes while a commit is under way; each unsynced sector survives or not.
+    PowerLoss {
+        count: usize,
+        survivors: u64,
+    },
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        4 => (1usize..8, 0usize..9_000).prop_map(|(count, size)| Operation::Append { count, size }),
+        2 => (0.0..=1.0).prop_map(|share| Operation::Acknowledge { share }),
+        1 => Just(Operation::Restart),
+        2 => (1usize..8, any::<u64>())
+            .prop_map(|(count, survivors)| Operation::PowerLoss { count, survivors }),
+    ]
+}
+
+/// Runs operations against the spool and a plain list; what was accepted must be delivered.
+async fn agrees_with_a_list(operations: Vec<Operation>) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut disk = TestDisk::default();
+    let mut spool = open_on(directory.path(), Arc::new(disk.clone()));
+    // Body by sequence, from 1; `None` where an unfinished commit survived or not.
+    let mut accepted: Vec<Vec<u8>> = Vec::new();
+    let mut acknowledged = 0usize;
+    let mut serial = 0u32;
+    let mut body = |size: usize| {
+        serial += 1;
+        let mut body = serial.to_le_bytes().to_vec();
+        body.resize(4 + size, 0x5A);
+        body
+    };
+    for operation in operations {
+        match operation {
+            Operation::Append { count, size } => {
+                for _ in 0..count {
+                    let body = body(size);
+                    match append(&spool, &body).await {
+                        Ok(_) => accepted.push(body),
+                        Err(error) => assert!(matches!(error, AppendError::Full { .. }), "{error}"),
+                    }
+                }
+            }
+            Operation::Acknowledge { share } => {
+                let waiting = accepted.len() - acknowledged;
+                acknowledged += (waiting as f64 * share) as usize;
+                spool.acknowledge(acknowledged as u64);
+            }
+            Operation::Restart => {
+                drop(spool);
+                spool = open_on(directory.path(), Arc::new(disk.clone()));
+            }
+            Operation::PowerLoss { count, mut survivors } => {
+                disk.fail_sync(true);
+                let mut lost = Vec::new();
+                for _ in 0..count {
+                    lost.push(spool.enqueue(record(&body(3_000))).await.unwrap());
+                }
+                for outcome in lost {
+                    assert!(outcome.await.unwrap().is_err());
+                }
+                drop(spool);
+                disk.lose_unsynced(|| {
+                    survivors = survivors.rotate_left(7).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+                    survivors & 64 == 0
+                });
+                disk = TestDisk::default();
+                spool = open_on(directory.path(), Arc::new(disk.clone()));
+            }
+        }
+        let head = usize::try_from(spool.status().head).unwrap();
+        assert!(head >= accepted.len(), "{} accepted, {head} kept", accepted.len());
+        let delivered = read_after(&spool, acknowledged as u64).await;
+        let expected: Vec<_> =
+            accepted[acknowledged..].iter().map(|body| Delivered::Body(body.clone())).collect();
+        assert_eq!(delivered[..expected.len()], expected);
+        // What was under way when the power went may have survived whole: then it counts.
+        for extra in &delivered[expected.len()..] {
+            let Delivered::Body(body) = extra else { panic!("{extra:?}") };
+            accepted.push(body.clone());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_accepted_is_delivered_whatever_happens(
+        operations in proptest::collection::vec(operation(), 1..25)
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(agrees_with_a_list(operations));
+    }
+}

@@ -1,0 +1,213 @@
+//! What the spool's tests share.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use bytesize::ByteSize;
+use faultline_actors::{
+    adapters::journal::{
+        AppendError, Appended, Journal,
+        spool::{
+            Settings, Spool,
+            disk::{Disk, DiskFile, LocalDisk},
+        },
+    },
+    domain::{
+        event::Source,
+        ledger::Ledger,
+        record::{Content, Meta, NewRecord, RecordId},
+    },
+};
+
+/// Nothing in these tests takes longer unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub fn settings(directory: &Path) -> Settings {
+    Settings {
+        dir: directory.to_owned(),
+        segment_bytes: ByteSize::kib(64),
+        max_bytes: ByteSize::mib(1),
+        commit_bytes: ByteSize::kib(16),
+        ..Settings::default()
+    }
+}
+
+pub fn record(body: &[u8]) -> NewRecord {
+    NewRecord {
+        source: Source::Errors,
+        received_at: 1,
+        messages: 1,
+        id: RecordId::NONE,
+        meta: Meta::default().encode(),
+        body: Bytes::copy_from_slice(body),
+    }
+}
+
+pub fn record_with_id(body: &[u8], id: &str) -> NewRecord {
+    NewRecord { id: RecordId::new(Source::Errors, "", id), ..record(body) }
+}
+
+pub fn open(directory: &Path) -> Spool {
+    open_on(directory, Arc::new(LocalDisk))
+}
+
+pub fn open_on(directory: &Path, disk: Arc<dyn Disk>) -> Spool {
+    Spool::open_on(settings(directory), Arc::new(Mutex::new(Ledger::default())), disk).unwrap()
+}
+
+pub async fn append(spool: &Spool, body: &[u8]) -> Result<Appended, AppendError> {
+    tokio::time::timeout(PATIENCE, spool.append(record(body))).await.expect("no hang")
+}
+
+/// What the spool delivered of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    Body(Vec<u8>),
+    Duplicate,
+    Damaged { messages: u32 },
+}
+
+/// Reads all records behind `position`, checking that sequences have no gap.
+pub async fn read_after(spool: &Spool, position: u64) -> Vec<Delivered> {
+    let head = spool.status().head;
+    spool.read_after(position);
+    let mut delivered = Vec::new();
+    let mut expected = position + 1;
+    while expected <= head {
+        let block = tokio::time::timeout(PATIENCE, spool.blocks().recv_async())
+            .await
+            .unwrap_or_else(|_| panic!("no block with record {expected} of {head}"))
+            .unwrap();
+        // Blocks that were under way when the reader was asked to go back start elsewhere.
+        let is_late = block.records[0].sequence > expected;
+        let from = expected;
+        for record in block.records.iter().filter(|one| !is_late && one.sequence >= from) {
+            assert_eq!(record.sequence, expected, "in sequence, without a gap");
+            expected += 1;
+            delivered.push(match &record.content {
+                Content::Body { body, .. } => Delivered::Body(block.bytes[body.clone()].to_vec()),
+                Content::Duplicate => Delivered::Duplicate,
+                Content::Damaged { .. } => Delivered::Damaged { messages: record.messages },
+            });
+        }
+    }
+    delivered
+}
+
+pub fn bodies(texts: &[&str]) -> Vec<Delivered> {
+    texts.iter().map(|text| Delivered::Body(text.as_bytes().to_vec())).collect()
+}
+
+/// A disk that fails when it is told to, counts syncs, and can lose what was not synced.
+#[derive(Clone, Default)]
+pub struct TestDisk(Arc<Switches>);
+
+#[derive(Default)]
+struct Switches {
+    fail_sync: AtomicBool,
+    /// Writes fail after writing half.
+    fail_write: AtomicBool,
+    syncs: AtomicU64,
+    unsynced: Mutex<Vec<Unsynced>>,
+}
+
+struct Unsynced {
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    before: Vec<u8>,
+}
+
+struct TestFile {
+    file: Arc<dyn DiskFile>,
+    switches: Arc<Switches>,
+}
+
+impl TestDisk {
+    pub fn fail_sync(&self, fail: bool) {
+        self.0.fail_sync.store(fail, Ordering::SeqCst);
+    }
+
+    pub fn fail_write(&self, fail: bool) {
+        self.0.fail_write.store(fail, Ordering::SeqCst);
+    }
+
+    pub fn syncs(&self) -> u64 {
+        self.0.syncs.load(Ordering::SeqCst)
+    }
+
+    /// The power goes: of what was not synced, only the sectors that `keeps` says survive.
+    pub fn lose_unsynced(&self, mut keeps: impl FnMut() -> bool) {
+        const SECTOR: usize = 512;
+        for write in self.0.unsynced.lock().unwrap().drain(..).rev() {
+            for (index, sector) in write.before.chunks(SECTOR).enumerate() {
+                if !keeps() {
+                    let offset = write.offset + (index * SECTOR) as u64;
+                    write.file.write_at(sector, offset).unwrap();
+                }
+            }
+        }
+    }
+}
+
+impl Disk for TestDisk {
+    fn open(&self, path: &Path, size: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let file = LocalDisk.open(path, size)?;
+        Ok(Arc::new(TestFile { file, switches: self.0.clone() }))
+    }
+}
+
+impl DiskFile for TestFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut before = vec![0; bytes.len()];
+        self.file.read_at(&mut before, offset)?;
+        let file = self.file.clone();
+        self.switches.unsynced.lock().unwrap().push(Unsynced { file, offset, before });
+        if self.switches.fail_write.load(Ordering::SeqCst) {
+            self.file.write_at(&bytes[..bytes.len() / 2], offset)?;
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.file.write_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.switches.fail_sync.load(Ordering::SeqCst) {
+            return Err(io::Error::other("input/output error"));
+        }
+        self.switches.syncs.fetch_add(1, Ordering::SeqCst);
+        self.file.sync()?;
+        self.switches.unsynced.lock().unwrap().clear();
+        Ok(())
+    }
+}
+
+/// Repeats `attempt` until it gives something.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut attempt: impl FnMut() -> F,
+) -> T {
+    let started = std::time::Instant::now();
+    loop {
+        if let Some(done) = attempt().await {
+            return done;
+        }
+        assert!(started.elapsed() < PATIENCE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
