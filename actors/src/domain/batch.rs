@@ -378,6 +378,7 @@ impl Batch {
         }
         let new = u32::try_from(self.faults.len()).expect("fewer faults than events");
         let title = self.text.push(title.as_bytes());
+        let title = self.keep_text(title).text;
         self.faults.push(FaultDelta {
             fingerprint,
             environment,

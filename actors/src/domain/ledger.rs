@@ -49,6 +49,8 @@ pub struct Line {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     lines: [Line; Source::COUNT],
+    /// Whether what the store has settled is known; before, only what came in since the start is.
+    is_complete: bool,
 }
 
 impl Ledger {
@@ -65,7 +67,7 @@ impl Ledger {
                 in_flight,
             };
         }
-        Self { lines }
+        Self { lines, is_complete: true }
     }
 
     /// `messages` became durable in the journal.
@@ -83,6 +85,12 @@ impl Ledger {
             line.rejected += tally.rejected;
             line.in_flight = line.in_flight.saturating_sub(tally.received);
         }
+    }
+
+    /// Whether the store was asked for what it has settled.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
     #[must_use]

@@ -675,7 +675,7 @@ mod tests {
         assert_eq!(
             titles,
             [
-                "H12 GET /u/<n>",
+                "H12 GET /u/<id>",
                 "Error L<n> (output buffer overflow): <n> messages dropped since t."
             ]
         );

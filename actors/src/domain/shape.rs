@@ -8,6 +8,8 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use super::route::push_template;
+
 /// How much of a message is looked at; the rest rarely tells faults apart and must not cost.
 const MAX_MESSAGE: usize = 4096;
 
@@ -103,7 +105,9 @@ impl Shape {
     /// A failed request seen by Heroku's router.
     #[must_use]
     pub fn of_request(code: &str, status: Option<u16>, method: &str, path: &str) -> Self {
-        let route = mask(path.split(['?', '#']).next().unwrap_or_default());
+        let mut route = Vec::new();
+        push_template(path.as_bytes(), &mut route);
+        let route = String::from_utf8_lossy(&route);
         let class = status.map_or_else(String::new, |status| format!("{}xx", status / 100));
         let what = if code.is_empty() { &class } else { code };
         let title = format!("{what} {method} {route}");

@@ -6,8 +6,8 @@ pub type Micros = i64;
 
 /// 0001-01-01T00:00:00Z
 pub const MIN: Micros = -62_135_596_800_000_000;
-/// 9999-12-31T23:59:59.999999Z
-pub const MAX: Micros = 253_402_300_799_999_999;
+/// 9999-12-30T22:00:00.999999Z: the last moment that is in the year 9999 in every time zone.
+pub const MAX: Micros = 253_402_207_200_999_999;
 
 const SECOND: i64 = 1_000_000;
 

@@ -41,7 +41,7 @@ use self::{
     format::{SEGMENT_HEADER, Totals},
     ids::Ids,
     reader::Reader,
-    segments::{Shared, Step, Walk, recover},
+    segments::{Shared, locate, recover},
     writer::{Command, Gathered, Writer},
 };
 use super::{AppendError, Appended, Journal, Origin};
@@ -50,7 +50,7 @@ use crate::{
     domain::{
         dedupe::Bounds,
         event::Source,
-        ledger::Ledger,
+        ledger::{Ledger, Tally},
         record::{Block, NewRecord},
         time::Micros,
     },
@@ -160,9 +160,8 @@ pub struct Spool {
     commands: flume::Sender<Command>,
     blocks: flume::Receiver<Block>,
     settings: Settings,
+    ledger: Arc<Mutex<Ledger>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    totals_at_open: Totals,
-    head_at_open: u64,
     /// Keeps other processes out for as long as it is open.
     _lock: File,
 }
@@ -232,7 +231,7 @@ impl Spool {
             directory,
             origin,
             ids,
-            ledger,
+            ledger: ledger.clone(),
             next_sequence: head + 1,
             next_number: recovered.next_number,
             next_commit: recovered.next_commit,
@@ -254,9 +253,8 @@ impl Spool {
             commands,
             blocks,
             settings,
+            ledger,
             threads: Mutex::new(threads),
-            totals_at_open: totals,
-            head_at_open: head,
             _lock: lock,
         })
     }
@@ -275,29 +273,42 @@ impl Spool {
         Ok(outcome)
     }
 
-    /// Messages, by source, in records behind `position` that were there when the spool was
-    /// opened.
+    /// Starts the ledger anew: `settled` is what the store has, and everything behind `position`
+    /// is in flight.
     ///
     /// # Errors
     /// When the segment that holds the position cannot be read.
-    pub fn messages_after(&self, position: u64) -> io::Result<[u64; Source::COUNT]> {
-        let segment = self.shared.lock().segment_of(position + 1).cloned();
-        let Some(segment) = segment.filter(|_| position < self.head_at_open) else {
-            return Ok([0; Source::COUNT]);
-        };
-        let mut totals = segment.totals;
-        let mut walk = Walk::new(&segment, segment.end, self.settings.longest_frame());
-        while walk.expected <= position {
-            match walk.next()? {
-                Step::Frame(head) => totals[head.source as usize] = head.total,
-                Step::Invalid | Step::End => break,
-            }
-        }
-        let mut messages = self.totals_at_open;
-        for (count, before) in messages.iter_mut().zip(totals) {
+    pub fn resume_ledger(&self, position: u64, settled: [Tally; Source::COUNT]) -> io::Result<()> {
+        let before = self.totals_at(position)?;
+        let state = self.shared.lock();
+        let mut in_flight = state.totals;
+        for (count, before) in in_flight.iter_mut().zip(before.unwrap_or(state.totals)) {
             *count = count.saturating_sub(before);
         }
-        Ok(messages)
+        let mut ledger = self.ledger.lock().expect("nobody panics while counting");
+        *ledger = Ledger::resume(settled, in_flight);
+        Ok(())
+    }
+
+    /// The ledger as it is now.
+    ///
+    /// # Panics
+    /// When a thread panicked while it counted.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.ledger.lock().expect("nobody panics while counting").clone()
+    }
+
+    /// Cumulative messages up to `position`; `None` when nothing is kept behind it.
+    fn totals_at(&self, position: u64) -> io::Result<Option<Totals>> {
+        let state = self.shared.lock();
+        let Some(segment) = state.segment_of(position + 1).cloned() else {
+            return Ok(None);
+        };
+        let at_end = state.totals_behind(segment.number);
+        drop(state);
+        let longest = self.settings.longest_frame();
+        Ok(Some(locate(&segment, position + 1, &at_end, longest)?.totals))
     }
 
     /// The sequence of the first record that is still there.

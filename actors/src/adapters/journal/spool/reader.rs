@@ -9,8 +9,8 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::{
-    format::{FRAME_HEAD, Found, FrameHead, SEGMENT_HEADER, Totals, find_frame, frame_at},
-    segments::{Segment, Shared, Step, Walk},
+    format::{FRAME_HEAD, Found, FrameHead, Totals, frame_at},
+    segments::{Located, Segment, Shared, Walk, locate},
 };
 use crate::domain::{
     event::Source,
@@ -146,79 +146,24 @@ impl Reader {
         Taken::Block(Block { bytes, records })
     }
 
-    /// Walks to the frame of `sequence` in its segment.
     fn find(&self, sequence: u64, segment: &Segment) -> io::Result<Place> {
-        let mut place = Place {
-            segment: segment.number,
-            offset: SEGMENT_HEADER as u64,
-            sequence: segment.first_sequence,
-            totals: segment.totals,
-        };
-        let mut walk = Walk::new(segment, segment.end, self.longest);
-        while place.sequence < sequence {
-            match walk.next()? {
-                Step::Frame(head) => {
-                    place.totals[head.source as usize] = head.total;
-                    place.offset = walk.offset;
-                    place.sequence = walk.expected;
-                }
-                Step::Invalid => {
-                    let rest = walk.rest()?;
-                    let found = find_frame(segment.number, &rest, place.sequence, self.longest);
-                    let Some((skip, head)) = found.filter(|(_, head)| head.sequence <= sequence)
-                    else {
-                        // The damage reaches over `sequence`: it is reported from there on.
-                        place.sequence = sequence;
-                        break;
-                    };
-                    walk.skip_to(walk.offset + skip as u64, head.sequence);
-                    place.offset = walk.offset;
-                    place.sequence = head.sequence;
-                }
-                Step::End => break,
-            }
-        }
-        Ok(place)
+        let at_end = self.shared.lock().totals_behind(segment.number);
+        let located = locate(segment, sequence, &at_end, self.longest)?;
+        let Located { offset, totals } = located;
+        Ok(Place { segment: segment.number, offset, sequence, totals })
     }
 
     /// The expected frame is not there: reports what is lost up to the next valid one.
     fn damaged(&mut self, segment: &Segment) -> io::Result<Block> {
         let place = self.place.expect("set by read");
-        let mut rest = vec![0; usize::try_from(segment.end - place.offset).unwrap_or(0)];
-        let read = segment.file.read_at(&mut rest, place.offset)?;
-        rest.truncate(read);
-        let found = find_frame(segment.number, &rest, place.sequence, self.longest)
-            .filter(|(_, head)| head.sequence <= segment.last_sequence);
-        let (length, next) = match found {
-            Some((at, head)) => (at, head.sequence),
-            None => (rest.len(), segment.last_sequence + 1),
-        };
-        let after = self.totals_after(segment, &rest[length..], place);
-        rest.truncate(length);
-        let block = self.lost(place, next, after, rest);
-        let moved = self.place.as_mut().expect("set by read");
-        moved.offset = place.offset + length as u64;
+        let mut walk = Walk::from(segment, segment.end, self.longest, place.offset, place.sequence);
+        let damage = walk.skip_damage(segment.last_sequence)?;
+        let at_end = self.shared.lock().totals_behind(segment.number);
+        let behind = damage.totals_behind(&place.totals, &at_end);
+        let next = damage.next.unwrap_or(segment.last_sequence + 1);
+        let block = self.lost(place, next, behind, damage.bytes);
+        self.place.as_mut().expect("set by read").offset = walk.offset;
         Ok(block)
-    }
-
-    /// Cumulative messages right behind the damage, as far as later frames and the next segment
-    /// tell.
-    fn totals_after(&self, segment: &Segment, rest: &[u8], place: Place) -> Totals {
-        let mut after: [Option<u64>; Source::COUNT] = [None; Source::COUNT];
-        let mut at = 0;
-        while let Found::Frame(head) = frame_at(segment.number, &rest[at..], self.longest) {
-            let before = head.total - u64::from(head.messages);
-            after[head.source as usize].get_or_insert(before);
-            at += head.frame_len();
-        }
-        let state = self.shared.lock();
-        let next = state.segments.iter().find(|next| next.number > segment.number);
-        let end = next.map_or(state.totals, |next| next.totals);
-        let mut totals = place.totals;
-        for (index, total) in totals.iter_mut().enumerate() {
-            *total = after[index].unwrap_or(end[index]).max(*total);
-        }
-        totals
     }
 
     /// A whole segment between the place and `segment` is gone.

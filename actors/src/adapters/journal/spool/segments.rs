@@ -13,7 +13,7 @@ use super::{
     disk::{Disk, DiskFile},
     format::{Found, FrameHead, SEGMENT_HEADER, SegmentHeader, Totals, find_frame, frame_at},
 };
-use crate::domain::time::Micros;
+use crate::domain::{event::Source, time::Micros};
 
 /// One segment with records in it.
 #[derive(Clone)]
@@ -56,6 +56,13 @@ impl State {
     #[must_use]
     pub fn used(&self) -> u64 {
         self.segments.iter().map(|segment| segment.end - SEGMENT_HEADER as u64).sum()
+    }
+
+    /// Cumulative messages at the end of segment `number`.
+    #[must_use]
+    pub fn totals_behind(&self, number: u64) -> Totals {
+        let next = self.segments.iter().find(|segment| segment.number > number);
+        next.map_or(self.totals, |segment| segment.totals)
     }
 
     /// The segment that holds `sequence`.
@@ -232,10 +239,7 @@ impl Recovered {
                     if !was_durable(segment.number, &rest, commit, walk.expected - 1, longest) {
                         break;
                     }
-                    let (skip, head) =
-                        find_frame(segment.number, &rest, walk.expected - 1, longest)
-                            .expect("a later frame was found just now");
-                    walk.skip_to(walk.offset + skip as u64, head.sequence);
+                    walk.skip_damage(u64::MAX)?;
                 }
                 Step::End => break,
             }
@@ -298,17 +302,25 @@ pub enum Step {
 const READ_AHEAD: usize = 256 << 10;
 
 impl Walk {
+    /// A walk from the start of `segment`.
     #[must_use]
     pub fn new(segment: &Segment, limit: u64, longest: usize) -> Self {
+        let start = SEGMENT_HEADER as u64;
+        Self::from(segment, limit, longest, start, segment.first_sequence)
+    }
+
+    /// A walk from `offset`, where the frame of sequence `expected` should stand.
+    #[must_use]
+    pub fn from(segment: &Segment, limit: u64, longest: usize, offset: u64, expected: u64) -> Self {
         Self {
             file: segment.file.clone(),
             number: segment.number,
             longest,
             limit,
-            offset: SEGMENT_HEADER as u64,
-            expected: segment.first_sequence,
+            offset,
+            expected,
             buffer: Vec::new(),
-            buffer_at: 0,
+            buffer_at: offset,
         }
     }
 
@@ -351,19 +363,95 @@ impl Walk {
     }
 
     /// All bytes from here to the limit.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn rest(&self) -> io::Result<Vec<u8>> {
+    fn rest(&self) -> io::Result<Vec<u8>> {
         let mut rest = vec![0; usize::try_from(self.limit - self.offset).unwrap_or(0)];
         let read = self.file.read_at(&mut rest, self.offset)?;
         rest.truncate(read);
         Ok(rest)
     }
 
-    /// Goes on at a frame that was found behind damage.
-    pub fn skip_to(&mut self, offset: u64, sequence: u64) {
-        self.offset = offset;
-        self.expected = sequence;
+    /// Goes on at the next valid frame of a sequence up to `last`, or to the limit where there is
+    /// none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn skip_damage(&mut self, last: u64) -> io::Result<Damage> {
+        let mut bytes = self.rest()?;
+        let found = find_frame(self.number, &bytes, self.expected, self.longest)
+            .filter(|(_, head)| head.sequence <= last);
+        let length = found.map_or(bytes.len(), |(at, _)| at);
+        let mut before_next = [None; Source::COUNT];
+        let mut at = length;
+        while let Found::Frame(head) = frame_at(self.number, &bytes[at..], self.longest) {
+            let before = head.total - u64::from(head.messages);
+            before_next[head.source as usize].get_or_insert(before);
+            at += head.frame_len();
+        }
+        bytes.truncate(length);
+        self.offset += length as u64;
+        if let Some((_, head)) = found {
+            self.expected = head.sequence;
+        }
+        Ok(Damage { bytes, next: found.map(|(_, head)| head.sequence), before_next })
     }
+}
+
+/// Bytes that are no frames, and what is known of what stood there.
+pub struct Damage {
+    pub bytes: Vec<u8>,
+    /// The sequence of the valid frame behind the damage.
+    pub next: Option<u64>,
+    /// Cumulative messages right behind the damage, for sources of which a later frame of the
+    /// segment tells.
+    before_next: [Option<u64>; Source::COUNT],
+}
+
+impl Damage {
+    /// Cumulative messages right behind the damage, where they were `before` in front of it and
+    /// are `at_end` at the end of the segment.
+    #[must_use]
+    pub fn totals_behind(&self, before: &Totals, at_end: &Totals) -> Totals {
+        let mut totals = *before;
+        for (index, total) in totals.iter_mut().enumerate() {
+            *total = self.before_next[index].unwrap_or(at_end[index]).max(*total);
+        }
+        totals
+    }
+}
+
+/// Where a record starts, and the cumulative messages before it.
+#[derive(Clone, Copy)]
+pub struct Located {
+    pub offset: u64,
+    pub totals: Totals,
+}
+
+/// Walks to the frame of `sequence` in its segment, over damage where there is some. When the
+/// damage reaches over `sequence`, that is where it starts.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn locate(
+    segment: &Segment,
+    sequence: u64,
+    at_end: &Totals,
+    longest: usize,
+) -> io::Result<Located> {
+    let mut walk = Walk::new(segment, segment.end, longest);
+    let mut located = Located { offset: walk.offset, totals: segment.totals };
+    while walk.expected < sequence {
+        match walk.next()? {
+            Step::Frame(head) => located.totals[head.source as usize] = head.total,
+            Step::Invalid => {
+                let damage = walk.skip_damage(sequence)?;
+                if damage.next.is_none() {
+                    break;
+                }
+                located.totals = damage.totals_behind(&located.totals, at_end);
+            }
+            Step::End => break,
+        }
+        located.offset = walk.offset;
+    }
+    Ok(located)
 }

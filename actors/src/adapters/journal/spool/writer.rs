@@ -227,16 +227,15 @@ impl Writer {
         }
     }
 
-    /// Lets the ledger and the reader know of a commit, in this order: nothing may be settled
-    /// before it was received.
+    /// Lets the ledger and the reader know of a commit, in one step: nothing may be settled before
+    /// it was received, nor counted twice by [`super::Spool::resume_ledger`].
     fn publish(&mut self, end: u64, received_at: Micros, waiting: &[Waiting]) {
-        {
-            let mut ledger = self.ledger.lock().expect("nobody panics while counting");
-            for waiting in waiting {
-                ledger.receive(waiting.source, u64::from(waiting.messages));
-            }
-        }
         let mut state = self.shared.lock();
+        let mut ledger = self.ledger.lock().expect("nobody panics while counting");
+        for waiting in waiting {
+            ledger.receive(waiting.source, u64::from(waiting.messages));
+        }
+        drop(ledger);
         state.head = self.next_sequence - 1;
         state.totals = self.totals;
         state.failing = None;

@@ -1,0 +1,322 @@
+//! Stores: where events, faults and positions are kept for good.
+//!
+//! [`Store`] is one trait with two implementations that pass the same conformance suite
+//! (`actors/tests/store.rs`): PostgreSQL and SQLite. The one write that matters, [`Store::commit`],
+//! is one transaction: events, rejected messages, fault counters, ledger, and "this origin is
+//! stored up to this sequence".
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+
+use super::journal::Origin;
+use crate::domain::{
+    batch::{Batch, Span},
+    event::{Kind, Severity, Source},
+    ledger::Tally,
+    shape::{Fingerprint, cut},
+    time::Micros,
+};
+
+mod copy;
+pub mod postgres;
+pub mod sqlite;
+
+/// What the batch writer hands to [`Store::commit`].
+#[derive(Clone, Debug)]
+pub struct Commit {
+    pub origin: Origin,
+    /// The position the origin is stored up to now; the commit fails where it is another.
+    pub after: u64,
+    /// In sequence, the first one starting right behind `after`.
+    pub batches: Vec<Arc<Batch>>,
+}
+
+impl Commit {
+    /// The position after the commit.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.batches.last().map_or(self.after, |batch| batch.last)
+    }
+
+    /// What becomes of the messages, by source.
+    #[must_use]
+    pub fn tallies(&self) -> [Tally; Source::COUNT] {
+        let mut tallies = [Tally::default(); Source::COUNT];
+        for batch in &self.batches {
+            for (sum, tally) in tallies.iter_mut().zip(batch.tallies) {
+                sum.add(tally);
+            }
+        }
+        tallies
+    }
+}
+
+/// What a commit did beside what it was asked to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// The tallies as stored: events that the store refused count as rejected.
+    pub tallies: [Tally; Source::COUNT],
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else moved the position, or an earlier commit succeeded without our hearing of it.
+    #[error("the origin is stored up to {position}, not where this commit starts")]
+    Moved { position: u64 },
+    /// The store cannot be reached or cannot work just now; trying again may help.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Where an origin stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub sequence: u64,
+    /// Over all origins that this store ever had.
+    pub settled: [Tally; Source::COUNT],
+}
+
+/// See the [module](self).
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// `postgres` or `sqlite`.
+    fn name(&self) -> &'static str;
+
+    /// Brings the schema up to date; gives the names of the migrations that were missing.
+    async fn migrate(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Where `origin` stands; registers it where it is new.
+    async fn position(&self, origin: Origin) -> Result<Position, StoreError>;
+
+    /// Stores the batches and moves the position, all or nothing. A single event that the store
+    /// refuses becomes a rejected message; it never fails the commit.
+    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError>;
+
+    /// Whether the store answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Keeps a snapshot of the traffic statistics (a JSON object).
+    async fn save_snapshot(&self, taken_at: Micros, snapshot: &str) -> Result<(), StoreError>;
+
+    /// The newest events, of one fault where `fingerprint` is given.
+    async fn events(
+        &self,
+        fingerprint: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// The faults seen last.
+    async fn faults(&self, limit: u32) -> Result<Vec<StoredFault>, StoreError>;
+
+    /// The newest rejected messages.
+    async fn rejected(&self, limit: u32) -> Result<Vec<StoredRejected>, StoreError>;
+
+    /// Rejected messages that were not replayed yet, with all their bytes, oldest first, behind
+    /// the one with id `after`.
+    async fn unreplayed(&self, after: i64, limit: u32) -> Result<Vec<StoredRejected>, StoreError>;
+
+    /// Marks a rejected message as replayed.
+    async fn mark_replayed(&self, id: i64) -> Result<(), StoreError>;
+}
+
+/// An event as a person sees it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct StoredEvent {
+    #[serde(serialize_with = "as_rfc3339")]
+    pub occurred_at: Micros,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub received_at: Micros,
+    pub source: String,
+    pub kind: String,
+    pub severity: String,
+    pub environment: String,
+    pub service: String,
+    pub process: Option<String>,
+    pub message: String,
+    pub stack_trace: Option<String>,
+    pub attributes: Option<Box<serde_json::value::RawValue>>,
+    pub fingerprint: Option<String>,
+    pub messages: i32,
+}
+
+/// A fault as a person sees it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StoredFault {
+    pub id: i64,
+    pub environment: String,
+    pub service: String,
+    pub fingerprint: String,
+    pub kind: String,
+    pub severity: String,
+    pub title: String,
+    pub example: String,
+    pub count: i64,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub first_seen: Micros,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub last_seen: Micros,
+}
+
+/// A rejected message.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StoredRejected {
+    pub id: i64,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub received_at: Micros,
+    pub source: String,
+    pub reason: String,
+    /// The first bytes, as text where they are.
+    #[serde(serialize_with = "as_lossy_text")]
+    pub bytes: Vec<u8>,
+    pub length: i64,
+    pub messages: i32,
+}
+
+fn as_rfc3339<S: serde::Serializer>(micros: &Micros, serializer: S) -> Result<S::Ok, S::Error> {
+    match jiff::Timestamp::from_microsecond(*micros) {
+        Ok(timestamp) => serializer.collect_str(&timestamp),
+        Err(_) => serializer.serialize_i64(*micros),
+    }
+}
+
+fn as_lossy_text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    const SHOWN: usize = 2_000;
+    serializer.collect_str(&String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]))
+}
+
+/// The events to be stored of a commit, after some were refused: their indexes by batch.
+pub(crate) type Refused = BTreeMap<(usize, usize), String>;
+
+/// What is added to one fault by a commit.
+pub(crate) struct FaultSum<'a> {
+    pub environment: &'a str,
+    pub service: &'a str,
+    pub fingerprint: Fingerprint,
+    pub kind: Kind,
+    pub severity: Severity,
+    pub title: &'a str,
+    pub example: &'a str,
+    pub count: u64,
+    pub first_seen: Micros,
+    pub last_seen: Micros,
+}
+
+/// Bytes of an event's message that a fault keeps as its example.
+const EXAMPLE: usize = 4_096;
+
+/// The faults of a commit, each once, in the order in which every writer takes their locks.
+pub(crate) fn sum_faults<'a>(commit: &'a Commit, refused: &Refused) -> Vec<FaultSum<'a>> {
+    let mut sums: BTreeMap<(&str, &str, Fingerprint), FaultSum<'a>> = BTreeMap::new();
+    for (index, batch) in commit.batches.iter().enumerate() {
+        let text = |span: Span| text_of(batch, span);
+        for (fault, delta) in batch.faults.iter().enumerate() {
+            let refused_count = refused
+                .range((index, 0)..(index + 1, 0))
+                .filter(|((_, event), _)| batch.events.fault[*event] == u32::try_from(fault).ok())
+                .count() as u64;
+            let count = delta.count - refused_count;
+            if count == 0 {
+                continue;
+            }
+            let (environment, service) = (text(delta.environment), text(delta.service));
+            let example = text(batch.events.message[delta.example as usize]);
+            sums.entry((environment, service, delta.fingerprint))
+                .and_modify(|sum| {
+                    sum.count += count;
+                    sum.first_seen = sum.first_seen.min(delta.first_seen);
+                    sum.last_seen = sum.last_seen.max(delta.last_seen);
+                    sum.severity = sum.severity.min(delta.severity);
+                })
+                .or_insert_with(|| FaultSum {
+                    environment,
+                    service,
+                    fingerprint: delta.fingerprint,
+                    kind: delta.kind,
+                    severity: delta.severity,
+                    title: text(delta.title),
+                    example: cut(example, EXAMPLE),
+                    count,
+                    first_seen: delta.first_seen,
+                    last_seen: delta.last_seen,
+                });
+        }
+    }
+    sums.into_values().collect()
+}
+
+/// The tallies of a commit in which some events were refused.
+pub(crate) fn tallies_with(commit: &Commit, refused: &Refused) -> [Tally; Source::COUNT] {
+    let mut tallies = commit.tallies();
+    for (batch, event) in refused.keys() {
+        let batch = &commit.batches[*batch];
+        let messages = u64::from(batch.events.messages[*event]);
+        let tally = &mut tallies[batch.record_of(*event).source as usize];
+        tally.stored -= messages;
+        tally.rejected += messages;
+    }
+    tallies
+}
+
+/// One row of `rejected`.
+pub(crate) struct RejectedRow<'a> {
+    pub sequence: u64,
+    pub ordinal: u32,
+    pub received_at: Micros,
+    pub source: Source,
+    pub reason: &'a str,
+    pub bytes: &'a [u8],
+    pub length: u64,
+    pub messages: u32,
+}
+
+/// What the parsers rejected and what the store refused.
+pub(crate) fn rejected_rows<'a>(
+    commit: &'a Commit,
+    refused: &'a Refused,
+) -> impl Iterator<Item = RejectedRow<'a>> {
+    let parsed = commit.batches.iter().flat_map(|batch| {
+        batch.rejected.iter().map(move |rejected| {
+            let record = &batch.records[rejected.record as usize];
+            RejectedRow {
+                sequence: record.sequence,
+                ordinal: rejected.ordinal,
+                received_at: record.received_at,
+                source: record.source,
+                reason: &rejected.reason,
+                bytes: batch.text.get(rejected.bytes),
+                length: rejected.length,
+                messages: rejected.messages,
+            }
+        })
+    });
+    let refused = refused.iter().map(|((batch, event), reason)| {
+        let batch = &commit.batches[*batch];
+        let record = batch.record_of(*event);
+        let bytes = batch.text.get(batch.events.message[*event]);
+        RejectedRow {
+            sequence: record.sequence,
+            ordinal: batch.events.ordinal[*event],
+            received_at: record.received_at,
+            source: record.source,
+            reason,
+            bytes,
+            length: bytes.len() as u64,
+            messages: batch.events.messages[*event],
+        }
+    });
+    parsed.chain(refused)
+}
+
+pub(crate) fn text_of(batch: &Batch, span: Span) -> &str {
+    std::str::from_utf8(batch.text.get(span)).expect("a batch keeps only valid text")
+}
+
+/// Counters are far below 2⁶³.
+pub(crate) fn as_i64(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn as_u64(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

@@ -1,0 +1,492 @@
+//! The SQLite store: one file, no server; the default.
+//!
+//! WAL with `synchronous = FULL`: a commit is durable before its position is acknowledged to the
+//! journal. One connection writes; another one reads, so that a person's query does not hold up
+//! the pipeline.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Row, ToSql, Transaction, params,
+    types::{ToSqlOutput, ValueRef},
+};
+use serde_json::value::RawValue;
+
+use super::{
+    Commit, Committed, Position, Refused, Store, StoreError, StoredEvent, StoredFault,
+    StoredRejected, as_i64, as_u64, rejected_rows, sum_faults, tallies_with,
+};
+use crate::{
+    adapters::{clock, journal::Origin},
+    domain::{
+        batch::{Batch, Span},
+        event::Source,
+        ledger::Tally,
+        time::Micros,
+    },
+};
+
+mod migrations {
+    refinery::embed_migrations!("../migrations/sqlite");
+}
+
+/// See the [module](self).
+pub struct Sqlite {
+    writer: Arc<Mutex<Connection>>,
+    reader: Arc<Mutex<Connection>>,
+}
+
+impl Sqlite {
+    /// Opens the file at `path`, making it and its directory where they are missing.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            std::fs::create_dir_all(directory).map_err(|error| {
+                StoreError::Unavailable(format!("{}: {error}", directory.display()))
+            })?;
+        }
+        let connect = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open(path)?;
+            connection.busy_timeout(std::time::Duration::from_secs(10))?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            // 8 MiB of pages: the pipeline only appends, and the fault index stays hot.
+            connection.pragma_update(None, "cache_size", -8_192)?;
+            Ok(connection)
+        };
+        let named = |error: rusqlite::Error| {
+            StoreError::Unavailable(format!("{}: {error}", path.display()))
+        };
+        Ok(Self {
+            writer: Arc::new(Mutex::new(connect().map_err(named)?)),
+            reader: Arc::new(Mutex::new(connect().map_err(named)?)),
+        })
+    }
+}
+
+/// Runs `work` on a thread that may block.
+async fn on<T: Send + 'static>(
+    connection: &Arc<Mutex<Connection>>,
+    work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let connection = connection.clone();
+    tokio::task::spawn_blocking(move || {
+        work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
+    })
+    .await
+    .map_err(|error| StoreError::Unavailable(error.to_string()))?
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        on(&self.writer, |connection| {
+            let report = migrations::migrations::runner()
+                .run(connection)
+                .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+        })
+        .await
+    }
+
+    async fn position(&self, origin: Origin) -> Result<Position, StoreError> {
+        on(&self.writer, move |connection| {
+            connection.execute(
+                "INSERT INTO journal_positions (origin, sequence, updated_at) VALUES (?1, 0, ?2)
+                 ON CONFLICT (origin) DO NOTHING",
+                params![origin.to_string(), clock::now()],
+            )?;
+            let sequence = position_of(connection, origin)?;
+            let mut settled = [Tally::default(); Source::COUNT];
+            let mut totals = connection.prepare(
+                "SELECT source, sum(stored), sum(duplicate), sum(rejected) FROM ledger GROUP BY source",
+            )?;
+            let mut rows = totals.query([])?;
+            while let Some(row) = rows.next()? {
+                if let Some(source) = Source::from_name(&row.get::<_, String>(0)?) {
+                    let tally = &mut settled[source as usize];
+                    tally.stored = as_u64(row.get(1)?);
+                    tally.duplicate = as_u64(row.get(2)?);
+                    tally.rejected = as_u64(row.get(3)?);
+                }
+            }
+            Ok(Position { sequence, settled })
+        })
+        .await
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
+        let commit = commit.clone();
+        on(&self.writer, move |connection| {
+            let transaction = connection.transaction()?;
+            let origin = move_position(&transaction, &commit)?;
+            let refused = add_events(&transaction, &commit, origin)?;
+            add_faults(&transaction, &commit, &refused)?;
+            add_rejected(&transaction, &commit, &refused, origin)?;
+            let tallies = tallies_with(&commit, &refused);
+            add_to_ledger(&transaction, commit.origin, &tallies)?;
+            transaction.commit()?;
+            Ok(Committed { tallies })
+        })
+        .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        on(&self.reader, |connection| {
+            connection.query_row("SELECT 1", [], |_| Ok(())).map_err(StoreError::from)
+        })
+        .await
+    }
+
+    async fn save_snapshot(&self, taken_at: Micros, snapshot: &str) -> Result<(), StoreError> {
+        let snapshot = snapshot.to_owned();
+        on(&self.writer, move |connection| {
+            connection.execute(
+                "INSERT INTO metric_snapshots (taken_at, snapshot) VALUES (?1, ?2)
+                 ON CONFLICT (taken_at) DO NOTHING",
+                params![taken_at, snapshot],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn events(
+        &self,
+        fingerprint: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        const COLUMNS: &str =
+            "SELECT occurred_at, received_at, source, kind, severity, environment,
+            service, process, message, stack_trace, attributes, fingerprint, messages FROM events";
+        let fingerprint = fingerprint.map(str::to_owned);
+        on(&self.reader, move |connection| match fingerprint {
+            Some(fingerprint) => rows(
+                connection,
+                &format!("{COLUMNS} WHERE fingerprint = ?1 ORDER BY occurred_at DESC LIMIT ?2"),
+                params![fingerprint, limit],
+                event_of,
+            ),
+            None => rows(
+                connection,
+                &format!("{COLUMNS} ORDER BY id DESC LIMIT ?1"),
+                params![limit],
+                event_of,
+            ),
+        })
+        .await
+    }
+
+    async fn faults(&self, limit: u32) -> Result<Vec<StoredFault>, StoreError> {
+        on(&self.reader, move |connection| {
+            rows(
+                connection,
+                "SELECT id, environment, service, fingerprint, kind, severity, title, example, count,
+                 first_seen, last_seen FROM faults ORDER BY last_seen DESC, id DESC LIMIT ?1",
+                params![limit],
+                fault_of,
+            )
+        })
+        .await
+    }
+
+    async fn rejected(&self, limit: u32) -> Result<Vec<StoredRejected>, StoreError> {
+        on(&self.reader, move |connection| {
+            rows(
+                connection,
+                "SELECT id, received_at, source, reason, bytes, length, messages FROM rejected
+                 ORDER BY id DESC LIMIT ?1",
+                params![limit],
+                rejected_of,
+            )
+        })
+        .await
+    }
+
+    async fn unreplayed(&self, after: i64, limit: u32) -> Result<Vec<StoredRejected>, StoreError> {
+        on(&self.reader, move |connection| {
+            rows(
+                connection,
+                "SELECT id, received_at, source, reason, bytes, length, messages FROM rejected
+                 WHERE replayed_at IS NULL AND id > ?1 ORDER BY id LIMIT ?2",
+                params![after, limit],
+                rejected_of,
+            )
+        })
+        .await
+    }
+
+    async fn mark_replayed(&self, id: i64) -> Result<(), StoreError> {
+        on(&self.writer, move |connection| {
+            connection.execute(
+                "UPDATE rejected SET replayed_at = ?1 WHERE id = ?2",
+                params![clock::now(), id],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+fn position_of(connection: &Connection, origin: Origin) -> Result<u64, StoreError> {
+    let sequence: i64 = connection.query_row(
+        "SELECT sequence FROM journal_positions WHERE origin = ?1",
+        [origin.to_string()],
+        |row| row.get(0),
+    )?;
+    Ok(as_u64(sequence))
+}
+
+/// Moves the position by compare-and-swap; gives the id that stands for the origin in `events`.
+fn move_position(transaction: &Transaction<'_>, commit: &Commit) -> Result<i64, StoreError> {
+    let moved = transaction
+        .query_row(
+            "UPDATE journal_positions SET sequence = ?1, updated_at = ?2
+             WHERE origin = ?3 AND sequence = ?4 RETURNING id",
+            params![
+                as_i64(commit.position()),
+                clock::now(),
+                commit.origin.to_string(),
+                as_i64(commit.after)
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    match moved {
+        Some(id) => Ok(id),
+        None => Err(StoreError::Moved { position: position_of(transaction, commit.origin)? }),
+    }
+}
+
+/// Text of a batch, bound without copying it.
+struct Text<'a>(&'a [u8]);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
+    }
+}
+
+/// Inserts all events; gives those that a constraint refused. A failed INSERT leaves no trace, so
+/// each event stands for itself.
+fn add_events(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+    origin: i64,
+) -> Result<Refused, StoreError> {
+    let mut refused = Refused::new();
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO events (origin, sequence, ordinal, received_at, occurred_at, source, kind,
+             severity, environment, service, process, message, message_bytes, stack_trace,
+             attributes, priority, messages, fingerprint)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+    )?;
+    let mut attributes = Vec::new();
+    for (index, batch) in commit.batches.iter().enumerate() {
+        let fingerprints: Vec<String> =
+            batch.faults.iter().map(|fault| fault.fingerprint.to_string()).collect();
+        for event in 0..batch.events.len() {
+            attributes.clear();
+            let has_attributes = batch.write_attributes(event, &mut attributes);
+            let events = &batch.events;
+            let record = batch.record_of(event);
+            let optional = |span: Span| (!span.is_empty()).then(|| Text(batch.text.get(span)));
+            let inserted = insert.execute(params![
+                origin,
+                as_i64(record.sequence),
+                events.ordinal[event],
+                record.received_at,
+                events.occurred_at[event],
+                record.source.name(),
+                events.kind[event].name(),
+                events.severity[event].name(),
+                text(batch, events.environment[event]),
+                text(batch, events.service[event]),
+                optional(events.process[event]),
+                text(batch, events.message[event]),
+                (!events.message_bytes[event].is_empty())
+                    .then(|| batch.text.get(events.message_bytes[event])),
+                optional(events.stack_trace[event]),
+                has_attributes.then(|| Text(&attributes)),
+                events.priority[event],
+                events.messages[event],
+                events.fault[event].map(|fault| &fingerprints[fault as usize]),
+            ]);
+            match inserted {
+                Ok(_) => {}
+                Err(error) if is_refusal(&error) => {
+                    refused.insert((index, event), format!("refused by the store: {error}"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(refused)
+}
+
+fn text(batch: &Batch, span: Span) -> Text<'_> {
+    Text(batch.text.get(span))
+}
+
+fn is_refusal(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
+    )
+}
+
+fn add_faults(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+    refused: &Refused,
+) -> Result<(), StoreError> {
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO faults (environment, service, fingerprint, kind, severity, title, example,
+             count, first_seen, last_seen)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         ON CONFLICT (environment, service, fingerprint) DO UPDATE SET
+             count = count + excluded.count,
+             first_seen = min(first_seen, excluded.first_seen),
+             last_seen = max(last_seen, excluded.last_seen)",
+    )?;
+    for fault in sum_faults(commit, refused) {
+        upsert.execute(params![
+            fault.environment,
+            fault.service,
+            fault.fingerprint.to_string(),
+            fault.kind.name(),
+            fault.severity.name(),
+            fault.title,
+            fault.example,
+            as_i64(fault.count),
+            fault.first_seen,
+            fault.last_seen,
+        ])?;
+    }
+    Ok(())
+}
+
+fn add_rejected(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+    refused: &Refused,
+    origin: i64,
+) -> Result<(), StoreError> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO rejected (origin, sequence, ordinal, received_at, source, reason, bytes, length,
+             messages) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    for row in rejected_rows(commit, refused) {
+        insert.execute(params![
+            origin,
+            as_i64(row.sequence),
+            row.ordinal,
+            row.received_at,
+            row.source.name(),
+            row.reason,
+            row.bytes,
+            as_i64(row.length),
+            row.messages,
+        ])?;
+    }
+    Ok(())
+}
+
+fn add_to_ledger(
+    transaction: &Transaction<'_>,
+    origin: Origin,
+    tallies: &[Tally; Source::COUNT],
+) -> Result<(), StoreError> {
+    let mut add = transaction.prepare_cached(
+        "INSERT INTO ledger (origin, source, stored, duplicate, rejected) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (origin, source) DO UPDATE SET
+             stored = stored + excluded.stored,
+             duplicate = duplicate + excluded.duplicate,
+             rejected = rejected + excluded.rejected",
+    )?;
+    for source in Source::ALL {
+        let tally = tallies[source as usize];
+        add.execute(params![
+            origin.to_string(),
+            source.name(),
+            as_i64(tally.stored),
+            as_i64(tally.duplicate),
+            as_i64(tally.rejected),
+        ])?;
+    }
+    Ok(())
+}
+
+fn rows<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    read: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(parameters, read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn event_of(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
+    let attributes: Option<String> = row.get(10)?;
+    Ok(StoredEvent {
+        occurred_at: row.get(0)?,
+        received_at: row.get(1)?,
+        source: row.get(2)?,
+        kind: row.get(3)?,
+        severity: row.get(4)?,
+        environment: row.get(5)?,
+        service: row.get(6)?,
+        process: row.get(7)?,
+        message: row.get(8)?,
+        stack_trace: row.get(9)?,
+        attributes: attributes.and_then(|json| RawValue::from_string(json).ok()),
+        fingerprint: row.get(11)?,
+        messages: row.get(12)?,
+    })
+}
+
+fn fault_of(row: &Row<'_>) -> rusqlite::Result<StoredFault> {
+    Ok(StoredFault {
+        id: row.get(0)?,
+        environment: row.get(1)?,
+        service: row.get(2)?,
+        fingerprint: row.get(3)?,
+        kind: row.get(4)?,
+        severity: row.get(5)?,
+        title: row.get(6)?,
+        example: row.get(7)?,
+        count: row.get(8)?,
+        first_seen: row.get(9)?,
+        last_seen: row.get(10)?,
+    })
+}
+
+fn rejected_of(row: &Row<'_>) -> rusqlite::Result<StoredRejected> {
+    Ok(StoredRejected {
+        id: row.get(0)?,
+        received_at: row.get(1)?,
+        source: row.get(2)?,
+        reason: row.get(3)?,
+        bytes: row.get(4)?,
+        length: row.get(5)?,
+        messages: row.get(6)?,
+    })
+}

@@ -1,0 +1,275 @@
+//! The conformance suite of the stores: whatever is promised of `Store` holds for each of them.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use faultline_actors::{
+    adapters::{
+        journal::Origin,
+        store::{Commit, Store, StoreError, postgres::Postgres, sqlite::Sqlite},
+    },
+    domain::{
+        batch::Batch,
+        event::Source,
+        parse::{Parser, count_messages},
+        record::{Block, Content, Meta, RecordRef},
+    },
+};
+
+const NOW: i64 = 1_795_316_400_000_000;
+
+/// A batch of one record.
+fn batch(sequence: u64, source: Source, body: &[u8]) -> Arc<Batch> {
+    let meta = Meta { environment: "prod", service: "shop", ..Meta::default() }.encode();
+    let records = vec![RecordRef {
+        sequence,
+        received_at: NOW,
+        source,
+        messages: count_messages(source, body),
+        content: Content::Body { meta: 0..meta.len(), body: meta.len()..meta.len() + body.len() },
+    }];
+    let mut parser = Parser::new("default");
+    let mut batch = Batch::default();
+    parser.parse(&mut batch, &Block { bytes: [&meta, body].concat(), records });
+    parser.finish(&mut batch);
+    Arc::new(batch)
+}
+
+fn report(sequence: u64, message: &str) -> Arc<Batch> {
+    let body = serde_json::json!({ "message": message, "attributes": {"n": 1} }).to_string();
+    batch(sequence, Source::Errors, body.as_bytes())
+}
+
+fn commit(origin: Origin, after: u64, batches: Vec<Arc<Batch>>) -> Commit {
+    Commit { origin, after, batches }
+}
+
+async fn messages(store: &dyn Store) -> Vec<String> {
+    let mut messages: Vec<_> =
+        store.events(None, 100).await.unwrap().into_iter().map(|event| event.message).collect();
+    messages.sort();
+    messages
+}
+
+async fn a_commit_stores_everything_and_moves_the_position(store: &dyn Store) {
+    let origin = Origin::now_v7();
+    assert_eq!(store.position(origin).await.unwrap().sequence, 0);
+    let line = br#"{"database":"shop","table":"t","type":"insert","ts":1,"data":{"m":12345678901234567890123.5}}"#;
+    let first = commit(
+        origin,
+        0,
+        vec![
+            report(1, "job 1 failed"),
+            report(2, "job 2 failed"),
+            batch(3, Source::Maxwell, &[line, b"\nnot json".as_slice()].concat()),
+        ],
+    );
+    let committed = store.commit(&first).await.unwrap();
+    assert_eq!(committed.tallies[Source::Errors as usize].stored, 2);
+    let position = store.position(origin).await.unwrap();
+    assert_eq!(position.sequence, 3);
+    let maxwell = position.settled[Source::Maxwell as usize];
+    assert_eq!((maxwell.stored, maxwell.rejected), (1, 1));
+    assert_eq!(messages(store).await, ["insert shop.t", "job 1 failed", "job 2 failed"]);
+    let events = store.events(None, 100).await.unwrap();
+    let change = events.iter().find(|event| event.kind == "change").unwrap();
+    let kept = change.attributes.as_ref().unwrap().get();
+    assert_eq!(kept.as_bytes(), line, "word for word");
+    let faults = store.faults(10).await.unwrap();
+    assert_eq!(faults.len(), 1);
+    assert_eq!((faults[0].count, faults[0].title.as_str()), (2, "job <n> failed"));
+    assert_eq!((faults[0].environment.as_str(), faults[0].service.as_str()), ("prod", "shop"));
+    let of_fault = store.events(Some(&faults[0].fingerprint), 10).await.unwrap();
+    assert_eq!(of_fault.len(), 2);
+    let rejected = store.rejected(10).await.unwrap();
+    assert_eq!(rejected[0].bytes, b"not json");
+    // Counting goes on in the next commit.
+    store.commit(&commit(origin, 3, vec![report(4, "job 3 failed")])).await.unwrap();
+    assert_eq!(store.faults(10).await.unwrap()[0].count, 3);
+}
+
+async fn a_commit_from_another_position_stores_nothing(store: &dyn Store) {
+    let origin = Origin::now_v7();
+    store.position(origin).await.unwrap();
+    let once = commit(origin, 0, vec![report(1, "once")]);
+    store.commit(&once).await.unwrap();
+    let before = messages(store).await;
+    let again = store.commit(&once).await;
+    assert!(matches!(again, Err(StoreError::Moved { position: 1 })), "{again:?}");
+    let gap = store.commit(&commit(origin, 7, vec![report(8, "gap")])).await;
+    assert!(matches!(gap, Err(StoreError::Moved { position: 1 })), "{gap:?}");
+    assert_eq!(messages(store).await, before);
+    assert_eq!(store.position(origin).await.unwrap().sequence, 1);
+}
+
+/// `refuse` makes the store refuse every event whose message is `poison`.
+async fn a_refused_event_is_rejected_by_itself(store: &dyn Store) {
+    let origin = Origin::now_v7();
+    let before = store.position(origin).await.unwrap();
+    let mut batches: Vec<_> = (1..=20).map(|sequence| report(sequence, "good")).collect();
+    batches[6] = report(7, "poison");
+    batches[13] = report(14, "poison");
+    let committed = store.commit(&commit(origin, 0, batches)).await.unwrap();
+    let tally = committed.tallies[Source::Errors as usize];
+    assert_eq!((tally.stored, tally.rejected), (18, 2));
+    let after = store.position(origin).await.unwrap();
+    assert_eq!(after.sequence, 20);
+    let grown = after.settled[Source::Errors as usize].rejected
+        - before.settled[Source::Errors as usize].rejected;
+    assert_eq!(grown, 2);
+    let rejected = store.rejected(2).await.unwrap();
+    for one in &rejected {
+        assert_eq!(one.bytes, b"poison");
+        assert!(one.reason.starts_with("refused by the store"), "{}", one.reason);
+    }
+    let faults = store.faults(100).await.unwrap();
+    assert!(faults.iter().all(|fault| fault.example != "poison"), "no fault without an event");
+    let good = faults.iter().find(|fault| fault.example == "good").unwrap();
+    assert_eq!(good.count, 18);
+}
+
+async fn odd_values_are_stored(store: &dyn Store) {
+    let origin = Origin::now_v7();
+    store.position(origin).await.unwrap();
+    let frames: [&[u8]; 4] = [
+        b"<190>1 0001-01-01T00:00:00Z host app web.1 - caf\xe9\0\n",
+        b"<190>1 9999-12-31T23:59:59.999999Z other app web.1 - last\n",
+        b"<190>1 1969-12-31T23:59:59Z host app - - nil\n",
+        "<190>1 2026-11-22T03:00:00Z host app web.1 - \u{1F600} \u{FFFE}\n".as_bytes(),
+    ];
+    let body: Vec<u8> = frames
+        .iter()
+        .flat_map(|frame| [format!("{} ", frame.len()).as_bytes(), frame].concat())
+        .collect();
+    let deep = format!(
+        r#"{{"message":"deep","attributes":{}1{}}}"#,
+        r#"{"a":"#.repeat(127),
+        "}".repeat(127)
+    );
+    let escaped =
+        br#"{"message":"nul \u0000 and \ud83d\ude00","attributes":{"nul":"\u0000","big":1e999}}"#;
+    let batches = vec![
+        batch(1, Source::Logdrains, &body),
+        batch(2, Source::Errors, deep.as_bytes()),
+        batch(3, Source::Errors, escaped),
+    ];
+    let committed = store.commit(&commit(origin, 0, batches)).await.unwrap();
+    assert_eq!(committed.tallies[Source::Logdrains as usize].stored, 4);
+    assert_eq!(committed.tallies[Source::Errors as usize].stored, 2);
+    let stored = messages(store).await;
+    assert!(stored.contains(&"caf\u{fffd}\u{fffd}".to_owned()), "{stored:?}");
+    assert!(stored.contains(&"nul \u{fffd} and \u{1F600}".to_owned()), "{stored:?}");
+}
+
+async fn records_of_long_ago_and_of_several_days_are_stored(store: &dyn Store) {
+    const DAY: i64 = 86_400_000_000;
+    let origin = Origin::now_v7();
+    store.position(origin).await.unwrap();
+    let batches: Vec<_> = [0, -1, -400, 3]
+        .into_iter()
+        .enumerate()
+        .map(|(index, days)| {
+            let mut batch = Arc::into_inner(report(index as u64 + 1, "old")).unwrap();
+            batch.records[0].received_at += days * DAY;
+            Arc::new(batch)
+        })
+        .collect();
+    let committed = store.commit(&commit(origin, 0, batches)).await.unwrap();
+    assert_eq!(committed.tallies[Source::Errors as usize].stored, 4);
+}
+
+async fn rejected_messages_are_replayed_once(store: &dyn Store) {
+    let origin = Origin::now_v7();
+    store.position(origin).await.unwrap();
+    store.commit(&commit(origin, 0, vec![batch(1, Source::Maxwell, b"bad\nworse")])).await.unwrap();
+    let waiting = store.unreplayed(0, 1_000).await.unwrap();
+    let count = waiting.len();
+    assert!(count >= 2);
+    let last = waiting.last().unwrap();
+    assert_eq!(last.bytes, b"worse");
+    store.mark_replayed(last.id).await.unwrap();
+    assert_eq!(store.unreplayed(0, 1_000).await.unwrap().len(), count - 1);
+    assert_eq!(store.unreplayed(0, 1).await.unwrap()[0].id, waiting[0].id, "oldest first");
+    assert!(store.unreplayed(last.id, 10).await.unwrap().is_empty());
+}
+
+async fn migrations_run_once_and_snapshots_are_kept(store: &dyn Store) {
+    assert!(store.migrate().await.unwrap().is_empty(), "nothing is left to do");
+    store.ping().await.unwrap();
+    store.save_snapshot(NOW, r#"{"total_requests":1}"#).await.unwrap();
+    store.save_snapshot(NOW, r#"{"total_requests":1}"#).await.unwrap();
+}
+
+/// Everything above, in one store each, so that they also bear with each other.
+async fn conforms(store: &dyn Store) {
+    assert!(!store.migrate().await.unwrap().is_empty());
+    a_commit_stores_everything_and_moves_the_position(store).await;
+    a_commit_from_another_position_stores_nothing(store).await;
+    odd_values_are_stored(store).await;
+    records_of_long_ago_and_of_several_days_are_stored(store).await;
+    rejected_messages_are_replayed_once(store).await;
+    migrations_run_once_and_snapshots_are_kept(store).await;
+}
+
+fn postgres(url: &str) -> Postgres {
+    Postgres::new(url, 4, Duration::from_secs(5), Duration::from_secs(30)).unwrap()
+}
+
+#[tokio::test]
+async fn sqlite_conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sub/faultline.db");
+    conforms(&Sqlite::open(&path).unwrap()).await;
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN new.message = 'poison'
+             BEGIN SELECT RAISE(ABORT, 'no poison'); END",
+        )
+        .unwrap();
+    a_refused_event_is_rejected_by_itself(&Sqlite::open(&path).unwrap()).await;
+}
+
+#[tokio::test]
+async fn postgres_conforms() {
+    let server = faultline_testkit::postgres::Postgres::start();
+    let store = postgres(&server.url());
+    conforms(&store).await;
+    server.execute("ALTER TABLE events ADD CHECK (message <> 'poison')").await;
+    a_refused_event_is_rejected_by_itself(&store).await;
+}
+
+#[tokio::test]
+async fn postgres_bears_a_dropped_partition_and_two_hubs_that_start_at_once() {
+    let server = faultline_testkit::postgres::Postgres::start();
+    let (one, two) = (postgres(&server.url()), postgres(&server.url()));
+    let (first, second) = tokio::join!(one.migrate(), two.migrate());
+    assert_eq!(first.unwrap().len() + second.unwrap().len(), 1);
+    let origin = Origin::now_v7();
+    one.position(origin).await.unwrap();
+    one.commit(&commit(origin, 0, vec![report(1, "before")])).await.unwrap();
+    server.execute("DROP TABLE events_20261122").await;
+    let committed = one.commit(&commit(origin, 1, vec![report(2, "after")])).await.unwrap();
+    assert_eq!(committed.tallies[Source::Errors as usize].stored, 1);
+}
+
+#[tokio::test]
+async fn postgres_that_is_away_is_said_to_be() {
+    let mut server = faultline_testkit::postgres::Postgres::start();
+    let store = postgres(&server.url());
+    store.migrate().await.unwrap();
+    let origin = Origin::now_v7();
+    store.position(origin).await.unwrap();
+    server.stop();
+    let lost = commit(origin, 0, vec![report(1, "kept")]);
+    let error = store.commit(&lost).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    server.resume();
+    store.commit(&lost).await.unwrap();
+    assert_eq!(server.number("SELECT count(*) FROM events").await, 1);
+}
+
+#[tokio::test]
+async fn a_sqlite_file_that_cannot_be_opened_is_named() {
+    let error = Sqlite::open(Path::new("/proc/nowhere/faultline.db")).err().unwrap();
+    assert!(error.to_string().contains("/proc/nowhere"), "{error}");
+}

@@ -1,0 +1,3 @@
+//! What Faultline's tests and benches need.
+
+pub mod postgres;
