@@ -1,1 +1,208 @@
+//! Faultline turns what goes wrong into exactly one Jira ticket per fault.
+//!
+//! ```text
+//!  receiver ─┐                                                     ┌─▶ store
+//!  stdin ────┴─▶ spool ─▶ parser ─▶ fan-out ─▶ batch writer ───────┘
+//!                                      └─────▶ metrics aggregator ─▶ admin: /metrics
+//! ```
+//!
+//! This crate is what faces outward: the command line, the configuration, the listeners. The
+//! pipeline itself is [`faultline_actors`].
 
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::Context;
+use faultline_actors::{
+    adapters::{
+        journal::spool::Spool,
+        store::{Store, postgres::Postgres, sqlite::Sqlite},
+    },
+    domain::ledger::Ledger,
+    metrics_aggregator::Countries,
+    pipeline::{self, Pipeline},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, StoreSettings, StoreUrl},
+    receiver::stdin::OnEof,
+    server::Limits,
+};
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+mod problem;
+pub mod receiver;
+mod replay;
+pub mod server;
+pub mod telemetry;
+
+/// The bound listeners, so that whoever starts the program knows the ports.
+pub struct Listeners {
+    pub receiver: TcpListener,
+    pub admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what the configuration says.
+    ///
+    /// # Errors
+    /// Names the setting of the address that cannot be bound.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = async |key: &str, address: std::net::SocketAddr| {
+            TcpListener::bind(address).await.with_context(|| format!("{key} = \"{address}\""))
+        };
+        Ok(Self {
+            receiver: bind("receiver.listen", config.receiver.listen).await?,
+            admin: bind("admin.listen", config.admin.listen).await?,
+        })
+    }
+}
+
+/// Opens the store that the settings name. PostgreSQL is not connected to yet.
+///
+/// # Errors
+/// When the URL is not understood, or the file cannot be opened.
+pub fn open_store(settings: &StoreSettings) -> anyhow::Result<Arc<dyn Store>> {
+    match settings.parse_url().map_err(|problem| anyhow::anyhow!("store.{problem}"))? {
+        StoreUrl::Sqlite(path) => Ok(Arc::new(Sqlite::open(&path).context("opening the store")?)),
+        StoreUrl::Postgres(url) => Ok(Arc::new(Postgres::new(
+            &url,
+            settings.connections,
+            settings.connect_timeout,
+            settings.commit_timeout,
+        )?)),
+    }
+}
+
+/// Reads the database of countries, where one is configured.
+fn read_countries(config: &Config) -> anyhow::Result<Option<Arc<Countries>>> {
+    let path = &config.metrics_aggregator.countries;
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let reader = Countries::open_readfile(path)
+        .with_context(|| format!("metrics_aggregator.countries = {path:?}"))?;
+    Ok(Some(Arc::new(reader)))
+}
+
+/// How long stages may take to finish, once the spool has nothing more for them.
+const FINISH: Duration = Duration::from_secs(5);
+/// How long what is in the spool may take to be stored, when told to end. It is safe there.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// Runs everything that the configuration enables, until `shutdown`, the end of standard input, or
+/// a stage that cannot be kept alive.
+///
+/// # Errors
+/// When something cannot be started, or a stage has died for good.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let prometheus = telemetry::start_metrics();
+    let countries = read_countries(&config)?;
+    let store = open_store(&config.store)?;
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let spool = {
+        let (settings, ledger) = (config.spool.clone(), ledger.clone());
+        let directory = settings.dir.display().to_string();
+        let open = tokio::task::spawn_blocking(move || Spool::open(settings, ledger));
+        Arc::new(open.await?.with_context(|| format!("spool.dir = {directory:?}"))?)
+    };
+    let settings = pipeline::Settings {
+        parser: config.parser.clone(),
+        batch_writer: config.batch_writer.clone(),
+        metrics_aggregator: config.metrics_aggregator.clone(),
+    };
+    let pipeline = Pipeline::start(settings, spool.clone(), store.clone(), ledger, countries).await;
+    let pipeline = Arc::new(pipeline);
+
+    let reads_stdin = config.stdin.is_on();
+    let admin = admin::Admin::new(&config.admin, pipeline.clone(), store, prometheus, reads_stdin);
+    let (taking_in, looking) = (CancellationToken::new(), CancellationToken::new());
+    let limits = |connections| Limits {
+        connections,
+        header_timeout: config.receiver.header_timeout,
+        finish_timeout: FINISH,
+    };
+    receiver::http::announce(&config.receiver, listeners.receiver.local_addr()?);
+    tracing::info!(address = %listeners.admin.local_addr()?, "the admin listener listens");
+    let receiver = tokio::spawn(server::serve(
+        listeners.receiver,
+        receiver::http::router(&config.receiver, spool.clone()),
+        limits(config.receiver.connections),
+        taking_in.clone().cancelled_owned(),
+    ));
+    let admin = tokio::spawn(server::serve(
+        listeners.admin,
+        admin::router(&admin),
+        limits(config.admin.connections),
+        looking.clone().cancelled_owned(),
+    ));
+    let runtime_watch = tokio::spawn(telemetry::watch_runtime());
+    let mut stdin = tokio::spawn(follow_stdin(config.clone(), spool.clone(), taking_in.clone()));
+
+    let mut shutdown = std::pin::pin!(shutdown);
+    let ending = tokio::select! {
+        () = &mut shutdown => Ending::Told,
+        _ = &mut stdin, if reads_stdin => Ending::EndOfInput,
+        reason = pipeline.broken() => Ending::Broken(reason),
+    };
+    taking_in.cancel();
+    let _ = receiver.await;
+    if reads_stdin && !matches!(ending, Ending::EndOfInput) {
+        let _ = stdin.await;
+    }
+    match &ending {
+        Ending::Told => {
+            tracing::info!("told to end: storing what was accepted");
+            if tokio::time::timeout(SETTLE, pipeline.settled()).await.is_err() {
+                tracing::warn!("not all is stored yet; the spool keeps it for the next start");
+            }
+        }
+        Ending::EndOfInput => {
+            tracing::info!("standard input has ended: storing what was accepted");
+            tokio::select! {
+                () = pipeline.settled() => {}
+                () = &mut shutdown => tracing::warn!("told to end; the spool keeps the rest"),
+            }
+        }
+        Ending::Broken(reason) => tracing::error!(reason, "the pipeline is broken"),
+    }
+    pipeline.finish(FINISH).await;
+    looking.cancel();
+    let _ = admin.await;
+    runtime_watch.abort();
+    match ending {
+        Ending::Broken(reason) => anyhow::bail!("the pipeline is broken: {reason}"),
+        Ending::Told | Ending::EndOfInput => Ok(()),
+    }
+}
+
+/// Why the program ends.
+enum Ending {
+    Told,
+    EndOfInput,
+    Broken(String),
+}
+
+/// Reads standard input or the command. Ends when the program is to end with it.
+async fn follow_stdin(config: Config, spool: Arc<Spool>, stop: CancellationToken) {
+    if !config.stdin.is_on() {
+        return;
+    }
+    let on_eof = config.stdin.on_eof;
+    receiver::stdin::run(config.stdin, spool, stop.clone()).await;
+    if on_eof == OnEof::Serve {
+        tracing::info!("standard input has ended; the listeners go on");
+        stop.cancelled().await;
+    }
+}

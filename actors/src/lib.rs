@@ -1,2 +1,24 @@
+//! The pipeline: from records that are durable to rows that are.
+//!
+//! ```text
+//!  receiver (src/) ──append──▶ spool ──blocks──▶ parser ──batches──▶ fan-out ─┬─▶ batch writer ──▶ store
+//!                                ▲                                            └─▶ metrics aggregator
+//!                                └──────── acknowledge / read again ─────────────── batch writer
+//! ```
+//!
+//! Data moves on bounded flume channels as [`domain::record::Block`]s and `Arc<`[`domain::batch::Batch`]`>`es;
+//! control (finish, snapshots, supervision) on kameo. A stage knows its channels, not its
+//! neighbours; only [`pipeline`] knows them all. When the store is slow its channel fills, every
+//! stage before it waits, and the spool grows up to its bound.
+//!
+//! Modules in the order of the flow:
+
 pub mod adapters;
 pub mod domain;
+
+pub mod batch_writer;
+pub mod fan_out;
+pub mod metrics_aggregator;
+pub mod parser;
+pub mod pipeline;
+pub mod stage;

@@ -92,7 +92,7 @@ async fn a_torn_tail_is_cut_wherever_it_is_torn() {
     let path = segments(directory.path()).pop().unwrap();
     let whole = fs::read(&path).unwrap();
     let end = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    let frame = 64 + 3 + "torn-torn-torn".len();
+    let frame = 64 + 11 + "torn-torn-torn".len();
     for lost in 1..=frame {
         let copy = tempfile::tempdir().unwrap();
         for file in ["origin"] {

@@ -158,6 +158,10 @@ impl Parser {
             let reason = "unreadable record header".to_owned();
             return batch.reject(placed.span(body), body.len() as u64, record.messages, reason);
         };
+        if meta.overlong > 0 {
+            let reason = format!("a line of {} bytes, which is beyond the limit", meta.overlong);
+            return batch.reject(placed.span(body), meta.overlong, record.messages, reason);
+        }
         let environment = if meta.environment.is_empty() {
             default_environment
         } else {

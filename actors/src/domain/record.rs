@@ -44,18 +44,22 @@ pub struct Meta<'a> {
     pub environment: &'a str,
     /// Empty where the body or the settings decide.
     pub service: &'a str,
+    /// The true length of a line of which the body is only the start, since it was beyond the
+    /// limit; 0 for any other body.
+    pub overlong: u64,
 }
 
 impl<'a> Meta<'a> {
     /// The longest environment or service name, in bytes.
     pub const MAX_NAME: usize = 255;
 
-    /// `flags, length of environment, environment, length of service, service`. Names beyond
-    /// [`Meta::MAX_NAME`] are cut; the receiver refuses them before.
+    /// `flags, overlong, length of environment, environment, length of service, service`. Names
+    /// beyond [`Meta::MAX_NAME`] are cut; the receiver refuses them before.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(3 + self.environment.len() + self.service.len());
+        let mut out = Vec::with_capacity(11 + self.environment.len() + self.service.len());
         out.push(u8::from(self.sender_is_logplex));
+        out.extend_from_slice(&self.overlong.to_le_bytes());
         for name in [self.environment, self.service] {
             let name = super::shape::cut(name, Self::MAX_NAME);
             out.push(u8::try_from(name.len()).expect("cut to 255"));
@@ -73,9 +77,11 @@ impl<'a> Meta<'a> {
             Some((std::str::from_utf8(name).ok()?, rest))
         }
         let (flags, rest) = bytes.split_first()?;
+        let (overlong, rest) = rest.split_first_chunk()?;
         let (environment, rest) = name(rest)?;
         let (service, _) = name(rest)?;
-        Some(Self { sender_is_logplex: *flags == 1, environment, service })
+        let overlong = u64::from_le_bytes(*overlong);
+        Some(Self { sender_is_logplex: *flags == 1, environment, service, overlong })
     }
 }
 
@@ -151,7 +157,8 @@ mod tests {
 
     #[test]
     fn meta_comes_back() {
-        let meta = Meta { sender_is_logplex: true, environment: "prod", service: "shop" };
+        let meta =
+            Meta { sender_is_logplex: true, environment: "prod", service: "shop", overlong: 7 };
         assert_eq!(Meta::decode(&meta.encode()), Some(meta));
         assert_eq!(Meta::decode(&[]), None);
         assert_eq!(Meta::decode(&[0, 9, b'x']), None);

@@ -273,6 +273,20 @@ impl Spool {
         Ok(outcome)
     }
 
+    /// Why the spool would refuse a record now; `None` when it would take one.
+    #[must_use]
+    pub fn refuses(&self) -> Option<AppendError> {
+        let state = self.shared.lock();
+        if state.closed {
+            return Some(AppendError::Closed);
+        }
+        if let Some(failing) = &state.failing {
+            return Some(AppendError::Failing(failing.clone()));
+        }
+        let (used, limit) = (state.used(), self.settings.max_bytes.as_u64());
+        (used >= limit).then_some(AppendError::Full { used, limit })
+    }
+
     /// Starts the ledger anew: `settled` is what the store has, and everything behind `position`
     /// is in flight.
     ///

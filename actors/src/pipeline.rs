@@ -1,0 +1,296 @@
+//! The pipeline: makes the channels, starts and supervises the stages, finishes them in the order
+//! of the flow. The only file that knows all stages.
+
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use kameo::{
+    Actor,
+    actor::{ActorId, ActorRef, Spawn, WeakActorRef},
+    error::{ActorStopReason, Infallible},
+    supervision::{RestartPolicy, SupervisionStrategy},
+};
+use tokio::sync::watch;
+
+use crate::{
+    adapters::{
+        journal::{Journal, spool::Spool},
+        store::Store,
+    },
+    batch_writer::{self, BatchWriter},
+    domain::{
+        batch::Batch,
+        ledger::Ledger,
+        parse,
+        traffic::{ChannelHealth, Snapshot},
+    },
+    fan_out::FanOut,
+    metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
+    parser::{self, Parser},
+    stage::Finish,
+};
+
+/// Batches between parser and fan-out: the fan-out only passes them on.
+const BATCHES: usize = 1;
+/// Batches that wait for a commit: what is gathered for the next one while one is under way.
+const TO_WRITER: usize = 8;
+/// Batches that wait to be counted; counting is faster than parsing.
+const TO_AGGREGATOR: usize = 2;
+
+/// The stages' settings.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    pub parser: parser::Settings,
+    pub batch_writer: batch_writer::Settings,
+    pub metrics_aggregator: metrics_aggregator::Settings,
+}
+
+/// A running pipeline.
+pub struct Pipeline {
+    spool: Arc<Spool>,
+    ledger: Arc<Mutex<Ledger>>,
+    counters: Arc<batch_writer::Counters>,
+    parser: ActorRef<Parser>,
+    fan_out: ActorRef<FanOut>,
+    batch_writer: ActorRef<BatchWriter>,
+    metrics_aggregator: ActorRef<MetricsAggregator>,
+    supervisor: ActorRef<Supervisor>,
+    broken: watch::Receiver<Option<String>>,
+    channels: Vec<Channel>,
+}
+
+/// A channel, for its depth.
+struct Channel {
+    name: &'static str,
+    capacity: usize,
+    depth: Box<dyn Fn() -> usize + Send + Sync>,
+}
+
+/// How full a channel is.
+#[derive(Clone, Copy, Debug)]
+pub struct Depth {
+    pub channel: &'static str,
+    pub depth: usize,
+    pub capacity: usize,
+}
+
+impl Pipeline {
+    /// Starts all stages. The store need not be reachable: the batch writer waits for it.
+    pub async fn start(
+        settings: Settings,
+        spool: Arc<Spool>,
+        store: Arc<dyn Store>,
+        ledger: Arc<Mutex<Ledger>>,
+        countries: Option<Arc<Countries>>,
+    ) -> Self {
+        let (parser_out, fan_out_in) = flume::bounded::<Arc<Batch>>(BATCHES);
+        let (writer_out, writer_in) = flume::bounded::<Arc<Batch>>(TO_WRITER);
+        let (aggregator_out, aggregator_in) = flume::bounded::<Arc<Batch>>(TO_AGGREGATOR);
+        let channels = vec![
+            channel("fan_out", BATCHES, &fan_out_in),
+            channel("batch_writer", TO_WRITER, &writer_in),
+            channel("metrics_aggregator", TO_AGGREGATOR, &aggregator_in),
+        ];
+        let (broken_out, broken) = watch::channel(None);
+        let supervisor = Supervisor::spawn(Supervisor { broken: broken_out });
+        let counters = Arc::new(batch_writer::Counters::default());
+        let parser = {
+            let (settings, blocks) = (settings.parser, spool.blocks());
+            let make = move || {
+                let parse = Box::new(parse::Parser::new(&settings.environment));
+                Parser::new(&settings, parse, blocks.clone(), parser_out.clone())
+            };
+            supervise::<Parser>(&supervisor, make).await
+        };
+        let fan_out = {
+            let fan_out = FanOut::new(fan_out_in, vec![writer_out, aggregator_out]);
+            supervise::<FanOut>(&supervisor, move || fan_out.clone()).await
+        };
+        let metrics_aggregator = {
+            let settings = settings.metrics_aggregator;
+            let statistics = Statistics::new(&settings, countries.is_some());
+            let store = store.clone();
+            let make = move || {
+                MetricsAggregator::new(
+                    settings.clone(),
+                    aggregator_in.clone(),
+                    statistics.clone(),
+                    countries.clone(),
+                    store.clone(),
+                )
+            };
+            supervise::<MetricsAggregator>(&supervisor, make).await
+        };
+        let batch_writer = {
+            let (settings, spool, ledger) = (settings.batch_writer, spool.clone(), ledger.clone());
+            let counters = counters.clone();
+            let make = move || {
+                BatchWriter::new(
+                    settings.clone(),
+                    writer_in.clone(),
+                    spool.clone(),
+                    store.clone(),
+                    ledger.clone(),
+                    counters.clone(),
+                )
+            };
+            supervise::<BatchWriter>(&supervisor, make).await
+        };
+        Self {
+            spool,
+            ledger,
+            counters,
+            parser,
+            fan_out,
+            batch_writer,
+            metrics_aggregator,
+            supervisor,
+            broken,
+            channels,
+        }
+    }
+
+    #[must_use]
+    pub fn spool(&self) -> &Arc<Spool> {
+        &self.spool
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> &batch_writer::Counters {
+        &self.counters
+    }
+
+    /// The ledger as it is now.
+    ///
+    /// # Panics
+    /// When a thread panicked while it counted.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.ledger.lock().expect("nobody panics while counting").clone()
+    }
+
+    /// How full the channels between the stages are, and the spool's two.
+    #[must_use]
+    pub fn depths(&self) -> Vec<Depth> {
+        let status = self.spool.status();
+        let mut depths = vec![
+            Depth { channel: "spool", depth: status.queued, capacity: status.queue_capacity },
+            Depth { channel: "parser", depth: status.blocks, capacity: status.block_capacity },
+        ];
+        depths.extend(self.channels.iter().map(|channel| Depth {
+            channel: channel.name,
+            depth: (channel.depth)(),
+            capacity: channel.capacity,
+        }));
+        depths
+    }
+
+    /// The statistics of the traffic; `None` while the aggregator is being restarted.
+    pub async fn snapshot(&self) -> Option<Box<Snapshot>> {
+        let usage = |name: &str| {
+            let depths = self.depths();
+            let channel = depths.iter().find(|depth| depth.channel == name);
+            channel.map_or(0.0, |depth| 100.0 * depth.depth as f64 / depth.capacity as f64)
+        };
+        let ledger = self.ledger();
+        let channels = ChannelHealth {
+            raw_log_chan_usage: usage("spool"),
+            parsed_log_chan_usage: usage("batch_writer"),
+            processing_rate: 0.0,
+            backlog_size: crate::domain::event::Source::ALL
+                .into_iter()
+                .map(|source| ledger.line(source).in_flight)
+                .sum(),
+        };
+        self.metrics_aggregator.ask(TakeSnapshot(channels)).await.ok()
+    }
+
+    /// Waits until a stage has died for good; says which and why.
+    pub async fn broken(&self) -> String {
+        let mut broken = self.broken.clone();
+        match broken.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => "the supervisor is gone".to_owned(),
+        }
+    }
+
+    /// Waits until everything that is durable in the spool is stored.
+    pub async fn settled(&self) {
+        self.spool.settled().await;
+    }
+
+    /// Stops the stages in the order of the flow, each after it has emptied its input, and closes
+    /// the spool. Gives up after `patience`; what is not stored by then stays in the spool.
+    pub async fn finish(&self, patience: Duration) {
+        let in_order = async {
+            // An error says that the stage is gone already.
+            let _ = self.parser.ask(Finish).await;
+            let _ = self.fan_out.ask(Finish).await;
+            let _ = self.batch_writer.ask(Finish).await;
+            let _ = self.metrics_aggregator.ask(Finish).await;
+        };
+        let finished = tokio::time::timeout(patience, in_order).await;
+        self.supervisor.kill();
+        self.parser.kill();
+        self.fan_out.kill();
+        self.batch_writer.kill();
+        self.metrics_aggregator.kill();
+        let spool = self.spool.clone();
+        // Closing joins threads.
+        let _ = tokio::task::spawn_blocking(move || spool.close()).await;
+        if finished.is_err() {
+            tracing::warn!("the stages did not finish in time; the spool keeps what is not stored");
+        }
+    }
+}
+
+fn channel(name: &'static str, capacity: usize, receiver: &flume::Receiver<Arc<Batch>>) -> Channel {
+    let receiver = receiver.clone();
+    Channel { name, capacity, depth: Box::new(move || receiver.len()) }
+}
+
+/// A stage that panics is started again, with its channels and counters; what it had in hand is
+/// read again from the journal.
+async fn supervise<A: Actor<Args = A>>(
+    supervisor: &ActorRef<Supervisor>,
+    make: impl Fn() -> A + Send + Sync + 'static,
+) -> ActorRef<A> {
+    A::supervise_with(supervisor, make)
+        .restart_policy(RestartPolicy::Transient)
+        .restart_limit(10, Duration::from_mins(1))
+        .spawn()
+        .await
+}
+
+/// Restarts stages, and says so when one cannot be kept alive.
+struct Supervisor {
+    broken: watch::Sender<Option<String>>,
+}
+
+impl Actor for Supervisor {
+    type Args = Self;
+    type Error = Infallible;
+
+    fn supervision_strategy() -> SupervisionStrategy {
+        SupervisionStrategy::OneForOne
+    }
+
+    async fn on_start(supervisor: Self, _: ActorRef<Self>) -> Result<Self, Infallible> {
+        Ok(supervisor)
+    }
+
+    async fn on_link_died(
+        &mut self,
+        _: WeakActorRef<Self>,
+        id: ActorId,
+        reason: ActorStopReason,
+    ) -> Result<ControlFlow<ActorStopReason>, Infallible> {
+        if !matches!(reason, ActorStopReason::Normal) {
+            self.broken.send_replace(Some(format!("stage {id} died too often: {reason}")));
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}

@@ -1,0 +1,205 @@
+//! Health: may traffic come (`/readyz`), and how is each component (`/health`).
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use faultline_actors::{adapters::clock, domain::time::Micros};
+use serde::Serialize;
+
+use super::Admin;
+
+/// The store must answer within this time.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// The spool is degraded beyond this share of its bound.
+const SPOOL_DEGRADED: f64 = 0.8;
+/// Records older than this should have been stored.
+const QUEUE_DEGRADED: Duration = Duration::from_secs(30);
+/// As much memory as nothing here should need.
+const MEMORY_DEGRADED: f64 = (1u64 << 30) as f64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
+#[derive(Serialize)]
+struct Component {
+    status: Status,
+    /// Milliseconds it took to find out.
+    #[serde(rename = "responseTime")]
+    response_time: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Health {
+    timestamp: String,
+    overall: Status,
+    components: BTreeMap<&'static str, Component>,
+    /// Milliseconds.
+    duration: f64,
+}
+
+/// `GET /readyz`: 200 while records are accepted.
+pub async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    match admin.pipeline.spool().refuses() {
+        None => (StatusCode::OK, "ready\n").into_response(),
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
+    }
+}
+
+/// `GET /health`: every component; 503 when one is unhealthy.
+pub async fn health(State(admin): State<Arc<Admin>>) -> Response {
+    let started = Instant::now();
+    let mut components = BTreeMap::from([
+        ("database", admin.database().await),
+        ("spool", admin.spool()),
+        ("queues", admin.queues()),
+        ("application", admin.application()),
+    ]);
+    if admin.reads_stdin {
+        components.insert("maxwell", admin.maxwell());
+    }
+    let overall = components.values().map(|component| component.status).max();
+    let overall = overall.unwrap_or(Status::Healthy);
+    let code = match overall {
+        Status::Healthy | Status::Degraded => StatusCode::OK,
+        Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let health = Health {
+        timestamp: jiff::Timestamp::now().to_string(),
+        overall,
+        components,
+        duration: milliseconds(started.elapsed()),
+    };
+    (code, Json(health)).into_response()
+}
+
+impl Admin {
+    async fn database(&self) -> Component {
+        let started = Instant::now();
+        let ping = tokio::time::timeout(PING_TIMEOUT, self.store.ping()).await;
+        let error = match ping {
+            Err(_) => Some(format!("no answer within {PING_TIMEOUT:?}")),
+            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Ok(())) => self.pipeline.counters().failing(),
+        };
+        let last_success = self.pipeline.counters().last_success();
+        Component {
+            status: if error.is_some() { Status::Unhealthy } else { Status::Healthy },
+            response_time: milliseconds(started.elapsed()),
+            details: Some(serde_json::json!({
+                "store": self.store.name(),
+                "lastCommit": last_success.map(rfc3339),
+                "lastCommitMilliseconds": milliseconds(self.pipeline.counters().last_took()),
+            })),
+            error,
+        }
+    }
+
+    fn spool(&self) -> Component {
+        let started = Instant::now();
+        let status = self.pipeline.spool().status();
+        let usage = status.used_bytes as f64 / status.max_bytes as f64;
+        let refuses = self.pipeline.spool().refuses().map(|error| error.to_string());
+        let error = status.failing.clone().or(refuses);
+        Component {
+            status: match () {
+                () if error.is_some() => Status::Unhealthy,
+                () if usage > SPOOL_DEGRADED => Status::Degraded,
+                () => Status::Healthy,
+            },
+            response_time: milliseconds(started.elapsed()),
+            details: Some(serde_json::json!({
+                "usedBytes": status.used_bytes,
+                "limitBytes": status.max_bytes,
+                "head": status.head,
+                "acknowledged": status.acknowledged,
+            })),
+            error,
+        }
+    }
+
+    fn queues(&self) -> Component {
+        let started = Instant::now();
+        let age = self.oldest_age();
+        let pending = faultline_actors::domain::event::Source::ALL
+            .into_iter()
+            .map(|source| self.pipeline.ledger().line(source).in_flight)
+            .sum::<u64>();
+        let is_late = age > QUEUE_DEGRADED;
+        Component {
+            status: if is_late { Status::Degraded } else { Status::Healthy },
+            response_time: milliseconds(started.elapsed()),
+            details: Some(serde_json::json!({
+                "pendingMessages": pending,
+                "oldestSeconds": age.as_secs_f64(),
+            })),
+            error: is_late.then(|| format!("messages wait for {} s", age.as_secs())),
+        }
+    }
+
+    fn application(&self) -> Component {
+        let started = Instant::now();
+        let memory = resident_bytes();
+        let is_large = memory.is_some_and(|bytes| bytes as f64 > MEMORY_DEGRADED);
+        Component {
+            status: if is_large { Status::Degraded } else { Status::Healthy },
+            response_time: milliseconds(started.elapsed()),
+            details: Some(serde_json::json!({
+                "uptimeSeconds": self.started.elapsed().as_secs(),
+                "residentBytes": memory,
+                "version": env!("CARGO_PKG_VERSION"),
+            })),
+            error: None,
+        }
+    }
+
+    fn maxwell(&self) -> Component {
+        Component {
+            status: Status::Healthy,
+            response_time: 0.0,
+            details: Some(serde_json::json!({
+                "position": self.pipeline.counters().binlog_position(),
+            })),
+            error: None,
+        }
+    }
+
+    /// How long the oldest record has waited to be stored.
+    pub fn oldest_age(&self) -> Duration {
+        let oldest = self.pipeline.spool().status().oldest;
+        let age = oldest.map_or(0, |received_at| clock::now() - received_at);
+        Duration::from_micros(u64::try_from(age).unwrap_or(0))
+    }
+}
+
+/// Resident memory, from the second field of `/proc/self/statm`, in pages.
+fn resident_bytes() -> Option<u64> {
+    const PAGE: u64 = 4_096;
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    statm.split(' ').nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE)
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn rfc3339(micros: Micros) -> String {
+    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| String::new(), |at| at.to_string())
+}

@@ -1,0 +1,188 @@
+//! `GET /metrics`: for Prometheus as text (0.0.4, or OpenMetrics by `Accept`), for dashboards as
+//! JSON (`Accept: application/json`).
+
+use std::{fmt::Write as _, sync::Arc};
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use faultline_actors::domain::event::Source;
+use metrics::{counter, gauge};
+
+use super::{Admin, Auth, unauthorized};
+use crate::{problem::Problem, receiver::auth::carries};
+
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a client prefers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Prometheus,
+    OpenMetrics,
+    Json,
+}
+
+pub async fn metrics(
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    admin.check_metrics_access(&headers)?;
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let form = form_of(accept);
+    if form == Form::Json {
+        return match admin.pipeline.snapshot().await {
+            Some(snapshot) => Ok(Json(snapshot).into_response()),
+            None => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the statistics are being restarted",
+            )),
+        };
+    }
+    admin.update_gauges();
+    let text = admin.prometheus.render();
+    let (content_type, text) = match form {
+        Form::OpenMetrics => (OPENMETRICS, to_openmetrics(&text)),
+        Form::Prometheus | Form::Json => (PROMETHEUS, text),
+    };
+    let content_type = HeaderValue::from_static(content_type);
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+}
+
+/// The first acceptable form; Prometheus' text where nothing else is asked for.
+fn form_of(accept: &str) -> Form {
+    let mut best = (Form::Prometheus, 0.0);
+    for range in accept.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let form = match parts.next().unwrap_or("") {
+            "application/json" => Form::Json,
+            "application/openmetrics-text" => Form::OpenMetrics,
+            "text/plain" | "text/*" => Form::Prometheus,
+            _ => continue,
+        };
+        let quality = parts
+            .find_map(|part| part.strip_prefix("q="))
+            .map_or(1.0, |quality| quality.parse().unwrap_or(0.0));
+        if quality > best.1 {
+            best = (form, quality);
+        }
+    }
+    best.0
+}
+
+impl Admin {
+    fn check_metrics_access(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let has_own = !self.settings.metrics_token.is_empty();
+        let is_open = self.settings.auth == Auth::Off && !has_own;
+        let is_known = carries(&self.settings.metrics_token, headers)
+            || carries(&self.settings.token, headers);
+        if !is_open && !is_known {
+            return Err(unauthorized());
+        }
+        match &self.metrics_limit {
+            Some(limit) if limit.check().is_err() => {
+                let problem = Problem::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    format!("more than {} requests a second", self.settings.metrics_rate),
+                );
+                Err(problem.with(header::RETRY_AFTER, HeaderValue::from_static("1")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings the gauges, and the counters kept elsewhere, up to date.
+    fn update_gauges(&self) {
+        self.process.collect();
+        gauge!("faultline_uptime_seconds").set(self.started.elapsed().as_secs_f64());
+        let status = self.pipeline.spool().status();
+        gauge!("faultline_spool_bytes").set(status.used_bytes as f64);
+        gauge!("faultline_spool_limit_bytes").set(status.max_bytes as f64);
+        gauge!("faultline_spool_position", "of" => "head").set(status.head as f64);
+        gauge!("faultline_spool_position", "of" => "acknowledged").set(status.acknowledged as f64);
+        gauge!("faultline_dedupe_ids").set(status.ids as f64);
+        gauge!("faultline_oldest_unacknowledged_seconds").set(self.oldest_age().as_secs_f64());
+        for depth in self.pipeline.depths() {
+            gauge!("faultline_channel_depth", "channel" => depth.channel).set(depth.depth as f64);
+            gauge!("faultline_channel_capacity", "channel" => depth.channel)
+                .set(depth.capacity as f64);
+        }
+        let ledger = self.pipeline.ledger();
+        if !ledger.is_complete() {
+            return;
+        }
+        for source in Source::ALL {
+            let line = ledger.line(source);
+            let source = source.name();
+            for (outcome, count) in [
+                ("received", line.received),
+                ("stored", line.stored),
+                ("duplicate", line.duplicate),
+                ("rejected", line.rejected),
+            ] {
+                counter!("faultline_messages_total", "source" => source, "outcome" => outcome)
+                    .absolute(count);
+            }
+            gauge!("faultline_messages_in_flight", "source" => source).set(line.in_flight as f64);
+        }
+        gauge!("faultline_ledger_imbalance_messages").set(ledger.imbalance() as f64);
+    }
+}
+
+/// From Prometheus' text format to OpenMetrics 1.0: a counter's family loses `_total`, which its
+/// samples keep; blank lines go; the end is marked.
+fn to_openmetrics(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    let counters: std::collections::HashSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let comment = line.strip_prefix("# ").and_then(|rest| {
+            let (kind, rest) = rest.split_once(' ')?;
+            let (name, rest) = rest.split_once(' ')?;
+            counters.contains(name).then_some((kind, name.strip_suffix("_total")?, rest))
+        });
+        // Writing to a String cannot fail.
+        let _ = match comment {
+            Some((kind, family, rest)) => writeln!(out, "# {kind} {family} {rest}"),
+            None => writeln!(out, "{line}"),
+        };
+    }
+    out.push_str("# EOF\n");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_follows_accept() {
+        for (accept, form) in [
+            ("", Form::Prometheus),
+            ("*/*", Form::Prometheus),
+            ("application/json", Form::Json),
+            ("text/html, application/json;q=0.9", Form::Json),
+            (
+                "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3",
+                Form::OpenMetrics,
+            ),
+            ("text/plain;q=0.9, application/json;q=0.1", Form::Prometheus),
+        ] {
+            assert_eq!(form_of(accept), form, "{accept}");
+        }
+    }
+
+    #[test]
+    fn openmetrics_names_families_without_total() {
+        let text = "# HELP a_total Things.\n# TYPE a_total counter\na_total{x=\"y\"} 1\n\n# TYPE b gauge\nb 2\n\n";
+        assert_eq!(
+            to_openmetrics(text),
+            "# HELP a Things.\n# TYPE a counter\na_total{x=\"y\"} 1\n# TYPE b gauge\nb 2\n# EOF\n"
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! Lets people and Prometheus look: one file a resource.
+//!
+//! `/livez` and `/readyz` are open and say nothing but yes or no; everything else needs the token
+//! when `admin.auth = "token"`.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use axum::{
+    Json, Router,
+    extract::{Query, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use faultline_actors::{
+    adapters::store::{Store, StoreError},
+    pipeline::Pipeline,
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{Secret, is_loopback},
+    problem::Problem,
+    receiver::auth::{carries, check_token},
+};
+
+mod health;
+mod ledger;
+mod metrics;
+
+/// Section `[admin]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub auth: Auth,
+    /// Bearer token (or `X-API-Key`) for everything on this listener.
+    pub token: Secret,
+    /// One more token, good for `GET /metrics` only; when it is set, that path always needs one.
+    pub metrics_token: Secret,
+    /// Answers of `GET /metrics` a second; 0 for no limit.
+    pub metrics_rate: u32,
+    pub connections: usize,
+}
+
+/// Who may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// Everybody; on loopback only.
+    Off,
+    /// Whoever has `admin.token`.
+    Token,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            auth: Auth::Off,
+            token: Secret::default(),
+            metrics_token: Secret::default(),
+            metrics_rate: 0,
+            connections: 1_000,
+        }
+    }
+}
+
+impl Settings {
+    /// # Errors
+    /// Names the key, and what would be right.
+    pub fn validate(&self) -> Result<(), String> {
+        check_token("token", &self.token)?;
+        check_token("metrics_token", &self.metrics_token)?;
+        match self.auth {
+            Auth::Off if !is_loopback(self.listen) => Err(format!(
+                "auth = \"off\": a listener beyond loopback (listen = \"{}\") needs auth = \"token\"",
+                self.listen
+            )),
+            Auth::Token if self.token.is_empty() => {
+                Err("token = \"\": auth = \"token\" needs one".to_owned())
+            }
+            _ if self.connections == 0 => Err("connections = 0: at least one is needed".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the handlers share.
+pub struct Admin {
+    settings: Settings,
+    pipeline: Arc<Pipeline>,
+    store: Arc<dyn Store>,
+    prometheus: PrometheusHandle,
+    metrics_limit: Option<governor::DefaultDirectRateLimiter>,
+    process: metrics_process::Collector,
+    reads_stdin: bool,
+    started: Instant,
+}
+
+impl Admin {
+    #[must_use]
+    pub fn new(
+        settings: &Settings,
+        pipeline: Arc<Pipeline>,
+        store: Arc<dyn Store>,
+        prometheus: PrometheusHandle,
+        reads_stdin: bool,
+    ) -> Arc<Self> {
+        let rate = std::num::NonZeroU32::new(settings.metrics_rate);
+        Arc::new(Self {
+            settings: settings.clone(),
+            pipeline,
+            store,
+            prometheus,
+            metrics_limit: rate
+                .map(|rate| governor::RateLimiter::direct(governor::Quota::per_second(rate))),
+            process: metrics_process::Collector::default(),
+            reads_stdin,
+            started: Instant::now(),
+        })
+    }
+}
+
+/// The routes of the admin listener.
+#[must_use]
+pub fn router(admin: &Arc<Admin>) -> Router {
+    let protected = Router::new()
+        .route("/health", get(health::health))
+        .route("/api/health", get(health::health))
+        .route("/api/ledger", get(ledger::ledger))
+        .route("/api/events", get(events))
+        .route("/api/faults", get(faults))
+        .route("/api/rejected", get(rejected))
+        .route_layer(middleware::from_fn_with_state(admin.clone(), require_token));
+    Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::metrics))
+        .merge(protected)
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is possible here")
+        })
+        .with_state(admin.clone())
+}
+
+async fn require_token(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    if admin.settings.auth == Auth::Off || carries(&admin.settings.token, request.headers()) {
+        return next.run(request).await;
+    }
+    unauthorized().into_response()
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "a bearer token or X-API-Key is needed")
+        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+/// What lists can be asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    #[serde(default = "List::default_limit")]
+    limit: u32,
+    fingerprint: Option<String>,
+}
+
+impl List {
+    const MOST: u32 = 1_000;
+
+    fn default_limit() -> u32 {
+        50
+    }
+
+    fn limit(&self) -> Result<u32, Problem> {
+        if (1..=Self::MOST).contains(&self.limit) {
+            return Ok(self.limit);
+        }
+        let detail = format!("limit={}: between 1 and {} is possible", self.limit, Self::MOST);
+        Err(Problem::new(StatusCode::BAD_REQUEST, detail))
+    }
+}
+
+type Listed = Result<Query<List>, axum::extract::rejection::QueryRejection>;
+
+fn list(listed: Listed) -> Result<List, Problem> {
+    let Query(list) =
+        listed.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    Ok(list)
+}
+
+fn away(error: StoreError) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the store does not answer: {error}"))
+}
+
+/// `GET /api/events?limit=…&fingerprint=…`: the newest events.
+async fn events(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
+    let list = list(listed)?;
+    let limit = list.limit()?;
+    let events = admin.store.events(list.fingerprint.as_deref(), limit).await.map_err(away)?;
+    Ok(Json(serde_json::json!({ "events": events })).into_response())
+}
+
+/// `GET /api/faults?limit=…`: the faults seen last.
+async fn faults(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
+    let limit = list(listed)?.limit()?;
+    let faults = admin.store.faults(limit).await.map_err(away)?;
+    Ok(Json(serde_json::json!({ "faults": faults })).into_response())
+}
+
+/// `GET /api/rejected?limit=…`: the newest rejected messages.
+async fn rejected(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
+    let limit = list(listed)?.limit()?;
+    let rejected = admin.store.rejected(limit).await.map_err(away)?;
+    Ok(Json(serde_json::json!({ "rejected": rejected })).into_response())
+}

@@ -1,0 +1,197 @@
+//! The command line.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    Listeners,
+    config::{self, Config, ConfigError, StoreUrl, mask_url},
+    open_store, replay, run, telemetry,
+};
+
+/// `EX_CONFIG` of sysexits(3).
+const EXIT_CONFIG: u8 = 78;
+/// What a shell gives for a program ended by SIGINT.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Turns what goes wrong into exactly one Jira ticket per fault.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// The configuration; `config.toml` of this directory where there is one, by default.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything that the configuration enables.
+    Run {
+        /// Read Maxwell's change stream from standard input.
+        #[arg(long)]
+        stdin: bool,
+    },
+    /// Validate the configuration and try to reach every dependency.
+    Check,
+    /// Bring the store's schema up to date.
+    Migrate,
+    /// Send recorded bodies, or rejected messages, to a running Faultline.
+    Replay(replay::Arguments),
+}
+
+/// Runs the program; gives its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match config::load(arguments.config.as_deref(), environment()) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    telemetry::start_logging(&config.telemetry);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let outcome = runtime.block_on(obey(arguments.command, config));
+    // A thread that waits for standard input must not keep the process.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn obey(command: Command, mut config: Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run { stdin } => {
+            config.stdin.enabled |= stdin;
+            let listeners = Listeners::bind(&config).await?;
+            run(config, listeners, told_to_end()).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check => check(&config).await,
+        Command::Migrate => {
+            let applied = open_store(&config.store)?.migrate().await?;
+            for migration in &applied {
+                say(&format!("applied {migration}"));
+            }
+            if applied.is_empty() {
+                say("the schema is up to date");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Replay(arguments) => replay::run(arguments, &config).await,
+    }
+}
+
+/// Environment variables whose value is no text cannot be settings.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Waits for SIGTERM or SIGINT. A second one ends the process at once: what was accepted is in the
+/// spool.
+async fn told_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        tracing::error!("signals cannot be received");
+        return std::future::pending().await;
+    };
+    let mut next = async move || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    next().await;
+    tokio::spawn(async move {
+        next().await;
+        tracing::warn!("told again: ending at once; the spool keeps what is not stored");
+        std::process::exit(EXIT_INTERRUPTED);
+    });
+}
+
+/// Tries everything that the configuration names, and says how that went.
+async fn check(config: &Config) -> anyhow::Result<ExitCode> {
+    say("ok      configuration");
+    let mut all_well = true;
+    let mut report = |what: &str, outcome: Result<String, String>| match outcome {
+        Ok(detail) => say(&format!("ok      {what}: {detail}")),
+        Err(problem) => {
+            all_well = false;
+            say(&format!("FAILED  {what}: {problem}"));
+        }
+    };
+    report("store", check_store(config).await);
+    report("spool", check_directory(&config.spool.dir));
+    for (what, address) in [("receiver", config.receiver.listen), ("admin", config.admin.listen)] {
+        let bound = tokio::net::TcpListener::bind(address).await;
+        let outcome = bound.map(|_| format!("{address} is free"));
+        report(what, outcome.map_err(|error| format!("{address}: {error}")));
+    }
+    if let Some(program) = config.stdin.command.first() {
+        let found = find_program(program).map(|path| path.display().to_string());
+        report("stdin.command", found.ok_or_else(|| format!("{program:?} is not on the path")));
+    }
+    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn check_store(config: &Config) -> Result<String, String> {
+    let shown = mask_url(config.store.url.expose());
+    let is_missing = match config.store.parse_url()? {
+        StoreUrl::Sqlite(path) => !path.exists(),
+        StoreUrl::Postgres(_) => false,
+    };
+    if is_missing {
+        return Ok(format!("{shown} does not exist yet and will be made"));
+    }
+    let store = open_store(&config.store).map_err(|error| format!("{shown}: {error:#}"))?;
+    store.ping().await.map_err(|error| format!("{shown}: {error}"))?;
+    Ok(format!("{shown} answers"))
+}
+
+fn check_directory(directory: &Path) -> Result<String, String> {
+    let problem = |error: io::Error| format!("{}: {error}", directory.display());
+    std::fs::create_dir_all(directory).map_err(problem)?;
+    let probe = directory.join("check");
+    std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe)).map_err(problem)?;
+    Ok(format!("{} can be written to", directory.display()))
+}
+
+fn find_program(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(|path| path.is_file());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
+}
+
+fn refuse(error: &ConfigError) -> ExitCode {
+    complain(&error.to_string());
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    complain(&format!("{error:#}"));
+    ExitCode::FAILURE
+}
+
+/// To standard output, for people and scripts; a closed pipe is theirs to close.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "faultline: {line}");
+}

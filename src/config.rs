@@ -1,0 +1,523 @@
+//! The configuration: `config.toml`, overridden by the environment.
+//!
+//! Every setting has a default, so no file is needed. `FAULTLINE_SECTION__KEY` overrides a key; its
+//! value is read as whatever the default is (a list as `a,b,c`). A key that does not exist, a value
+//! of the wrong type or an impossible one is refused with the key, the value (secrets masked) and
+//! what would be right.
+
+use std::{
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use faultline_actors::{adapters::journal::spool, batch_writer, metrics_aggregator, parser};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::{admin, receiver, telemetry};
+
+/// The whole of `config.toml`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub receiver: receiver::Settings,
+    pub stdin: receiver::stdin::Settings,
+    pub spool: spool::Settings,
+    pub parser: parser::Settings,
+    pub batch_writer: batch_writer::Settings,
+    pub metrics_aggregator: metrics_aggregator::Settings,
+    pub store: StoreSettings,
+    pub admin: admin::Settings,
+    pub telemetry: telemetry::Settings,
+}
+
+/// Section `[store]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSettings {
+    /// `sqlite://path` or `postgres://user:password@host/database`.
+    pub url: Secret,
+    /// Connections to PostgreSQL, at most.
+    pub connections: usize,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub connect_timeout: Duration,
+    /// A commit that takes longer is given up and tried again.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub commit_timeout: Duration,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            url: Secret::new("sqlite://data/faultline.db"),
+            connections: 4,
+            connect_timeout: Duration::from_secs(5),
+            commit_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Which store an URL names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+impl StoreSettings {
+    /// # Errors
+    /// When the URL names no store that there is.
+    pub fn parse_url(&self) -> Result<StoreUrl, String> {
+        let url = self.url.expose();
+        if let Some(path) = url.strip_prefix("sqlite://").filter(|path| !path.is_empty()) {
+            return Ok(StoreUrl::Sqlite(PathBuf::from(path)));
+        }
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(StoreUrl::Postgres(url.to_owned()));
+        }
+        Err(format!(
+            "url = \"{}\": sqlite://path or postgres://user:password@host/database is needed",
+            mask_url(url)
+        ))
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        self.parse_url()?;
+        if self.connections < 2 {
+            return Err(format!("connections = {}: at least 2 are needed", self.connections));
+        }
+        Ok(())
+    }
+}
+
+/// A text that never shows itself.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one who needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(if self.0.is_empty() { "\"\"" } else { "\"***\"" })
+    }
+}
+
+/// `url` without its password.
+#[must_use]
+pub fn mask_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    // The last @ before the path ends the credentials; a password may contain others.
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((credentials, _)) => {
+            let user = credentials.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:***{}", &rest[credentials.len()..])
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "the configuration cannot be used:")?;
+        for problem in &self.0 {
+            write!(out, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The file that is read when it is there and none is named.
+pub const DEFAULT_FILE: &str = "config.toml";
+
+/// Reads the configuration: from `file`, or from [`DEFAULT_FILE`] where there is one, and from the
+/// environment.
+///
+/// # Errors
+/// Lists all that is wrong.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
+    let default = Path::new(DEFAULT_FILE);
+    let file = file.or_else(|| default.exists().then_some(default));
+    let text = match file {
+        Some(path) => fs::read_to_string(path)
+            .map_err(|error| ConfigError(vec![format!("{}: {error}", path.display())]))?,
+        None => String::new(),
+    };
+    let name = file.unwrap_or(default).display().to_string();
+    parse(&text, &name, environment)
+}
+
+/// Like [`load`], from text.
+///
+/// # Errors
+/// Like [`load`].
+pub fn parse(
+    text: &str,
+    name: &str,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
+    let file: Table =
+        text.parse().map_err(|error| ConfigError(vec![format!("{name}: {error}")]))?;
+    let mut tree = defaults();
+    let mut problems = Vec::new();
+    merge(&mut tree, file, "", &mut problems);
+    for (variable, value) in environment {
+        if let Err(problem) = set_from_environment(&mut tree, &variable, &value) {
+            problems.push(problem);
+        }
+    }
+    if !problems.is_empty() {
+        return Err(ConfigError(problems));
+    }
+    let config: Config = serde_path_to_error::deserialize(Value::Table(tree.clone()))
+        .map_err(|error| ConfigError(vec![describe(&error, &tree)]))?;
+    let problems = config.problems();
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
+}
+
+fn defaults() -> Table {
+    Table::try_from(Config::default()).expect("every setting has a TOML form")
+}
+
+/// Puts `given` over `tree`; what does not fit is a problem.
+fn merge(tree: &mut Table, given: Table, prefix: &str, problems: &mut Vec<String>) {
+    for (key, value) in given {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let Some(default) = tree.get_mut(&key) else {
+            problems.push(unknown(&path, &key, tree));
+            continue;
+        };
+        match (default, value) {
+            (Value::Table(section), Value::Table(given)) => {
+                merge(section, given, &path, problems);
+            }
+            (default, value) if default.same_type(&value) => *default = value,
+            (default, value) => problems.push(format!(
+                "{path} = {}: {} is needed, for example {}",
+                shown(&path, &value),
+                type_name(default),
+                shown(&path, default),
+            )),
+        }
+    }
+}
+
+fn unknown(path: &str, key: &str, siblings: &Table) -> String {
+    let closest = siblings
+        .keys()
+        .map(|known| (strsim::jaro_winkler(known, key), known))
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .filter(|(likeness, _)| *likeness > 0.8);
+    match closest {
+        Some((_, known)) => format!("{path}: there is no such setting; `{known}` was meant?"),
+        None => {
+            let known: Vec<_> = siblings.keys().map(String::as_str).collect();
+            format!("{path}: there is no such setting; there are {}", known.join(", "))
+        }
+    }
+}
+
+const PREFIX: &str = "FAULTLINE_";
+
+/// `FAULTLINE_SPOOL__DIR=/var/lib/faultline` sets `spool.dir`.
+fn set_from_environment(tree: &mut Table, variable: &str, value: &str) -> Result<(), String> {
+    let Some(name) = variable.strip_prefix(PREFIX) else { return Ok(()) };
+    let name = name.to_ascii_lowercase();
+    let Some((section, key)) = name.split_once("__") else {
+        // Other programs may have variables of this prefix; a section's name is no accident.
+        let section = tree.keys().find(|section| name.starts_with(&format!("{section}_")));
+        return match section {
+            Some(section) => Err(format!(
+                "{variable}: two underscores stand between section and key: {PREFIX}{}__…",
+                section.to_ascii_uppercase()
+            )),
+            None => Ok(()),
+        };
+    };
+    let path = format!("{section}.{key}");
+    let Some(Value::Table(section_table)) = tree.get_mut(section) else {
+        return Err(format!("{variable}: {}", unknown(section, section, tree)));
+    };
+    let Some(default) = section_table.get_mut(key) else {
+        return Err(format!("{variable}: {}", unknown(&path, key, section_table)));
+    };
+    let read = match default {
+        Value::String(_) => Some(Value::String(value.to_owned())),
+        Value::Integer(_) => value.parse().ok().map(Value::Integer),
+        Value::Float(_) => value.parse().ok().map(Value::Float),
+        Value::Boolean(_) => value.parse().ok().map(Value::Boolean),
+        Value::Array(_) => list(value),
+        Value::Datetime(_) | Value::Table(_) => None,
+    };
+    *default = read.ok_or_else(|| {
+        format!(
+            "{variable} = {}: {} is needed, for example {}",
+            shown(&path, &Value::String(value.to_owned())),
+            type_name(default),
+            shown(&path, default)
+        )
+    })?;
+    Ok(())
+}
+
+/// `a,b,c`, or a list as TOML writes it.
+fn list(value: &str) -> Option<Value> {
+    if value.starts_with('[') {
+        let table: Table = format!("list = {value}").parse().ok()?;
+        return table.get("list").cloned();
+    }
+    let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+    Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Array(_) => "a list",
+        Value::Datetime(_) => "a date",
+        Value::Table(_) => "a section",
+    }
+}
+
+/// A value as it may be shown: secrets are masked.
+fn shown(path: &str, value: &Value) -> String {
+    let key = path.rsplit('.').next().unwrap_or(path);
+    let is_secret = ["password", "token", "key", "secret"].iter().any(|word| key.contains(word));
+    match value {
+        Value::String(text) if text.contains("://") => format!("\"{}\"", mask_url(text)),
+        Value::String(text) if text.is_empty() => "\"\"".to_owned(),
+        _ if is_secret => "\"***\"".to_owned(),
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(|item| shown(path, item)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Table(table) => {
+            let members: Vec<_> =
+                table.iter().map(|(key, value)| format!("{key} = {}", shown(key, value))).collect();
+            format!("{{ {} }}", members.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Says which value could not be read.
+fn describe(error: &serde_path_to_error::Error<toml::de::Error>, tree: &Table) -> String {
+    let path = error.path().to_string();
+    let mut value = None;
+    let mut table = Some(tree);
+    for key in path.split('.') {
+        value = table.and_then(|table| table.get(key));
+        table = value.and_then(Value::as_table);
+    }
+    let problem = error.inner().message();
+    match value {
+        Some(value) => format!("{path} = {}: {problem}", shown(&path, value)),
+        None => format!("{path}: {problem}"),
+    }
+}
+
+impl Config {
+    /// What is impossible, each with its key and what would be right.
+    fn problems(&self) -> Vec<String> {
+        let sections = [
+            ("receiver", self.receiver.validate()),
+            ("stdin", self.stdin.validate()),
+            ("spool", self.spool.validate()),
+            ("parser", self.parser.validate()),
+            ("batch_writer", self.batch_writer.validate()),
+            ("metrics_aggregator", self.metrics_aggregator.validate()),
+            ("store", self.store.validate()),
+            ("admin", self.admin.validate()),
+            ("telemetry", self.telemetry.validate()),
+        ];
+        let mut problems: Vec<String> = sections
+            .into_iter()
+            .filter_map(|(section, outcome)| Some(format!("{section}.{}", outcome.err()?)))
+            .collect();
+        let largest_frame =
+            self.spool.segment_bytes.as_u64() - self.spool.segment_bytes.as_u64() / 16;
+        if self.receiver.body_limit.as_u64() > largest_frame {
+            problems.push(format!(
+                "receiver.body_limit = \"{}\": a body must fit into a segment of the spool \
+                 (spool.segment_bytes = \"{}\")",
+                self.receiver.body_limit, self.spool.segment_bytes
+            ));
+        }
+        problems
+    }
+}
+
+/// Whether only this machine can reach `address`.
+#[must_use]
+pub fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        parse(text, "config.toml", environment).map_err(|error| error.to_string())
+    }
+
+    fn problem(text: &str, environment: &[(&str, &str)]) -> String {
+        read(text, environment).unwrap_err()
+    }
+
+    #[test]
+    fn the_file_in_the_repository_says_the_defaults() {
+        let text = include_str!("../config.toml");
+        let config = read(text, &[]).unwrap();
+        let as_table = |config| Table::try_from(config).unwrap();
+        assert_eq!(as_table(config), as_table(Config::default()));
+        let documented: Table = text.parse().unwrap();
+        for (section, keys) in defaults() {
+            for (key, _) in keys.as_table().unwrap() {
+                let known = documented.get(&section).and_then(|table| table.get(key));
+                let is_shown = known.is_some();
+                assert!(is_shown, "{section}.{key} is not in config.toml");
+            }
+        }
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let config = read(
+            "[receiver]\nlisten = \"127.0.0.1:1\"",
+            &[
+                ("FAULTLINE_RECEIVER__LISTEN", "127.0.0.1:2"),
+                ("FAULTLINE_SPOOL__DIR", "/tmp/s"),
+                ("FAULTLINE_STDIN__ENABLED", "true"),
+                ("FAULTLINE_STDIN__COMMAND", "maxwell,--producer=stdout"),
+                ("FAULTLINE_BATCH_WRITER__FLUSH_EVENTS", "7"),
+                ("FAULTLINE_UNRELATED", "x"),
+                ("PATH", "x"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.receiver.listen.port(), 2);
+        assert_eq!(config.spool.dir, Path::new("/tmp/s"));
+        assert!(config.stdin.enabled);
+        assert_eq!(config.stdin.command, ["maxwell", "--producer=stdout"]);
+        assert_eq!(config.batch_writer.flush_events, 7);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, environment, expected) in [
+            (
+                "[receiver]\nlisen = \"x\"",
+                vec![],
+                "receiver.lisen: there is no such setting; `listen` was meant?",
+            ),
+            ("[reciever]\n", vec![], "reciever: there is no such setting; `receiver` was meant?"),
+            (
+                "[spool]\nqueue = \"many\"",
+                vec![],
+                "spool.queue = \"many\": a whole number is needed, for example 4096",
+            ),
+            (
+                "[receiver]\nlisten = \"here\"",
+                vec![],
+                "receiver.listen = \"here\": invalid socket address syntax",
+            ),
+            ("[spool]\nmax_bytes = \"lots\"", vec![], "spool.max_bytes = \"lots\": "),
+            ("[parser]\njoin_wait = \"soon\"", vec![], "parser.join_wait = \"soon\": "),
+            (
+                "[store]\nurl = \"mysql://u:secret@h/d\"",
+                vec![],
+                "store.url = \"mysql://u:***@h/d\": sqlite://path or postgres://",
+            ),
+            (
+                "[spool]\nmax_bytes = \"1 MiB\"",
+                vec![],
+                "spool.max_bytes = \"1.0 MiB\": at least two segments (128.0 MiB) are needed",
+            ),
+            (
+                "[receiver]\nbody_limit = \"64 MiB\"",
+                vec![],
+                "receiver.body_limit = \"64.0 MiB\": a body must fit",
+            ),
+            (
+                "",
+                vec![("FAULTLINE_SPOOL__QUEUE", "-x")],
+                "FAULTLINE_SPOOL__QUEUE = \"-x\": a whole number is needed",
+            ),
+            (
+                "",
+                vec![("FAULTLINE_SPOOL__QUEU", "1")],
+                "FAULTLINE_SPOOL__QUEU: spool.queu: there is no such setting",
+            ),
+            (
+                "",
+                vec![("FAULTLINE_SPOOL_DIR", "x")],
+                "FAULTLINE_SPOOL_DIR: two underscores stand between",
+            ),
+            ("[receiver", vec![], "config.toml: TOML parse error at line 1"),
+        ] {
+            let problem = problem(text, &environment);
+            assert!(problem.contains(expected), "{problem}\n  lacks {expected}");
+        }
+    }
+
+    #[test]
+    fn a_listener_beyond_loopback_needs_authentication() {
+        let open = "[admin]\nlisten = \"0.0.0.0:4000\"\nauth = \"off\"";
+        assert!(problem(open, &[]).contains("admin.auth = \"off\""));
+        let closed =
+            "[admin]\nlisten = \"0.0.0.0:4000\"\nauth = \"token\"\ntoken = \"0123456789abcdef\"";
+        assert!(read(closed, &[]).is_ok());
+        let open = "[receiver]\nlisten = \"0.0.0.0:3001\"";
+        assert!(problem(open, &[]).contains("receiver.listen = \"0.0.0.0:3001\""));
+        let closed = "[receiver]\nlisten = \"0.0.0.0:3001\"\ntoken = \"0123456789abcdef\"\n\
+            [[receiver.drains]]\nuser = \"heroku\"\npassword = \"0123456789abcdef\"";
+        assert!(read(closed, &[]).is_ok());
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let config = read("[admin]\nauth = \"token\"\ntoken = \"0123456789abcdef\"", &[]).unwrap();
+        assert!(!format!("{config:?}").contains("0123456789abcdef"));
+        let wrong = problem("[admin]\ntoken = 12345", &[]);
+        assert!(wrong.contains("admin.token = \"***\""), "{wrong}");
+        assert_eq!(
+            mask_url("postgres://u:p@ss/word@h:5/d?x=1"),
+            "postgres://u:***@ss/word@h:5/d?x=1"
+        );
+        assert_eq!(mask_url("postgres://u:p@h:5/d?x=1"), "postgres://u:***@h:5/d?x=1");
+        assert_eq!(mask_url("sqlite://data/x.db"), "sqlite://data/x.db");
+    }
+}

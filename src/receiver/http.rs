@@ -1,0 +1,343 @@
+//! The receiver's HTTP side.
+//!
+//! A handler checks who sends, reads the body, counts its messages, has the spool keep it, and
+//! answers. What is wrong with single messages is found out later, by the parser: a 4xx makes
+//! Logplex drop a whole frame, so a drain is refused only for what the whole request lacks.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use faultline_actors::{
+    adapters::{
+        clock,
+        journal::{AppendError, Appended, Journal, spool::Spool},
+    },
+    domain::{
+        error_report,
+        event::Source,
+        parse::count_messages,
+        record::{Meta, NewRecord, RecordId},
+        shape::Shape,
+    },
+};
+use serde::Serialize;
+
+use super::{
+    Ack, Settings, auth,
+    body::{BodyError, Bounds},
+};
+use crate::problem::Problem;
+
+/// What the handlers share.
+pub struct Receiver {
+    settings: Settings,
+    bounds: Bounds,
+    spool: Arc<Spool>,
+}
+
+/// The routes of the receiver.
+#[must_use]
+pub fn router(settings: &Settings, spool: Arc<Spool>) -> Router {
+    let bounds = Bounds::new(
+        usize::try_from(settings.body_limit.as_u64()).unwrap_or(usize::MAX),
+        settings.body_timeout,
+        usize::try_from(settings.inflight_limit.as_u64()).unwrap_or(usize::MAX),
+    );
+    let receiver = Arc::new(Receiver { settings: settings.clone(), bounds, spool });
+    Router::new()
+        .route("/logdrains", post(logdrains))
+        .route("/errors/log", post(errors))
+        .route("/api/v1/errors/log", post(errors))
+        .route("/maxwell", post(maxwell))
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only POST is possible here")
+        })
+        .with_state(receiver)
+}
+
+/// `POST /logdrains`: frames of a Heroku log drain.
+async fn logdrains(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+    answer("/logdrains", receiver.drain(request)).await
+}
+
+/// `POST /errors/log`: one error report, or an array of them.
+async fn errors(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+    answer("/errors/log", receiver.errors(request)).await
+}
+
+/// `POST /maxwell`: lines of Maxwell's stream.
+async fn maxwell(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+    answer("/maxwell", receiver.maxwell(request)).await
+}
+
+/// Measures and counts an answer.
+async fn answer(
+    path: &'static str,
+    handle: impl Future<Output = Result<Response, Problem>>,
+) -> Response {
+    let started = Instant::now();
+    let response = handle.await.unwrap_or_else(IntoResponse::into_response);
+    metrics::histogram!("faultline_http_request_seconds", "path" => path).record(started.elapsed());
+    let status = status_label(response.status());
+    metrics::counter!("faultline_http_requests_total", "path" => path, "status" => status)
+        .increment(1);
+    response
+}
+
+/// The statuses that a receiver answers with; a label without allocation.
+fn status_label(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200 => "200",
+        204 => "204",
+        400 => "400",
+        401 => "401",
+        403 => "403",
+        408 => "408",
+        413 => "413",
+        415 => "415",
+        503 => "503",
+        _ => "other",
+    }
+}
+
+impl Receiver {
+    async fn drain(&self, request: Request) -> Result<Response, Problem> {
+        let (parts, body) = request.into_parts();
+        let drain = auth::drain(&self.settings.drains, &parts.headers).map_err(refusal)?;
+        require_content_type(&parts.headers, &["application/logplex-1"])?;
+        let received = self.bounds.read(&parts.headers, body).await.map_err(self.unreadable())?;
+        let messages = count_messages(Source::Logdrains, &received.bytes);
+        if messages == 0 {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let drain_token = text("logplex-drain-token").unwrap_or_default();
+        let query = Query::of(&parts.uri);
+        let configured =
+            |get: fn(&auth::Drain) -> &str| drain.map(get).filter(|name| !name.is_empty());
+        let anonymous = anonymous_service(drain_token);
+        let service =
+            configured(|drain| &drain.service).or(query.service.as_deref()).unwrap_or(&anonymous);
+        let environment =
+            configured(|drain| &drain.environment).or(query.environment.as_deref()).unwrap_or("");
+        let meta = Meta {
+            sender_is_logplex: text("user-agent")
+                .is_some_and(|agent| agent.starts_with("Logplex/")),
+            environment,
+            service,
+            overlong: 0,
+        };
+        let id = match text("logplex-frame-id") {
+            Some(frame) if !frame.is_empty() => {
+                RecordId::new(Source::Logdrains, drain_token, frame)
+            }
+            _ => RecordId::NONE,
+        };
+        let record = NewRecord {
+            source: Source::Logdrains,
+            received_at: clock::now(),
+            messages,
+            id,
+            meta: meta.encode(),
+            body: received.bytes,
+        };
+        self.keep(record).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    }
+
+    async fn errors(&self, request: Request) -> Result<Response, Problem> {
+        let (parts, body) = request.into_parts();
+        self.require_token(&parts.headers)?;
+        require_content_type(&parts.headers, &["application/json"])?;
+        let received = self.bounds.read(&parts.headers, body).await.map_err(self.unreadable())?;
+        let reports = error_report::parse(&received.bytes).map_err(|error| {
+            Problem::new(StatusCode::BAD_REQUEST, error.to_string()).at(error.pointer)
+        })?;
+        let queued = reports.iter().map(|report| Queued::new(&report.shape()));
+        let answer = if received.bytes.trim_ascii_start().starts_with(b"[") {
+            serde_json::to_vec(&queued.collect::<Vec<_>>())
+        } else {
+            serde_json::to_vec(&queued.last())
+        };
+        let messages = u32::try_from(reports.len()).unwrap_or(u32::MAX);
+        drop(reports);
+        self.keep_body(Source::Errors, messages, &parts.headers, &parts.uri, received.bytes)
+            .await?;
+        let json = HeaderValue::from_static("application/json");
+        let answer = answer.expect("two strings have a JSON form");
+        Ok(([(header::CONTENT_TYPE, json)], answer).into_response())
+    }
+
+    async fn maxwell(&self, request: Request) -> Result<Response, Problem> {
+        let (parts, body) = request.into_parts();
+        self.require_token(&parts.headers)?;
+        let types =
+            ["application/x-ndjson", "application/ndjson", "application/json", "text/plain"];
+        require_content_type(&parts.headers, &types)?;
+        let received = self.bounds.read(&parts.headers, body).await.map_err(self.unreadable())?;
+        let messages = count_messages(Source::Maxwell, &received.bytes);
+        if messages > 0 {
+            let body = received.bytes;
+            self.keep_body(Source::Maxwell, messages, &parts.headers, &parts.uri, body).await?;
+        }
+        Ok(StatusCode::NO_CONTENT.into_response())
+    }
+
+    async fn keep_body(
+        &self,
+        source: Source,
+        messages: u32,
+        headers: &HeaderMap,
+        uri: &Uri,
+        body: bytes::Bytes,
+    ) -> Result<(), Problem> {
+        let query = Query::of(uri);
+        let meta = Meta {
+            environment: query.environment.as_deref().unwrap_or(""),
+            service: query.service.as_deref().unwrap_or(""),
+            ..Meta::default()
+        };
+        let id = match headers.get("idempotency-key").and_then(|value| value.to_str().ok()) {
+            Some(key) if !key.is_empty() => RecordId::new(source, "", key),
+            _ => RecordId::NONE,
+        };
+        let received_at = clock::now();
+        let record = NewRecord { source, received_at, messages, id, meta: meta.encode(), body };
+        self.keep(record).await
+    }
+
+    /// Has the spool keep a record. With `ack = "received"` that is not waited for.
+    async fn keep(&self, record: NewRecord) -> Result<(), Problem> {
+        let kept = async {
+            match self.settings.ack {
+                Ack::Durable => self.spool.append(record).await,
+                Ack::Received => match self.spool.refuses() {
+                    Some(error) => Err(error),
+                    None => self.spool.enqueue(record).await.map(|_| Appended::New),
+                },
+            }
+        };
+        match tokio::time::timeout(self.settings.append_timeout, kept).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error @ AppendError::TooLarge(_))) => {
+                Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))
+            }
+            Ok(Err(error)) => Err(self.come_again(&error.to_string())),
+            Err(_) => Err(self.come_again("the spool takes too long")),
+        }
+    }
+
+    fn require_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        if auth::has_token(&self.settings.token, headers) {
+            return Ok(());
+        }
+        let problem =
+            Problem::new(StatusCode::UNAUTHORIZED, "a bearer token or X-API-Key is needed");
+        Err(problem.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+    }
+
+    fn come_again(&self, why: &str) -> Problem {
+        let seconds = self.settings.retry_after.as_secs().max(1);
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("not accepted: {why}"))
+            .with(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    fn unreadable(&self) -> impl Fn(BodyError) -> Problem + '_ {
+        |error| {
+            let status = match error {
+                BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                BodyError::TimedOut(_) => StatusCode::REQUEST_TIMEOUT,
+                BodyError::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                BodyError::Broken(_) | BodyError::Gzip(_) => StatusCode::BAD_REQUEST,
+                BodyError::Overloaded => return self.come_again(&error.to_string()),
+            };
+            Problem::new(status, error.to_string())
+        }
+    }
+}
+
+/// The answer to a report.
+#[derive(Serialize)]
+struct Queued {
+    status: &'static str,
+    fingerprint: String,
+}
+
+impl Queued {
+    fn new(shape: &Shape) -> Self {
+        Self { status: "queued", fingerprint: shape.fingerprint.to_string() }
+    }
+}
+
+/// `?environment=…&service=…`: Logplex keeps a drain URL's query.
+#[derive(Default)]
+struct Query {
+    environment: Option<String>,
+    service: Option<String>,
+}
+
+impl Query {
+    fn of(uri: &Uri) -> Self {
+        let mut query = Self::default();
+        let Some(text) = uri.query() else { return query };
+        for (key, value) in form_urlencoded::parse(text.as_bytes()) {
+            let name = || Some(value.replace('\0', "")).filter(|name| !name.is_empty());
+            match &*key {
+                "environment" | "env" => query.environment = name(),
+                "service" | "app" => query.service = name(),
+                _ => {}
+            }
+        }
+        query
+    }
+}
+
+/// A drain that nobody named is known by a digest of its token, which is no secret.
+fn anonymous_service(drain_token: &str) -> String {
+    if drain_token.is_empty() {
+        return String::new();
+    }
+    let RecordId(digest) = RecordId::new(Source::Logdrains, "service", drain_token);
+    format!("drain-{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
+}
+
+fn refusal(refusal: auth::Refusal) -> Problem {
+    match refusal {
+        auth::Refusal::Unauthorized => Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "the drain's user and password are needed",
+        )
+        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"faultline\"")),
+        auth::Refusal::Forbidden => {
+            Problem::new(StatusCode::FORBIDDEN, "this drain is not on the list")
+        }
+    }
+}
+
+fn require_content_type(headers: &HeaderMap, accepted: &[&str]) -> Result<(), Problem> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = given.unwrap_or("").split(';').next().unwrap_or("").trim();
+    if accepted.iter().any(|accepted| essence.eq_ignore_ascii_case(accepted)) {
+        return Ok(());
+    }
+    let detail = format!("content-type {essence:?}: {} is needed", accepted.join(" or "));
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
+}
+
+/// Where a listener is bound, for the log.
+pub fn announce(settings: &Settings, address: SocketAddr) {
+    tracing::info!(%address, "the receiver listens");
+    if settings.ack == Ack::Received {
+        tracing::warn!(
+            "receiver.ack = \"received\": clients are answered before their data is on disk; a \
+             crash loses what is on its way there"
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! Serving HTTP: bounded connections, header time-out, graceful end. Both listeners use it.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::Request};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tower::ServiceExt as _;
+
+/// Bounds of a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at one time; more wait in the kernel's queue.
+    pub connections: usize,
+    /// A connection must have sent a whole header within this time.
+    pub header_timeout: Duration,
+    /// How long requests under way may take when the listener ends.
+    pub finish_timeout: Duration,
+}
+
+/// The most header fields of a request, and the most bytes of them.
+const MAX_HEADERS: usize = 100;
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// Serves until `shutdown`, then lets requests under way finish.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).expect("a small number"))
+        .keep_alive_interval(limits.header_timeout)
+        .keep_alive_timeout(limits.header_timeout);
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+    let service = router.map_request(|request: Request<Incoming>| request.map(Body::new));
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = async {
+            let slot = slots.clone().acquire_owned().await.expect("never closed");
+            (accept(&listener).await, slot)
+        };
+        let (stream, slot) = tokio::select! {
+            accepted = accepted => accepted,
+            () = &mut shutdown => break,
+        };
+        let service = TowerToHyperService::new(service.clone());
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                // A client that goes away or sends no HTTP is its own affair.
+                tracing::debug!(error, "a connection ended early");
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.finish_timeout, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some connections did not end in time");
+    }
+}
+
+/// Takes the next connection, whatever becomes of single ones.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are small and complete: waiting for more to send only delays them.
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
+            // Out of file descriptors, most likely: connections that end will free some.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// A router never fails; its answers say what is wrong.
+const _: fn() = || {
+    fn never_fails<S: tower::Service<Request, Error = Infallible>>() {}
+    never_fails::<Router>();
+};

@@ -1,0 +1,164 @@
+//! Logs and metrics of the program itself.
+
+use std::{
+    io::IsTerminal,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+
+/// Section `[telemetry]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    pub format: Format,
+    /// What is logged, where `RUST_LOG` does not say.
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people on a terminal, as JSON otherwise.
+    Auto,
+    Human,
+    Json,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { format: Format::Auto, filter: "info".to_owned() }
+    }
+}
+
+impl Settings {
+    /// # Errors
+    /// Names the key, and what would be right.
+    pub fn validate(&self) -> Result<(), String> {
+        match EnvFilter::builder().parse(&self.filter) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!(
+                "filter = {:?}: {error}; a level or directives like `info,faultline=debug` are needed",
+                self.filter
+            )),
+        }
+    }
+}
+
+/// Sets up logging, to standard error.
+pub fn start_logging(settings: &Settings) {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&settings.filter));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let is_human = match settings.format {
+        Format::Human => true,
+        Format::Json => false,
+        Format::Auto => std::io::stderr().is_terminal(),
+    };
+    // A second set-up in one process (tests) keeps the first.
+    let _ = if is_human {
+        log.with_target(false).try_init()
+    } else {
+        log.json().flatten_event(true).try_init()
+    };
+}
+
+/// From a tenth of a millisecond to ten seconds.
+const BUCKETS: [f64; 15] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    10.0,
+];
+
+/// Sets up metrics; gives what renders them. Later calls give the same.
+///
+/// # Panics
+/// When another library has set up metrics in this process.
+pub fn start_metrics() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let handle = PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)
+                .expect("the buckets are not empty")
+                .install_recorder()
+                .expect("metrics are set up once");
+            describe();
+            handle
+        })
+        .clone()
+}
+
+/// What each metric means; part of the exposition.
+fn describe() {
+    use metrics::{
+        describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram,
+    };
+    histogram!("faultline_http_request_seconds", "Time to answer a request, by path.");
+    counter!("faultline_http_requests_total", "Requests, by path and status.");
+    counter!("faultline_http_connections_total", "Connections accepted by the receiver.");
+    gauge!("faultline_http_connections", "Open connections of the receiver.");
+    histogram!("faultline_spool_commit_seconds", "Time of one write and fdatasync of the spool.");
+    counter!("faultline_spool_written_bytes_total", "Bytes written to the spool.");
+    counter!(
+        "faultline_spool_write_errors_total",
+        "Failed writes of the spool; nothing was accepted."
+    );
+    counter!("faultline_spool_read_errors_total", "Failed reads of the spool; tried again.");
+    counter!("faultline_spool_damaged_records_total", "Records damaged on disk, kept as rejected.");
+    gauge!(
+        "faultline_spool_bytes",
+        "Bytes in the spool that wait for the store, by whole segments."
+    );
+    gauge!("faultline_spool_limit_bytes", "The bound of the spool.");
+    gauge!(
+        "faultline_spool_position",
+        "The last durable sequence (head) and the last acknowledged one."
+    );
+    gauge!(
+        "faultline_oldest_unacknowledged_seconds",
+        "Age of the oldest record that is not stored."
+    );
+    gauge!("faultline_dedupe_ids", "Request ids remembered against retries.");
+    histogram!("faultline_parse_seconds", "Time to parse one block of records.");
+    counter!("faultline_events_total", "Events parsed, by kind.");
+    counter!(
+        "faultline_parser_panics_total",
+        "Records on which the parser panicked, kept as rejected."
+    );
+    counter!(
+        "faultline_upstream_dropped_total",
+        "Messages that senders say they lost before us (L10 …)."
+    );
+    histogram!("faultline_store_operation_seconds", "Time of a store operation, by name.");
+    counter!(
+        "faultline_store_failures_total",
+        "Failed tries to reach or write the store; tried again."
+    );
+    counter!("faultline_snapshots_lost_total", "Statistics snapshots that could not be stored.");
+    gauge!("faultline_channel_depth", "Items that wait in a channel.");
+    gauge!("faultline_channel_capacity", "Items that fit into a channel.");
+    counter!("faultline_messages_total", "The ledger: messages by source and outcome.");
+    gauge!("faultline_messages_in_flight", "Messages accepted and not stored yet, by source.");
+    gauge!(
+        "faultline_ledger_imbalance_messages",
+        "Messages by which the ledger does not balance: 0."
+    );
+    histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
+    gauge!("faultline_uptime_seconds", "Since the start of the process.");
+    metrics_process::Collector::default().describe();
+}
+
+/// Measures, for as long as it is polled, how late timers fire: the runtime's own latency.
+pub async fn watch_runtime() {
+    const EVERY: Duration = Duration::from_millis(250);
+    let lag = metrics::histogram!("faultline_runtime_lag_seconds");
+    loop {
+        let started = Instant::now();
+        tokio::time::sleep(EVERY).await;
+        lag.record(started.elapsed().saturating_sub(EVERY));
+    }
+}
