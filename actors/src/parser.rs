@@ -212,7 +212,7 @@ fn single(block: &Block, record: &RecordRef) -> Block {
         Content::Damaged { bytes } => Content::Damaged { bytes: copy(bytes) },
         Content::Duplicate => Content::Duplicate,
     };
-    Block { bytes, records: vec![RecordRef { content, ..record.clone() }] }
+    Block { bytes: bytes.into(), records: vec![RecordRef { content, ..record.clone() }] }
 }
 
 /// The record, rejected as a whole.
@@ -245,8 +245,8 @@ fn poisoned(block: &Block) -> Batch {
 
 fn count(batch: &Batch) {
     let mut by_kind = [0u64; crate::domain::event::Kind::ALL.len()];
-    for kind in &batch.events.kind {
-        by_kind[*kind as usize] += 1;
+    for event in &batch.events {
+        by_kind[event.kind as usize] += 1;
     }
     for (kind, count) in crate::domain::event::Kind::ALL.into_iter().zip(by_kind) {
         if count > 0 {
@@ -335,7 +335,7 @@ mod tests {
                 body: meta.len()..meta.len() + body.len(),
             },
         }];
-        Block { bytes: [&meta, body.as_bytes()].concat(), records }
+        Block { bytes: [&meta, body.as_bytes()].concat().into(), records }
     }
 
     fn lines(sequence: u64, lines: &[&str]) -> Block {
@@ -346,7 +346,7 @@ mod tests {
         }
         let mut block = block(sequence, "");
         let meta = Meta::default().encode();
-        block.bytes = [&meta, body.as_bytes()].concat();
+        block.bytes = [&meta, body.as_bytes()].concat().into();
         block.records[0].source = Source::Logdrains;
         block.records[0].messages = u32::try_from(lines.len()).unwrap();
         block.records[0].content =

@@ -29,7 +29,7 @@ fn batch(sequence: u64, source: Source, body: &[u8]) -> Arc<Batch> {
     }];
     let mut parser = Parser::new("default");
     let mut batch = Batch::default();
-    parser.parse(&mut batch, &Block { bytes: [&meta, body].concat(), records });
+    parser.parse(&mut batch, &Block { bytes: [&meta, body].concat().into(), records });
     parser.finish(&mut batch);
     Arc::new(batch)
 }

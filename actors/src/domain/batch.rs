@@ -1,13 +1,16 @@
-//! The events of one or several records, in columns.
+//! The events of one or several records.
 //!
-//! A batch owns one buffer: the bytes of its records, and behind them what is not there word for
-//! word (joined stack traces, repaired text, small JSON objects). Its columns point into it. So
-//! parsing an event allocates nothing, and a batch travels through the pipeline as one `Arc`.
+//! A batch holds on to the blocks of bytes that its records came in, and has one buffer for what is
+//! not there word for word (joined stack traces, repaired text, small JSON objects). Its events
+//! point into these. So parsing an event allocates nothing and copies nothing, and a batch travels
+//! through the pipeline as one `Arc`.
 //!
-//! Text that a [`Span`] of a column refers to is always valid UTF-8 without NUL, which is what
+//! Text that a [`Span`] of an event refers to is always valid UTF-8 without NUL, which is what
 //! every store can hold; [`Batch::keep_text`] sees to that.
 
 use std::collections::HashMap;
+
+use bytes::Bytes;
 
 use super::{
     event::{Kind, Severity, Source},
@@ -17,7 +20,7 @@ use super::{
     time::Micros,
 };
 
-/// A piece of a batch's text. The empty span stands for "none" where a column is optional.
+/// A piece of a batch's text. The empty span stands for "none" where text is optional.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     start: u32,
@@ -38,15 +41,33 @@ impl Span {
     }
 }
 
-/// The buffer behind a batch's spans.
+/// What the spans of a batch point into. An offset with the highest bit set lies in `extra`, any
+/// other in the blocks, taken as if they stood one behind the other.
 #[derive(Debug, Default)]
-pub struct Text(Vec<u8>);
+pub struct Text {
+    blocks: Vec<Bytes>,
+    extra: Vec<u8>,
+}
+
+const IN_EXTRA: u32 = 1 << 31;
 
 impl Text {
     #[must_use]
     pub fn get(&self, span: Span) -> &[u8] {
-        let start = span.start as usize;
-        &self.0[start..start + span.len as usize]
+        let len = span.len as usize;
+        if span.start & IN_EXTRA != 0 {
+            let start = (span.start ^ IN_EXTRA) as usize;
+            return &self.extra[start..start + len];
+        }
+        let mut start = span.start as usize;
+        // Nearly always there is one block, and never are there many.
+        for block in &self.blocks {
+            if start + len <= block.len() {
+                return &block[start..start + len];
+            }
+            start -= block.len();
+        }
+        &[]
     }
 
     /// Appends `text`.
@@ -56,31 +77,37 @@ impl Text {
 
     /// Appends what `write` writes.
     pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
-        let start = self.0.len();
-        write(&mut self.0);
-        Span { start: narrow(start), len: narrow(self.0.len() - start) }
+        let start = self.extra.len();
+        write(&mut self.extra);
+        Span { start: narrow(start) | IN_EXTRA, len: narrow(self.extra.len() - start) }
     }
 
     /// Appends the text of `pieces`, one a line.
     fn push_lines(&mut self, pieces: &[Span]) -> Span {
-        let start = self.0.len();
+        let mut extra = std::mem::take(&mut self.extra);
+        let start = extra.len();
         for (index, piece) in pieces.iter().enumerate() {
             if index > 0 {
-                self.0.push(b'\n');
+                extra.push(b'\n');
             }
-            let from = piece.start as usize;
-            self.0.extend_from_within(from..from + piece.len as usize);
+            // Lines of a trace stand in the blocks, as they came.
+            extra.extend_from_slice(self.get(*piece));
         }
-        Span { start: narrow(start), len: narrow(self.0.len() - start) }
+        let span = Span { start: narrow(start) | IN_EXTRA, len: narrow(extra.len() - start) };
+        self.extra = extra;
+        span
+    }
+
+    fn len(&self) -> usize {
+        self.blocks.iter().map(Bytes::len).sum::<usize>() + self.extra.len()
     }
 }
 
 fn narrow(value: usize) -> u32 {
-    u32::try_from(value).expect("a batch is far below 4 GiB")
+    u32::try_from(value).ok().filter(|value| value & IN_EXTRA == 0).expect("a batch is below 2 GiB")
 }
 
-/// A block of records whose bytes were copied into a batch: turns pieces of the block into spans
-/// of the batch.
+/// A block of records that is part of a batch: turns pieces of the block into spans of the batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Placed<'a> {
     block: &'a [u8],
@@ -99,7 +126,10 @@ impl Placed<'_> {
         }
         let offset = piece.as_ptr().addr().wrapping_sub(self.block.as_ptr().addr());
         assert!(offset < self.block.len() && piece.len() <= self.block.len() - offset);
-        Span { start: self.base + narrow(offset), len: narrow(piece.len()) }
+        // The block's length was narrowed when it was placed.
+        #[expect(clippy::cast_possible_truncation, reason = "below the length of the block")]
+        let span = Span { start: self.base + offset as u32, len: piece.len() as u32 };
+        span
     }
 }
 
@@ -117,18 +147,35 @@ pub enum Attributes {
     None,
     /// JSON text that is ready.
     Json(Span),
-    /// Rendered from the row of [`Batch::requests`] when a store asks for it.
-    Request(u32),
+    /// Those of the request that a router line reports; read from the line when a store asks.
+    Request,
 }
 
-/// One event, as handed to [`Batch::push_event`].
-#[derive(Clone, Copy, Debug)]
-pub struct NewEvent {
-    pub kind: Kind,
-    pub severity: Severity,
-    pub occurred_at: Micros,
+/// Whom events belong to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scope {
     pub environment: Span,
     pub service: Span,
+}
+
+/// One event. Rows, not columns: every reader takes whole events, and one row is written in a
+/// third of the time of sixteen columns.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// Index into [`Batch::records`]; set by [`Batch::push_event`].
+    pub record: u32,
+    /// The event's place among the events and rejected messages of its record; set likewise.
+    pub ordinal: u32,
+    /// Index into [`Batch::faults`], or [`Event::NO_FAULT`].
+    pub fault: u32,
+    /// How many messages were joined into this event.
+    pub messages: u32,
+    pub kind: Kind,
+    pub severity: Severity,
+    /// The syslog priority, where the event came with one.
+    pub priority: Option<u8>,
+    pub occurred_at: Micros,
+    pub scope: Scope,
     /// The dyno or process, where there is one.
     pub process: Span,
     pub message: Span,
@@ -136,69 +183,38 @@ pub struct NewEvent {
     pub message_bytes: Span,
     pub stack_trace: Span,
     pub attributes: Attributes,
-    /// The syslog priority, where the event came with one.
-    pub priority: Option<u8>,
-    /// How many messages were joined into this event.
-    pub messages: u32,
 }
 
-/// The events of a batch, one vector a column, all equally long.
-#[derive(Debug, Default)]
-pub struct Events {
-    pub record: Vec<u32>,
-    /// The event's place among the events and rejected messages of its record.
-    pub ordinal: Vec<u32>,
-    pub kind: Vec<Kind>,
-    pub severity: Vec<Severity>,
-    pub occurred_at: Vec<Micros>,
-    pub environment: Vec<Span>,
-    pub service: Vec<Span>,
-    pub process: Vec<Span>,
-    pub message: Vec<Span>,
-    pub message_bytes: Vec<Span>,
-    pub stack_trace: Vec<Span>,
-    pub attributes: Vec<Attributes>,
-    pub priority: Vec<Option<u8>>,
-    pub messages: Vec<u32>,
-    /// Index into [`Batch::faults`].
-    pub fault: Vec<Option<u32>>,
-}
+impl Event {
+    pub const NO_FAULT: u32 = u32::MAX;
 
-impl Events {
+    /// An event of which nothing is known yet.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.record.len()
+    pub fn new(kind: Kind, severity: Severity, occurred_at: Micros, scope: Scope) -> Self {
+        Self {
+            record: 0,
+            ordinal: 0,
+            fault: Self::NO_FAULT,
+            messages: 1,
+            kind,
+            severity,
+            priority: None,
+            occurred_at,
+            scope,
+            process: Span::EMPTY,
+            message: Span::EMPTY,
+            message_bytes: Span::EMPTY,
+            stack_trace: Span::EMPTY,
+            attributes: Attributes::None,
+        }
     }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.record.is_empty()
-    }
-}
-
-/// A router line's numbers and names, beside its event.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestRow {
-    pub event: u32,
-    pub method: router::Method,
-    pub method_text: Span,
-    pub path: Span,
-    pub dyno: Span,
-    pub forwarded_for: Span,
-    pub request_id: Span,
-    pub code: Span,
-    pub status: Option<u16>,
-    pub connect_ms: Option<u32>,
-    pub service_ms: Option<u32>,
-    pub bytes: Option<u64>,
 }
 
 /// How often a fault was met in this batch.
 #[derive(Clone, Debug)]
 pub struct FaultDelta {
     pub fingerprint: Fingerprint,
-    pub environment: Span,
-    pub service: Span,
+    pub scope: Scope,
     pub kind: Kind,
     /// The worst that was met.
     pub severity: Severity,
@@ -234,8 +250,7 @@ pub struct Batch {
     pub last: u64,
     pub text: Text,
     pub records: Vec<RecordHead>,
-    pub events: Events,
-    pub requests: Vec<RequestRow>,
+    pub events: Vec<Event>,
     pub faults: Vec<FaultDelta>,
     pub rejected: Vec<Rejected>,
     /// What became of the messages, by source.
@@ -249,10 +264,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Takes in the bytes of the next block of records.
-    pub fn place<'a>(&mut self, block: &'a [u8]) -> Placed<'a> {
-        let span = self.text.push(block);
-        Placed { block, base: span.start }
+    /// Takes in the next block of records.
+    pub fn place<'a>(&mut self, block: &'a Bytes) -> Placed<'a> {
+        let base = self.text.blocks.iter().map(Bytes::len).sum::<usize>();
+        let _ = narrow(base + block.len());
+        self.text.blocks.push(block.clone());
+        Placed { block, base: narrow(base) }
     }
 
     /// Whether no record was started.
@@ -264,14 +281,7 @@ impl Batch {
     /// Bytes of memory held, roughly; the unit of the pipeline's bounds.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        const PER_EVENT: usize = 110;
-        self.text.0.len() + self.events.len() * PER_EVENT + self.rejected.len() * 96
-    }
-
-    /// Messages that the records of this batch declared.
-    #[must_use]
-    pub fn messages(&self) -> u64 {
-        self.tallies.iter().map(|tally| tally.received).sum()
+        self.text.len() + self.events.len() * size_of::<Event>() + self.rejected.len() * 96
     }
 
     /// Starts the next record; what is pushed from here on belongs to it.
@@ -301,26 +311,12 @@ impl Batch {
     }
 
     /// Adds an event of the current record; gives its index.
-    pub fn push_event(&mut self, event: NewEvent) -> u32 {
-        let index = u32::try_from(self.events.len()).expect("far below 2³² events a batch");
-        let (record, ordinal) = (self.current_record(), self.take_ordinal());
-        let events = &mut self.events;
-        events.record.push(record);
-        events.ordinal.push(ordinal);
-        events.kind.push(event.kind);
-        events.severity.push(event.severity);
-        events.occurred_at.push(event.occurred_at);
-        events.environment.push(event.environment);
-        events.service.push(event.service);
-        events.process.push(event.process);
-        events.message.push(event.message);
-        events.message_bytes.push(event.message_bytes);
-        events.stack_trace.push(event.stack_trace);
-        events.attributes.push(event.attributes);
-        events.priority.push(event.priority);
-        events.messages.push(event.messages);
-        events.fault.push(None);
+    pub fn push_event(&mut self, mut event: Event) -> u32 {
+        let index = narrow(self.events.len());
+        event.record = self.current_record();
+        event.ordinal = self.take_ordinal();
         self.current_tally().stored += u64::from(event.messages);
+        self.events.push(event);
         index
     }
 
@@ -331,13 +327,13 @@ impl Batch {
 
     /// Makes `lines` (its first line included) the message of `event`.
     pub fn join(&mut self, event: u32, lines: &[Span], severity: Severity) {
-        let index = event as usize;
         let joined = self.text.push_lines(lines);
         let kept = self.keep_text(joined);
-        self.events.message[index] = kept.text;
-        self.events.message_bytes[index] = kept.bytes;
-        self.events.severity[index] = severity;
-        self.events.messages[index] = narrow(lines.len());
+        let event = &mut self.events[event as usize];
+        event.message = kept.text;
+        event.message_bytes = kept.bytes;
+        event.severity = severity;
+        event.messages = narrow(lines.len());
     }
 
     /// Adds a rejected message of the current record. `reason` says what was wrong and where.
@@ -355,35 +351,31 @@ impl Batch {
 
     /// Assigns `event` to the fault of `fingerprint`, counting it.
     pub fn assign_fault(&mut self, event: u32, fingerprint: Fingerprint, title: &str) {
-        let index = event as usize;
-        let (environment, service) = (self.events.environment[index], self.events.service[index]);
-        let occurred_at = self.events.occurred_at[index];
-        let severity = self.events.severity[index];
+        let Event { scope, occurred_at, severity, kind, .. } = self.events[event as usize];
         let first = self.fault_index.get(&fingerprint).copied();
         let mut at = first;
         while let Some(known) = at {
             let delta = &mut self.faults[known as usize];
-            if self.text.get(delta.environment) == self.text.get(environment)
-                && self.text.get(delta.service) == self.text.get(service)
+            if self.text.get(delta.scope.environment) == self.text.get(scope.environment)
+                && self.text.get(delta.scope.service) == self.text.get(scope.service)
             {
                 delta.count += 1;
                 delta.first_seen = delta.first_seen.min(occurred_at);
                 delta.last_seen = delta.last_seen.max(occurred_at);
                 delta.severity = delta.severity.min(severity);
                 delta.example = delta.example.max(event);
-                self.events.fault[index] = Some(known);
+                self.events[event as usize].fault = known;
                 return;
             }
             at = delta.next;
         }
-        let new = u32::try_from(self.faults.len()).expect("fewer faults than events");
+        let new = narrow(self.faults.len());
         let title = self.text.push(title.as_bytes());
         let title = self.keep_text(title).text;
         self.faults.push(FaultDelta {
             fingerprint,
-            environment,
-            service,
-            kind: self.events.kind[index],
+            scope,
+            kind,
             severity,
             title,
             example: event,
@@ -393,7 +385,7 @@ impl Batch {
             next: first,
         });
         self.fault_index.insert(fingerprint, new);
-        self.events.fault[index] = Some(new);
+        self.events[event as usize].fault = new;
     }
 
     /// Makes bytes storable as text: bytes that are no UTF-8, and NUL, become
@@ -408,15 +400,15 @@ impl Batch {
     }
 
     /// Appends an event's attributes to `out`; `false` when it has none.
-    pub fn write_attributes(&self, event: usize, out: &mut Vec<u8>) -> bool {
-        match self.events.attributes[event] {
+    pub fn write_attributes(&self, event: &Event, out: &mut Vec<u8>) -> bool {
+        match event.attributes {
             Attributes::None => false,
             Attributes::Json(span) => {
                 out.extend_from_slice(self.text.get(span));
                 true
             }
-            Attributes::Request(row) => {
-                self.requests[row as usize].write_json(&self.text, out);
+            Attributes::Request => {
+                router::parse(self.text.get(event.message)).write_json(out);
                 true
             }
         }
@@ -424,8 +416,8 @@ impl Batch {
 
     /// The record that an event belongs to.
     #[must_use]
-    pub fn record_of(&self, event: usize) -> &RecordHead {
-        &self.records[self.events.record[event] as usize]
+    pub fn record_of(&self, event: &Event) -> &RecordHead {
+        &self.records[event.record as usize]
     }
 }
 
@@ -453,79 +445,34 @@ impl Rejected {
     pub const MAX_BYTES: u32 = 1 << 20;
 }
 
-impl RequestRow {
-    /// Writes the request as a JSON object; names carry their units.
-    fn write_json(&self, text: &Text, out: &mut Vec<u8>) {
-        out.push(b'{');
-        let mut fields = super::json::Fields::new(out);
-        let spans = [
-            ("method", self.method_text),
-            ("path", self.path),
-            ("code", self.code),
-            ("dyno", self.dyno),
-            ("fwd", self.forwarded_for),
-            ("request_id", self.request_id),
-        ];
-        for (name, span) in spans {
-            if !span.is_empty() {
-                fields.text(name, text.get(span));
-            }
-        }
-        let numbers = [
-            ("status", self.status.map(u64::from)),
-            ("connect_ms", self.connect_ms.map(u64::from)),
-            ("service_ms", self.service_ms.map(u64::from)),
-            ("bytes", self.bytes),
-        ];
-        for (name, number) in numbers {
-            if let Some(number) = number {
-                fields.number(name, number);
-            }
-        }
-        out.push(b'}');
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn batch_over(block: &[u8]) -> Batch {
         let mut batch = Batch::default();
-        batch.place(block);
+        batch.place(&Bytes::copy_from_slice(block));
         let head = RecordHead { sequence: 7, received_at: 1, source: Source::Logdrains };
         batch.start_record(head, 3);
         batch
     }
 
-    fn event(message: Span, environment: Span) -> NewEvent {
-        NewEvent {
-            kind: Kind::Log,
-            severity: Severity::Error,
-            occurred_at: 5,
-            environment,
-            service: Span::EMPTY,
-            process: Span::EMPTY,
-            message,
-            message_bytes: Span::EMPTY,
-            stack_trace: Span::EMPTY,
-            attributes: Attributes::None,
-            priority: None,
-            messages: 1,
-        }
+    fn event(environment: Span) -> Event {
+        let scope = Scope { environment, service: Span::EMPTY };
+        Event::new(Kind::Log, Severity::Error, 5, scope)
     }
 
     #[test]
     fn pieces_of_a_block_become_spans() {
         let mut batch = batch_over(b"first");
-        let block = b"abcdef";
-        let placed = batch.place(block);
+        let block = Bytes::from_static(b"abcdef");
+        let placed = batch.place(&block);
         let pushed = batch.text.push(b"xyz");
         assert_eq!(batch.text.get(placed.span(&block[2..4])), b"cd");
         assert_eq!(batch.text.get(pushed), b"xyz");
         assert_eq!(batch.text.get(placed.span(&block[6..])), b"");
-        let joined = batch.text.push_lines(&[pushed, placed.span(&block[..1])]);
-        assert_eq!(batch.text.get(joined), b"xyz\na");
+        let joined = batch.text.push_lines(&[placed.span(&block[4..]), placed.span(&block[..1])]);
+        assert_eq!(batch.text.get(joined), b"ef\na");
     }
 
     #[test]
@@ -543,12 +490,13 @@ mod tests {
         let (prod, dev) = (Span { start: 0, len: 4 }, Span { start: 5, len: 3 });
         let fingerprint = Fingerprint::of_parts(["x"]);
         for environment in [prod, dev, prod] {
-            let index = batch.push_event(event(Span::EMPTY, environment));
+            let index = batch.push_event(event(environment));
             batch.assign_fault(index, fingerprint, "title");
         }
         let counts: Vec<_> = batch.faults.iter().map(|delta| delta.count).collect();
         assert_eq!(counts, [2, 1]);
-        assert_eq!(batch.events.fault, [Some(0), Some(1), Some(0)]);
+        let assigned: Vec<_> = batch.events.iter().map(|event| event.fault).collect();
+        assert_eq!(assigned, [0, 1, 0]);
         assert_eq!(batch.faults[0].example, 2);
         let tally = batch.tallies[Source::Logdrains as usize];
         assert_eq!((tally.received, tally.stored), (3, 3));

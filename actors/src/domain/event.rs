@@ -119,27 +119,22 @@ impl Severity {
     /// Reads the level names that programs use, in any case (`fatal`, `WARN`, `err` …).
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        const NAMES: [(&str, Severity); 15] = [
-            ("emergency", Severity::Emergency),
-            ("emerg", Severity::Emergency),
-            ("alert", Severity::Alert),
-            ("critical", Severity::Critical),
-            ("crit", Severity::Critical),
-            ("fatal", Severity::Critical),
-            ("panic", Severity::Critical),
-            ("error", Severity::Error),
-            ("err", Severity::Error),
-            ("warning", Severity::Warning),
-            ("warn", Severity::Warning),
-            ("notice", Severity::Notice),
-            ("info", Severity::Info),
-            ("debug", Severity::Debug),
-            ("trace", Severity::Debug),
-        ];
-        NAMES
-            .iter()
-            .find(|(known, _)| name.eq_ignore_ascii_case(known))
-            .map(|(_, severity)| *severity)
+        const LONGEST: usize = 9;
+        let mut lower = [0; LONGEST];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name.as_bytes());
+        lower.make_ascii_lowercase();
+        match &*lower {
+            b"emergency" | b"emerg" => Some(Self::Emergency),
+            b"alert" => Some(Self::Alert),
+            b"critical" | b"crit" | b"fatal" | b"panic" => Some(Self::Critical),
+            b"error" | b"err" => Some(Self::Error),
+            b"warning" | b"warn" => Some(Self::Warning),
+            b"notice" => Some(Self::Notice),
+            b"info" => Some(Self::Info),
+            b"debug" | b"trace" => Some(Self::Debug),
+            _ => None,
+        }
     }
 
     /// Whether an event of this severity belongs to a fault.

@@ -45,7 +45,11 @@ pub enum HeaderError {
 pub fn parse(frame: &[u8]) -> Result<Message<'_>, HeaderError> {
     let (priority, rest) = priority(frame)?;
     let rest = version(rest)?;
-    let (timestamp, rest) = field(rest, "timestamp")?;
+    let (timestamp, rest) = timestamp(rest)?;
+    if let Some((app, process, behind)) = usual(rest) {
+        let (host, text) = (&rest[..4], trim_line_end(behind));
+        return Ok(Message { priority, timestamp, host, app, process, msgid: b"-", text });
+    }
     let (host, rest) = field(rest, "host name")?;
     let (app, rest) = field(rest, "app name")?;
     let (process, rest) = field(rest, "process id")?;
@@ -109,6 +113,32 @@ fn version(text: &[u8]) -> Result<&[u8], HeaderError> {
         [b'1'..=b'9', b' ', rest @ ..] | [b'1'..=b'9', b'0'..=b'9', b' ', rest @ ..] => Ok(rest),
         _ => Err(HeaderError::Version),
     }
+}
+
+/// What Heroku writes between timestamp and message, and what follows it.
+fn usual(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    const HOST: usize = "host ".len();
+    if let Some(rest) = text.strip_prefix(b"host heroku router - ") {
+        return Some((&text[HOST..HOST + 6], &text[HOST + 7..HOST + 13], rest));
+    }
+    let rest = text.strip_prefix(b"host app ")?;
+    let end = rest.iter().take(MAX_FIELD).position(|byte| *byte == b' ')?;
+    let behind = rest[end..].strip_prefix(b" - ").filter(|_| end > 0)?;
+    Some((&text[HOST..HOST + 3], &rest[..end], behind))
+}
+
+/// A timestamp with microseconds is 32 bytes long, and most are.
+fn timestamp(text: &[u8]) -> Result<(&[u8], &[u8]), HeaderError> {
+    const USUAL: usize = 32;
+    if let Some((timestamp, [b' ', rest @ ..])) = text.split_at_checked(USUAL)
+        && timestamp.ends_with(b"+00:00")
+        && timestamp[10] == b'T'
+        && timestamp[19] == b'.'
+        && memchr::memchr(b' ', timestamp).is_none()
+    {
+        return Ok((timestamp, rest));
+    }
+    field(text, "timestamp")
 }
 
 /// The text up to the next space, and what follows the space.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    batch::{Attributes, Batch, Kept, NewEvent, Placed, RecordHead, RequestRow, Span, is_storable},
+    batch::{Attributes, Batch, Event, Kept, Placed, RecordHead, Scope, Span, is_storable},
     error_report,
     event::{Kind, Severity, Source},
     frame::{Frame, Frames},
@@ -18,7 +18,7 @@ use super::{
     record::{Block, Content, Meta, RecordRef},
     router, severity,
     shape::Shape,
-    time::{self, Micros},
+    time::{Micros, Timestamps},
     trace::{Join, Step},
 };
 
@@ -47,8 +47,8 @@ pub struct Parser {
     /// The environment of events that do not name one.
     environment: String,
     maxwell: maxwell::Reader,
+    timestamps: Timestamps,
     streams: HashMap<u64, Stream, BuildHasherDefault<StreamKey>>,
-    spare_lines: Vec<Vec<Span>>,
 }
 
 /// The latest event of one process, which further lines may join.
@@ -57,10 +57,12 @@ struct Stream {
     process: Span,
     join: Join,
     event: u32,
+    /// The lines of the event, from the first.
     lines: Vec<Span>,
     bytes: usize,
     /// The record of its latest line.
     record: u64,
+    is_fault: bool,
 }
 
 /// So many processes are followed at once; one more closes the events of all.
@@ -68,13 +70,6 @@ const MAX_STREAMS: usize = 1_024;
 /// Longer traces are cut into several events.
 const MAX_JOINED_LINES: usize = 1_000;
 const MAX_JOINED_BYTES: usize = 256 << 10;
-
-/// Whom a record's events belong to.
-#[derive(Clone, Copy)]
-struct Scope {
-    environment: Span,
-    service: Span,
-}
 
 /// A record being parsed.
 struct Current<'a> {
@@ -84,6 +79,8 @@ struct Current<'a> {
     sequence: u64,
     received_at: Micros,
     scope: Scope,
+    /// Starts the keys of its streams.
+    service_hash: u64,
     /// The whole body is text that stores can hold, so its pieces are.
     is_text: bool,
 }
@@ -95,8 +92,8 @@ impl Parser {
         Self {
             environment: environment.to_owned(),
             maxwell: maxwell::Reader::default(),
+            timestamps: Timestamps::default(),
             streams: HashMap::default(),
-            spare_lines: Vec::new(),
         }
     }
 
@@ -118,12 +115,9 @@ impl Parser {
 
     /// Closes all that is open in `batch`.
     pub fn finish(&mut self, batch: &mut Batch) {
-        let mut streams = std::mem::take(&mut self.streams);
-        for (_, stream) in streams.drain() {
-            let lines = self.close(batch, stream);
-            self.spare_lines.push(lines);
+        for (_, mut stream) in self.streams.drain() {
+            stream.close(batch);
         }
-        self.streams = streams;
     }
 
     /// Forgets all that is open, with the batch that it belonged to.
@@ -174,6 +168,7 @@ impl Parser {
             sequence: record.sequence,
             received_at: record.received_at,
             scope: Scope { environment, service: placed.span(meta.service.as_bytes()) },
+            service_hash: fnv(FNV_BASIS, meta.service.as_bytes()),
             is_text: is_storable(body),
         };
         match record.source {
@@ -227,7 +222,11 @@ impl Parser {
         if strip_nil {
             message.text = logplex::without_nil(message.text).unwrap_or(message.text);
         }
-        let keep = Keep { current, is_text: current.is_text && ends_on_character(current, frame) };
+        let keep = Keep {
+            current,
+            is_text: current.is_text && ends_on_character(current, frame),
+            occurred_at: self.timestamps.parse(message.timestamp).unwrap_or(current.received_at),
+        };
         if message.app != b"heroku" {
             self.log_line(batch, &keep, &message);
         } else if message.process == b"router" {
@@ -242,65 +241,51 @@ impl Parser {
         let process = keep.text(batch, nil_as_empty(message.process)).text;
         let scope = keep.scope_of(batch, message);
         let line = keep.current.placed.span(message.text);
-        let key = stream_key(message.process, keep.current.meta.service);
+        let key = fnv(keep.current.service_hash, message.process);
         if let Some(stream) = self.streams.get_mut(&key) {
-            let same = batch.text.get(stream.process) == batch.text.get(process)
-                && batch.text.get(stream.scope.service) == batch.text.get(scope.service)
-                && batch.text.get(stream.scope.environment) == batch.text.get(scope.environment);
+            // Within a record, the scope is the very same piece of text.
+            let same_text =
+                |one: Span, other| one == other || batch.text.get(one) == batch.text.get(other);
+            let same = same_text(stream.process, process)
+                && same_text(stream.scope.service, scope.service)
+                && same_text(stream.scope.environment, scope.environment);
             let room = stream.lines.len() < MAX_JOINED_LINES && stream.bytes < MAX_JOINED_BYTES;
-            if same && room && stream.join.next(message.text) == Step::Continues {
+            let step = stream.join.next(message.text);
+            if step == Step::Continues && same && room {
                 stream.lines.push(line);
                 stream.bytes += message.text.len();
                 stream.record = keep.current.sequence;
                 return batch.count_joined();
             }
+            stream.close(batch);
+        } else if self.streams.len() >= MAX_STREAMS {
+            self.finish(batch);
         }
         let severity =
             severity::of_message(Severity::from_priority(message.priority), message.text);
         let kept = keep.text(batch, message.text);
         let attributes = header_attributes(batch, keep, message);
-        let event = NewEvent {
-            process,
-            attributes,
-            severity,
-            ..keep.event(Kind::Log, scope, message, kept)
-        };
+        let event =
+            Event { severity, process, attributes, ..keep.event(Kind::Log, scope, message, kept) };
         let event = batch.push_event(event);
-        if self.streams.len() >= MAX_STREAMS {
-            self.finish(batch);
-        }
-        let mut lines = match self.streams.remove(&key) {
-            Some(stream) => self.close(batch, stream),
-            None => self.spare_lines.pop().unwrap_or_default(),
-        };
-        lines.clear();
-        lines.push(line);
-        let mut join = Join::default();
-        join.next(message.text);
-        let stream = Stream {
+        let stream = self.streams.entry(key).or_insert_with(|| Stream {
             scope,
             process,
-            join,
+            join: Join::of(message.text),
             event,
-            lines,
-            bytes: message.text.len(),
-            record: keep.current.sequence,
-        };
-        self.streams.insert(key, stream);
-    }
-
-    /// Gives an event its joined text and its fault; gives the list of lines back for reuse.
-    fn close(&mut self, batch: &mut Batch, stream: Stream) -> Vec<Span> {
-        let index = stream.event as usize;
-        if stream.lines.len() > 1 {
-            let severity = batch.events.severity[index].min(Severity::Error);
-            batch.join(stream.event, &stream.lines, severity);
-        }
-        if batch.events.severity[index].is_fault() {
-            let shape = Shape::of_log(text_of(batch, batch.events.message[index]));
-            batch.assign_fault(stream.event, shape.fingerprint, &shape.title);
-        }
-        stream.lines
+            lines: Vec::new(),
+            bytes: 0,
+            record: 0,
+            is_fault: false,
+        });
+        stream.scope = scope;
+        stream.process = process;
+        stream.event = event;
+        stream.lines.clear();
+        stream.lines.push(line);
+        stream.bytes = message.text.len();
+        stream.record = keep.current.sequence;
+        stream.is_fault = severity.is_fault();
     }
 
     /// The lines of Maxwell's stream.
@@ -319,19 +304,13 @@ impl Parser {
                 Ok((message, service, occurred_at)) => {
                     let kept = batch.keep_text(message);
                     let service = batch.keep_text(service).text;
-                    batch.push_event(NewEvent {
-                        kind: Kind::Change,
-                        severity: Severity::Info,
-                        occurred_at: occurred_at.unwrap_or(current.received_at),
-                        environment: current.scope.environment,
-                        service: if service.is_empty() { current.scope.service } else { service },
-                        process: Span::EMPTY,
+                    let service = if service.is_empty() { current.scope.service } else { service };
+                    let scope = Scope { service, ..current.scope };
+                    let occurred_at = occurred_at.unwrap_or(current.received_at);
+                    batch.push_event(Event {
                         message: kept.text,
-                        message_bytes: Span::EMPTY,
-                        stack_trace: Span::EMPTY,
                         attributes: Attributes::Json(span),
-                        priority: None,
-                        messages: 1,
+                        ..Event::new(Kind::Change, Severity::Info, occurred_at, scope)
                     });
                 }
                 Err(error) => {
@@ -340,6 +319,21 @@ impl Parser {
                     batch.reject(span, line.len() as u64, 1, reason);
                 }
             }
+        }
+    }
+}
+
+impl Stream {
+    /// Gives the event its joined text, and its fault.
+    fn close(&mut self, batch: &mut Batch) {
+        let is_joined = self.lines.len() > 1;
+        if is_joined {
+            let severity = batch.events[self.event as usize].severity.min(Severity::Error);
+            batch.join(self.event, &self.lines, severity);
+        }
+        if is_joined || self.is_fault {
+            let shape = Shape::of_log(text_of(batch, batch.events[self.event as usize].message));
+            batch.assign_fault(self.event, shape.fingerprint, &shape.title);
         }
     }
 }
@@ -358,44 +352,31 @@ fn write_change(change: &maxwell::Change<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// A line of the router: one request.
+/// A line of the router: one request. Its fields are read by those who need them; here it only
+/// matters whether it failed.
 fn request(batch: &mut Batch, keep: &Keep<'_>, message: &Message<'_>) {
-    let request = router::parse(message.text);
     let scope = keep.scope_of(batch, message);
     let kept = keep.text(batch, message.text);
-    let mut text = |piece: &[u8]| keep.text(batch, piece).text;
-    let row = RequestRow {
-        event: 0,
-        method: request.method,
-        method_text: text(request.method_text),
-        path: text(request.path),
-        dyno: text(request.dyno),
-        forwarded_for: text(request.forwarded_for),
-        request_id: text(request.request_id),
-        code: text(request.code),
-        status: request.status,
-        connect_ms: request.connect_ms,
-        service_ms: request.service_ms,
-        bytes: request.bytes,
-    };
-    let priority = Severity::from_priority(message.priority);
-    let is_error = request.is_error();
-    let row_index = u32::try_from(batch.requests.len()).expect("fewer requests than bytes");
-    let event = batch.push_event(NewEvent {
-        process: row.dyno,
-        attributes: Attributes::Request(row_index),
-        severity: if is_error { priority.min(Severity::Error) } else { priority },
-        ..keep.event(Kind::Router, scope, message, kept)
-    });
-    batch.requests.push(RequestRow { event, ..row });
-    if is_error || priority.is_fault() {
+    let mut event = keep.event(Kind::Router, scope, message, kept);
+    event.process = keep.text(batch, message.process).text;
+    event.attributes = Attributes::Request;
+    let failed =
+        router::may_be_error(message.text) && router::parse(batch.text.get(kept.text)).is_error();
+    if failed {
+        event.severity = event.severity.min(Severity::Error);
+    }
+    let index = batch.push_event(event);
+    if event.severity.is_fault() {
+        let line = text_of(batch, kept.text);
+        let request = router::parse(line.as_bytes());
+        let piece = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
         let shape = Shape::of_request(
-            text_of(batch, row.code),
-            row.status,
-            text_of(batch, row.method_text),
-            text_of(batch, row.path),
+            piece(request.code),
+            request.status,
+            piece(request.method_text),
+            piece(request.path),
         );
-        batch.assign_fault(event, shape.fingerprint, &shape.title);
+        batch.assign_fault(index, shape.fingerprint, &shape.title);
     }
 }
 
@@ -426,13 +407,13 @@ fn notice(batch: &mut Batch, keep: &Keep<'_>, message: &Message<'_>) {
     };
     let priority = Severity::from_priority(message.priority);
     let attributes = object(batch, &fields);
-    let event = batch.push_event(NewEvent {
+    let event = batch.push_event(Event {
         process,
         attributes,
         severity: if is_error { priority.min(Severity::Error) } else { priority },
         ..keep.event(Kind::Platform, scope, message, kept)
     });
-    if batch.events.severity[event as usize].is_fault() {
+    if batch.events[event as usize].severity.is_fault() {
         let shape = Shape::of_platform(
             text_of(batch, code),
             text_of(batch, process),
@@ -469,19 +450,13 @@ fn reports(batch: &mut Batch, current: &Current<'_>) {
         } else {
             Attributes::None
         };
-        let event = batch.push_event(NewEvent {
-            kind: Kind::Error,
-            severity: report.severity,
-            occurred_at: report.occurred_at.unwrap_or(current.received_at),
-            environment,
-            service,
-            process: Span::EMPTY,
+        let occurred_at = report.occurred_at.unwrap_or(current.received_at);
+        let scope = Scope { environment, service };
+        let event = batch.push_event(Event {
             message,
-            message_bytes: Span::EMPTY,
             stack_trace,
             attributes,
-            priority: None,
-            messages: 1,
+            ..Event::new(Kind::Error, report.severity, occurred_at, scope)
         });
         // A report is a fault whatever its level: somebody took the trouble to send it.
         let shape = report.shape();
@@ -494,6 +469,7 @@ struct Keep<'a> {
     current: &'a Current<'a>,
     /// The frame is text that stores can hold, so its pieces are.
     is_text: bool,
+    occurred_at: Micros,
 }
 
 impl Keep<'_> {
@@ -511,20 +487,12 @@ impl Keep<'_> {
         Scope { service: self.text(batch, nil_as_empty(message.app)).text, ..scope }
     }
 
-    fn event(&self, kind: Kind, scope: Scope, message: &Message<'_>, kept: Kept) -> NewEvent {
-        NewEvent {
-            kind,
-            severity: Severity::from_priority(message.priority),
-            occurred_at: time::parse_rfc3339(message.timestamp).unwrap_or(self.current.received_at),
-            environment: scope.environment,
-            service: scope.service,
-            process: Span::EMPTY,
+    fn event(&self, kind: Kind, scope: Scope, message: &Message<'_>, kept: Kept) -> Event {
+        Event {
             message: kept.text,
             message_bytes: kept.bytes,
-            stack_trace: Span::EMPTY,
-            attributes: Attributes::None,
             priority: Some(message.priority),
-            messages: 1,
+            ..Event::new(kind, Severity::from_priority(message.priority), self.occurred_at, scope)
         }
     }
 }
@@ -572,11 +540,12 @@ fn ends_on_character(current: &Current<'_>, frame: &[u8]) -> bool {
     current.body.get(end).is_none_or(|byte| byte & 0xC0 != 0x80)
 }
 
-/// FNV-1a; two processes of one key only keep each other's traces from being joined.
-fn stream_key(process: &[u8], service: &str) -> u64 {
-    process.iter().chain(service.as_bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a: short keys, and two processes of one key only keep each other's traces from being
+/// joined.
+fn fnv(start: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The keys are hashes already; only their upper bits need stirring.
@@ -617,7 +586,7 @@ mod tests {
                 body: meta.len()..meta.len() + body.len(),
             },
         }];
-        Block { bytes: [&meta, body].concat(), records }
+        Block { bytes: [&meta, body].concat().into(), records }
     }
 
     fn parse(source: Source, body: &[u8]) -> Batch {
@@ -633,7 +602,7 @@ mod tests {
         for tally in batch.tallies {
             assert_eq!(tally.received, tally.settled());
         }
-        let joined: u64 = batch.events.messages.iter().map(|count| u64::from(*count)).sum();
+        let joined: u64 = batch.events.iter().map(|event| u64::from(event.messages)).sum();
         assert_eq!(joined, batch.tallies.iter().map(|tally| tally.stored).sum::<u64>());
     }
 
@@ -647,12 +616,12 @@ mod tests {
     }
 
     fn message(batch: &Batch, event: usize) -> &str {
-        text_of(batch, batch.events.message[event])
+        text_of(batch, batch.events[event].message)
     }
 
     fn attributes(batch: &Batch, event: usize) -> serde_json::Value {
         let mut out = Vec::new();
-        assert!(batch.write_attributes(event, &mut out));
+        assert!(batch.write_attributes(&batch.events[event], &mut out));
         serde_json::from_slice(&out).unwrap()
     }
 
@@ -663,7 +632,8 @@ mod tests {
             b"<172>1 2026-11-22T03:00:00Z host heroku logplex - Error L10 (output buffer overflow): 7 messages dropped since t.",
             b"<190>1 not-a-time host app web.1 - caf\xe9 is open\n",
         ]));
-        assert_eq!(batch.events.kind, [Kind::Router, Kind::Platform, Kind::Log]);
+        let kinds: Vec<_> = batch.events.iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, [Kind::Router, Kind::Platform, Kind::Log]);
         assert_eq!(batch.upstream_dropped, 7);
         let request = attributes(&batch, 0);
         assert_eq!(
@@ -672,8 +642,8 @@ mod tests {
         );
         assert_eq!(attributes(&batch, 1)["code"], "L10");
         assert_eq!(message(&batch, 2), "caf\u{fffd} is open");
-        assert_eq!(batch.text.get(batch.events.message_bytes[2]), b"caf\xe9 is open");
-        assert_eq!(batch.events.occurred_at[2], 1_000, "an unreadable time is the time of receipt");
+        assert_eq!(batch.text.get(batch.events[2].message_bytes), b"caf\xe9 is open");
+        assert_eq!(batch.events[2].occurred_at, 1_000, "an unreadable time is the time of receipt");
         let titles: Vec<_> =
             batch.faults.iter().map(|fault| text_of(&batch, fault.title)).collect();
         assert_eq!(
@@ -699,7 +669,8 @@ mod tests {
         );
         assert_eq!(batch.events.len(), 3);
         assert_eq!(message(&batch, 0), "Error: boom\n    at f (/a.js:1:2)\n    at g (/a.js:3:4)");
-        assert_eq!(batch.events.messages, [3, 1, 1]);
+        let messages: Vec<_> = batch.events.iter().map(|event| event.messages).collect();
+        assert_eq!(messages, [3, 1, 1]);
         assert_eq!(batch.faults.len(), 1);
     }
 
@@ -752,9 +723,9 @@ mod tests {
         let batch = parse(Source::Maxwell, &[line.as_slice(), b"\nnot json\n"].concat());
         assert_eq!(message(&batch, 0), "update shop.orders");
         let mut out = Vec::new();
-        batch.write_attributes(0, &mut out);
+        batch.write_attributes(&batch.events[0], &mut out);
         assert_eq!(out, line);
-        assert_eq!(batch.text.get(batch.events.service[0]), b"shop");
+        assert_eq!(batch.text.get(batch.events[0].scope.service), b"shop");
         assert_eq!(batch.text.get(batch.binlog_position), b"m.1:4");
         assert!(batch.rejected[0].reason.starts_with("line at byte 133: not JSON"));
     }
@@ -766,8 +737,8 @@ mod tests {
             br#"[{"message":"a\u0000b","environment":"dev","stackTrace":"E: x\n at f (a.js:1:2)"},{"message":"b","level":"info"}]"#,
         );
         assert_eq!(message(&batch, 0), "a\u{fffd}b");
-        assert_eq!(text_of(&batch, batch.events.environment[0]), "dev");
-        assert_eq!(text_of(&batch, batch.events.environment[1]), "production");
+        assert_eq!(text_of(&batch, batch.events[0].scope.environment), "dev");
+        assert_eq!(text_of(&batch, batch.events[1].scope.environment), "production");
         assert_eq!(batch.faults.len(), 2);
         assert_eq!(parse(Source::Errors, b"{}").rejected[0].reason, "/message: is missing");
     }
@@ -785,7 +756,7 @@ mod tests {
         };
         let records =
             vec![record(4, Content::Duplicate), record(5, Content::Damaged { bytes: 0..4 })];
-        parser.parse(&mut batch, &Block { bytes: b"ruin".to_vec(), records });
+        parser.parse(&mut batch, &Block { bytes: b"ruin".as_slice().into(), records });
         assert_ledger(&batch);
         let tally = batch.tallies[Source::Errors as usize];
         assert_eq!((tally.duplicate, tally.rejected), (3, 3));

@@ -122,33 +122,8 @@ pub enum Content {
 /// Records read from a journal in one piece, in sequence without gaps.
 #[derive(Debug, Default)]
 pub struct Block {
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     pub records: Vec<RecordRef>,
-}
-
-impl Block {
-    /// Adds the records of the block that follows this one.
-    pub fn append(&mut self, next: Block) {
-        let shift = self.bytes.len();
-        self.bytes.extend_from_slice(&next.bytes);
-        self.records.extend(next.records.into_iter().map(|mut record| {
-            for range in record.content.ranges_mut() {
-                *range = range.start + shift..range.end + shift;
-            }
-            record
-        }));
-    }
-}
-
-impl Content {
-    fn ranges_mut(&mut self) -> impl Iterator<Item = &mut Range<usize>> {
-        let ranges: [Option<&mut Range<usize>>; 2] = match self {
-            Self::Body { meta, body } => [Some(meta), Some(body)],
-            Self::Damaged { bytes } => [Some(bytes), None],
-            Self::Duplicate => [None, None],
-        };
-        ranges.into_iter().flatten()
-    }
 }
 
 #[cfg(test)]
@@ -170,23 +145,5 @@ mod tests {
         assert_ne!(id, RecordId::new(Source::Logdrains, "a", "1"));
         assert_ne!(id, RecordId::new(Source::Errors, "b", "1"));
         assert!(!id.is_none());
-    }
-
-    #[test]
-    fn appended_blocks_keep_their_bytes() {
-        let block = |text: &str| Block {
-            bytes: text.into(),
-            records: vec![RecordRef {
-                sequence: 1,
-                received_at: 0,
-                source: Source::Errors,
-                messages: 1,
-                content: Content::Body { meta: 0..1, body: 1..text.len() },
-            }],
-        };
-        let mut one = block("abc");
-        one.append(block("xyz"));
-        assert_eq!(one.records[1].content, Content::Body { meta: 3..4, body: 4..6 });
-        assert_eq!(&one.bytes[4..6], b"yz");
     }
 }

@@ -72,6 +72,12 @@ pub enum Step {
 }
 
 impl Join {
+    /// Starts with the first line of an event.
+    #[must_use]
+    pub fn of(line: &[u8]) -> Self {
+        Self { state: starts(look_at(line)) }
+    }
+
     /// Takes the next line of the process.
     pub fn next(&mut self, line: &[u8]) -> Step {
         let kind = look_at(line);
@@ -86,12 +92,6 @@ impl Join {
     /// Whether the next line of the process may well belong to this event.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !matches!(self.state, State::Plain)
-    }
-
-    /// Whether lines so far make up a stack trace or an exception.
-    #[must_use]
-    pub fn is_trace(&self) -> bool {
         !matches!(self.state, State::Plain)
     }
 }
@@ -180,7 +180,6 @@ fn is_connector(text: &[u8]) -> bool {
 }
 
 fn is_frame(text: &[u8], indented: bool) -> bool {
-    let ends_with_place = || ends_with_line_number(text);
     match text[0] {
         b'a' if text.starts_with(b"at ") => memchr::memchr2(b'(', b':', text).is_some() || indented,
         b'F' if text.starts_with(b"File \"") => memchr::memmem::find(text, b"\", line ").is_some(),
@@ -188,7 +187,12 @@ fn is_frame(text: &[u8], indented: bool) -> bool {
         b'f' if text.starts_with(b"from ") => memchr::memmem::find(text, b":in ").is_some(),
         b'0'..=b'9' if indented => is_numbered_frame(text),
         b'.' | b'/' if indented && memchr::memmem::find(text, b".go:").is_some() => true,
-        _ => is_ruby_place(text) || is_browser_frame(text) && ends_with_place(),
+        // The last byte tells most lines apart at once.
+        _ => match text.last() {
+            Some(b'\'') => is_ruby_place(text),
+            Some(b'0'..=b'9') => ends_with_line_number(text) && is_browser_frame(text),
+            _ => false,
+        },
     }
 }
 
@@ -203,7 +207,6 @@ fn is_ruby_place(text: &[u8]) -> bool {
     memchr::memmem::find(text, b":in ").is_some_and(|at| {
         text[..at].last().is_some_and(u8::is_ascii_digit)
             && matches!(text.get(at + 4), Some(b'`' | b'\''))
-            && text.ends_with(b"'")
     })
 }
 
@@ -281,13 +284,17 @@ pub fn is_exception(text: &[u8]) -> bool {
 
 /// Ruby: `t.rb:5:in 'f': undefined method (NoMethodError)`
 fn is_ruby_head(text: &[u8]) -> bool {
-    memchr::memmem::find(text, b":in ").is_some_and(|at| {
-        text[..at].last().is_some_and(u8::is_ascii_digit)
-            && memchr::memmem::find(&text[at..], b"': ").is_some()
-    })
+    text.ends_with(b")")
+        && memchr::memmem::find(text, b":in ").is_some_and(|at| {
+            text[..at].last().is_some_and(u8::is_ascii_digit)
+                && memchr::memmem::find(&text[at..], b"': ").is_some()
+        })
 }
 
 fn ends_like_an_exception(name: &[u8]) -> bool {
+    if !matches!(name.last(), Some(b'r' | b'n' | b'e' | b't')) {
+        return false;
+    }
     const ENDS: [&[u8]; 6] =
         [b"Error", b"Exception", b"Throwable", b"Fault", b"Interrupt", b"Exit"];
     ENDS.iter().any(|end| name.ends_with(end))

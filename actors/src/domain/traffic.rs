@@ -14,9 +14,10 @@ use serde::Serialize;
 use sketches_ddsketch::{Config, DDSketch};
 
 use super::{
-    batch::{Batch, RequestRow},
+    batch::Batch,
+    event::Kind,
     route::push_template,
-    router::Method,
+    router::{self, Method, Request},
     time::Micros,
     top::Top,
 };
@@ -175,7 +176,13 @@ impl Traffic {
     /// Adds the requests of `batch`, as seen at `now`. `country_of` gives the country of a client
     /// address.
     pub fn add(&mut self, batch: &Batch, now: Micros, country_of: &dyn Fn(&str) -> Option<String>) {
-        if batch.requests.is_empty() {
+        let mut lines = batch
+            .events
+            .iter()
+            .filter(|event| event.kind == Kind::Router)
+            .map(|event| batch.text.get(event.message))
+            .peekable();
+        if lines.peek().is_none() {
             return;
         }
         let number = now.div_euclid(self.slot());
@@ -184,17 +191,18 @@ impl Traffic {
             self.slots.push_back((number, Counts::new()));
         }
         let slot = &mut self.slots.back_mut().expect("pushed just now").1;
-        for request in &batch.requests {
-            self.totals.count(request);
-            slot.count(request);
-            slot.count_dyno(request, batch);
+        for line in lines {
+            let request = router::parse(line);
+            self.totals.count(&request);
+            slot.count(&request);
+            slot.count_dyno(&request);
             self.route.clear();
-            self.route.extend_from_slice(batch.text.get(request.method_text));
+            self.route.extend_from_slice(request.method_text);
             self.route.push(b' ');
-            push_template(batch.text.get(request.path), &mut self.route);
+            push_template(request.path, &mut self.route);
             slot.endpoints.add(text(&self.route), 1);
             if self.has_countries
-                && let Some(country) = country_of(client_of(request, batch))
+                && let Some(country) = country_of(client_of(&request))
             {
                 slot.countries.add(&country, 1);
             }
@@ -343,9 +351,9 @@ impl Counts {
         }
     }
 
-    fn count(&mut self, request: &RequestRow) {
+    fn count(&mut self, request: &Request<'_>) {
         self.requests += 1;
-        self.errors += u64::from(is_error(request));
+        self.errors += u64::from(request.is_error());
         let class = usize::from(request.status.unwrap_or(0) / 100);
         self.statuses[if class < self.statuses.len() { class } else { 0 }] += 1;
         self.methods[request.method as usize] += 1;
@@ -357,11 +365,11 @@ impl Counts {
         }
     }
 
-    fn count_dyno(&mut self, request: &RequestRow, batch: &Batch) {
+    fn count_dyno(&mut self, request: &Request<'_>) {
         if request.dyno.is_empty() {
             return;
         }
-        let mut name = text(batch.text.get(request.dyno));
+        let mut name = text(request.dyno);
         if !self.dynos.contains_key(name) {
             if self.dynos.len() >= MAX_DYNOS {
                 name = "other";
@@ -370,7 +378,7 @@ impl Counts {
         }
         let dyno = self.dynos.get_mut(name).expect("there is one now");
         dyno.requests += 1;
-        dyno.errors += u64::from(is_error(request));
+        dyno.errors += u64::from(request.is_error());
         if let Some(ms) = request.service_ms {
             dyno.timed += 1;
             dyno.service_ms += u64::from(ms);
@@ -422,14 +430,9 @@ impl Dyno {
     }
 }
 
-fn is_error(request: &RequestRow) -> bool {
-    request.status.is_some_and(|status| status >= 500) || request.code.len() == 3
-}
-
 /// The client is the first of the addresses that the router lists.
-fn client_of<'a>(request: &RequestRow, batch: &'a Batch) -> &'a str {
-    let all = text(batch.text.get(request.forwarded_for));
-    all.split(',').next().unwrap_or_default().trim()
+fn client_of<'a>(request: &Request<'a>) -> &'a str {
+    text(request.forwarded_for).split(',').next().unwrap_or_default().trim()
 }
 
 fn above(value: f64, warning: f64, critical: f64) -> Option<&'static str> {
@@ -487,7 +490,7 @@ mod tests {
             body.push_str(&format!("{} {frame}", frame.len()));
         }
         let meta = Meta::default().encode();
-        let bytes = [&meta, body.as_bytes()].concat();
+        let bytes = bytes::Bytes::from([&meta, body.as_bytes()].concat());
         let records = vec![RecordRef {
             sequence: 1,
             received_at: 0,

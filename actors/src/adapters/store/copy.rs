@@ -6,7 +6,7 @@
 //! 2000-01-01, json is its text.
 
 use crate::domain::{
-    batch::{Batch, Span},
+    batch::{Batch, Event, Span},
     time::Micros,
 };
 
@@ -31,30 +31,29 @@ pub fn finish(out: &mut Vec<u8>) {
 }
 
 /// Appends one event. `fingerprint` is that of its fault, as text.
-pub fn push_event(out: &mut Vec<u8>, batch: &Batch, event: usize, origin: i32, fingerprint: &str) {
-    let events = &batch.events;
+pub fn push_event(out: &mut Vec<u8>, batch: &Batch, event: &Event, origin: i32, fingerprint: &str) {
     let record = batch.record_of(event);
     out.extend_from_slice(&FIELDS.to_be_bytes());
     fixed(out, origin.to_be_bytes());
     fixed(out, record.sequence.to_be_bytes());
-    fixed(out, events.ordinal[event].to_be_bytes());
+    fixed(out, event.ordinal.to_be_bytes());
     fixed(out, (record.received_at - POSTGRES_EPOCH).to_be_bytes());
-    fixed(out, (events.occurred_at[event] - POSTGRES_EPOCH).to_be_bytes());
+    fixed(out, (event.occurred_at - POSTGRES_EPOCH).to_be_bytes());
     bytes(out, record.source.name().as_bytes());
-    bytes(out, events.kind[event].name().as_bytes());
-    bytes(out, events.severity[event].name().as_bytes());
-    bytes(out, batch.text.get(events.environment[event]));
-    bytes(out, batch.text.get(events.service[event]));
-    optional(out, batch, events.process[event]);
-    bytes(out, batch.text.get(events.message[event]));
-    optional(out, batch, events.message_bytes[event]);
-    optional(out, batch, events.stack_trace[event]);
+    bytes(out, event.kind.name().as_bytes());
+    bytes(out, event.severity.name().as_bytes());
+    bytes(out, batch.text.get(event.scope.environment));
+    bytes(out, batch.text.get(event.scope.service));
+    optional(out, batch, event.process);
+    bytes(out, batch.text.get(event.message));
+    optional(out, batch, event.message_bytes);
+    optional(out, batch, event.stack_trace);
     attributes(out, batch, event);
-    match events.priority[event] {
+    match event.priority {
         Some(priority) => fixed(out, i16::from(priority).to_be_bytes()),
         None => out.extend_from_slice(&NULL),
     }
-    fixed(out, events.messages[event].to_be_bytes());
+    fixed(out, event.messages.to_be_bytes());
     if fingerprint.is_empty() {
         out.extend_from_slice(&NULL);
     } else {
@@ -85,7 +84,7 @@ fn optional(out: &mut Vec<u8>, batch: &Batch, span: Span) {
 }
 
 /// The length is known only after the attributes are rendered, and goes in front of them.
-fn attributes(out: &mut Vec<u8>, batch: &Batch, event: usize) {
+fn attributes(out: &mut Vec<u8>, batch: &Batch, event: &Event) {
     let at = out.len();
     out.extend_from_slice(&NULL);
     if batch.write_attributes(event, out) {

@@ -213,14 +213,14 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, refused: &Refused) -> Vec<Fault
         for (fault, delta) in batch.faults.iter().enumerate() {
             let refused_count = refused
                 .range((index, 0)..(index + 1, 0))
-                .filter(|((_, event), _)| batch.events.fault[*event] == u32::try_from(fault).ok())
+                .filter(|((_, event), _)| batch.events[*event].fault as usize == fault)
                 .count() as u64;
             let count = delta.count - refused_count;
             if count == 0 {
                 continue;
             }
-            let (environment, service) = (text(delta.environment), text(delta.service));
-            let example = text(batch.events.message[delta.example as usize]);
+            let (environment, service) = (text(delta.scope.environment), text(delta.scope.service));
+            let example = text(batch.events[delta.example as usize].message);
             sums.entry((environment, service, delta.fingerprint))
                 .and_modify(|sum| {
                     sum.count += count;
@@ -250,8 +250,9 @@ pub(crate) fn tallies_with(commit: &Commit, refused: &Refused) -> [Tally; Source
     let mut tallies = commit.tallies();
     for (batch, event) in refused.keys() {
         let batch = &commit.batches[*batch];
-        let messages = u64::from(batch.events.messages[*event]);
-        let tally = &mut tallies[batch.record_of(*event).source as usize];
+        let event = &batch.events[*event];
+        let messages = u64::from(event.messages);
+        let tally = &mut tallies[batch.record_of(event).source as usize];
         tally.stored -= messages;
         tally.rejected += messages;
     }
@@ -292,17 +293,18 @@ pub(crate) fn rejected_rows<'a>(
     });
     let refused = refused.iter().map(|((batch, event), reason)| {
         let batch = &commit.batches[*batch];
-        let record = batch.record_of(*event);
-        let bytes = batch.text.get(batch.events.message[*event]);
+        let event = &batch.events[*event];
+        let record = batch.record_of(event);
+        let bytes = batch.text.get(event.message);
         RejectedRow {
             sequence: record.sequence,
-            ordinal: batch.events.ordinal[*event],
+            ordinal: event.ordinal,
             received_at: record.received_at,
             source: record.source,
             reason,
             bytes,
             length: bytes.len() as u64,
-            messages: batch.events.messages[*event],
+            messages: event.messages,
         }
     });
     parsed.chain(refused)

@@ -416,8 +416,8 @@ async fn copy_events(
             current = index;
             fingerprints = batch.faults.iter().map(|fault| fault.fingerprint.to_string()).collect();
         }
-        let fault = batch.events.fault[event];
-        let fingerprint = fault.map_or("", |fault| &fingerprints[fault as usize]);
+        let event = &batch.events[event];
+        let fingerprint = fingerprints.get(event.fault as usize).map_or("", String::as_str);
         copy::push_event(&mut chunk, batch, event, origin, fingerprint);
         if chunk.len() >= COPY_CHUNK {
             let full = std::mem::replace(&mut chunk, Vec::with_capacity(COPY_CHUNK + 4_096));

@@ -22,12 +22,7 @@ use super::{
 };
 use crate::{
     adapters::{clock, journal::Origin},
-    domain::{
-        batch::{Batch, Span},
-        event::Source,
-        ledger::Tally,
-        time::Micros,
-    },
+    domain::{batch::Span, event::Source, ledger::Tally, time::Micros},
 };
 
 mod migrations {
@@ -301,47 +296,43 @@ fn add_events(
     for (index, batch) in commit.batches.iter().enumerate() {
         let fingerprints: Vec<String> =
             batch.faults.iter().map(|fault| fault.fingerprint.to_string()).collect();
-        for event in 0..batch.events.len() {
+        for (row, event) in batch.events.iter().enumerate() {
             attributes.clear();
             let has_attributes = batch.write_attributes(event, &mut attributes);
-            let events = &batch.events;
             let record = batch.record_of(event);
-            let optional = |span: Span| (!span.is_empty()).then(|| Text(batch.text.get(span)));
+            let text = |span: Span| Text(batch.text.get(span));
+            let optional = |span: Span| (!span.is_empty()).then(|| text(span));
+            let message_bytes = batch.text.get(event.message_bytes);
             let inserted = insert.execute(params![
                 origin,
                 as_i64(record.sequence),
-                events.ordinal[event],
+                event.ordinal,
                 record.received_at,
-                events.occurred_at[event],
+                event.occurred_at,
                 record.source.name(),
-                events.kind[event].name(),
-                events.severity[event].name(),
-                text(batch, events.environment[event]),
-                text(batch, events.service[event]),
-                optional(events.process[event]),
-                text(batch, events.message[event]),
-                (!events.message_bytes[event].is_empty())
-                    .then(|| batch.text.get(events.message_bytes[event])),
-                optional(events.stack_trace[event]),
+                event.kind.name(),
+                event.severity.name(),
+                text(event.scope.environment),
+                text(event.scope.service),
+                optional(event.process),
+                text(event.message),
+                (!message_bytes.is_empty()).then_some(message_bytes),
+                optional(event.stack_trace),
                 has_attributes.then(|| Text(&attributes)),
-                events.priority[event],
-                events.messages[event],
-                events.fault[event].map(|fault| &fingerprints[fault as usize]),
+                event.priority,
+                event.messages,
+                fingerprints.get(event.fault as usize),
             ]);
             match inserted {
                 Ok(_) => {}
                 Err(error) if is_refusal(&error) => {
-                    refused.insert((index, event), format!("refused by the store: {error}"));
+                    refused.insert((index, row), format!("refused by the store: {error}"));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
     Ok(refused)
-}
-
-fn text(batch: &Batch, span: Span) -> Text<'_> {
-    Text(batch.text.get(span))
 }
 
 fn is_refusal(error: &rusqlite::Error) -> bool {

@@ -143,7 +143,7 @@ impl Reader {
         bytes.truncate(at);
         place.offset += at as u64;
         self.place = Some(place);
-        Taken::Block(Block { bytes, records })
+        Taken::Block(Block { bytes: bytes.into(), records })
     }
 
     fn find(&self, sequence: u64, segment: &Segment) -> io::Result<Place> {
@@ -204,7 +204,7 @@ impl Reader {
             })
             .collect();
         self.place = Some(Place { sequence: next, totals: after, ..place });
-        Block { bytes, records }
+        Block { bytes: bytes.into(), records }
     }
 }
 
