@@ -107,9 +107,22 @@ pub async fn run(
     listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    let store = open_store(&config.store)?;
+    run_with(config, listeners, store, shutdown).await
+}
+
+/// Like [`run`], into a store of the caller's.
+///
+/// # Errors
+/// Like [`run`].
+pub async fn run_with(
+    config: Config,
+    listeners: Listeners,
+    store: Arc<dyn Store>,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let prometheus = telemetry::start_metrics();
     let countries = read_countries(&config)?;
-    let store = open_store(&config.store)?;
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let spool = {
         let (settings, ledger) = (config.spool.clone(), ledger.clone());

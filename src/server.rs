@@ -28,7 +28,7 @@ pub struct Limits {
 
 /// The most header fields of a request, and the most bytes of them.
 const MAX_HEADERS: usize = 100;
-const MAX_HEADER_BYTES: usize = 64 << 10;
+const MAX_HEADER_BYTES: usize = 16 << 10;
 
 /// Serves until `shutdown`, then lets requests under way finish.
 pub async fn serve(

@@ -1,0 +1,208 @@
+//! The servers that are measured, each a process of its own.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use faultline::{Listeners, config::Config, receiver, server};
+use faultline_actors::{
+    adapters::{
+        journal::{Origin, spool::Spool},
+        store::{
+            Commit, Committed, Position, Store, StoreError, StoredEvent, StoredFault,
+            StoredRejected,
+        },
+    },
+    domain::{event::Source, ledger::Ledger, ledger::Tally, time::Micros},
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::limits;
+
+/// What is served.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// The bare handler.
+    Limit,
+    /// The receiver and the spool, nothing behind.
+    Receiver,
+    /// The whole program, into a store that forgets.
+    Nothing,
+    /// The whole program, into PostgreSQL.
+    Postgres(String),
+    /// The whole program, into SQLite.
+    Sqlite,
+}
+
+/// A server process.
+pub struct Server {
+    process: Child,
+    pub receiver: SocketAddr,
+    pub admin: SocketAddr,
+    pub directory: TempDir,
+}
+
+impl Server {
+    pub fn start(kind: &Kind) -> Self {
+        Self::start_with(kind, Stdio::null(), &[])
+    }
+
+    /// With standard input, and further settings as environment variables.
+    pub fn start_with(kind: &Kind, stdin: Stdio, settings: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("--serve").stdin(stdin).stderr(Stdio::inherit());
+        match kind {
+            Kind::Limit => command.arg("limit"),
+            Kind::Receiver => command.arg("receiver"),
+            Kind::Nothing => command.arg("nothing"),
+            Kind::Postgres(url) => {
+                command.arg("store").env("FAULTLINE_STORE__URL", url);
+                &mut command
+            }
+            Kind::Sqlite => {
+                let url = format!("sqlite://{}/faultline.db", directory.path().display());
+                command.arg("store").env("FAULTLINE_STORE__URL", url);
+                &mut command
+            }
+        };
+        command.arg(directory.path());
+        command.env("FAULTLINE_SPOOL__DIR", directory.path().join("spool"));
+        command.env("RUST_LOG", "error");
+        command.envs(settings.iter().copied());
+        let process = command.spawn().unwrap();
+        let ports = directory.path().join("ports");
+        let started = Instant::now();
+        let (receiver, admin) = loop {
+            if let Ok(text) = fs::read_to_string(&ports)
+                && let [receiver, admin] = text.lines().collect::<Vec<_>>()[..]
+            {
+                break (receiver.parse().unwrap(), admin.parse().unwrap());
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "the server does not start");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        Self { process, receiver, admin, directory }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits until the process ends by itself.
+    pub fn wait(&mut self) {
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The process that [`Server::start`] starts.
+pub fn serve(arguments: &[String]) {
+    let [kind, directory] = arguments else { panic!("--serve KIND DIRECTORY") };
+    let directory = Path::new(directory);
+    let config = faultline::config::parse("", "", std::env::vars()).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listeners = Listeners { receiver: bind().await, admin: bind().await };
+        let ports = format!(
+            "{}\n{}\n",
+            listeners.receiver.local_addr().unwrap(),
+            listeners.admin.local_addr().unwrap()
+        );
+        fs::write(directory.join("ports.new"), ports).unwrap();
+        fs::rename(directory.join("ports.new"), directory.join("ports")).unwrap();
+        match kind.as_str() {
+            "limit" => {
+                limits::serve_axum(listeners.receiver, &directory.join("file")).await;
+            }
+            "receiver" => serve_receiver(config, listeners.receiver).await,
+            "nothing" => {
+                let end = std::future::pending();
+                faultline::run_with(config, listeners, Arc::new(Nothing::default()), end)
+                    .await
+                    .unwrap();
+            }
+            _ => faultline::run(config, listeners, std::future::pending()).await.unwrap(),
+        }
+    });
+    runtime.shutdown_background();
+}
+
+/// The receiver with its spool. What is accepted is acknowledged at once, so that the spool
+/// recycles its segments as it does with a pipeline behind it.
+async fn serve_receiver(config: Config, listener: TcpListener) {
+    use faultline_actors::adapters::journal::Journal;
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let spool = Arc::new(Spool::open(config.spool.clone(), ledger).unwrap());
+    let acknowledged = spool.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            acknowledged.acknowledge(acknowledged.status().head);
+        }
+    });
+    let limits = server::Limits {
+        connections: 5_000,
+        header_timeout: Duration::from_secs(10),
+        finish_timeout: Duration::from_secs(1),
+    };
+    let router = receiver::http::router(&config.receiver, spool);
+    server::serve(listener, router, limits, std::future::pending()).await;
+}
+
+/// A store that forgets.
+#[derive(Default)]
+struct Nothing(Mutex<u64>);
+
+#[async_trait]
+impl Store for Nothing {
+    fn name(&self) -> &'static str {
+        "nothing"
+    }
+    async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn position(&self, _: Origin) -> Result<Position, StoreError> {
+        let sequence = *self.0.lock().unwrap();
+        Ok(Position { sequence, settled: [Tally::default(); Source::COUNT] })
+    }
+    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
+        *self.0.lock().unwrap() = commit.position();
+        Ok(Committed { tallies: commit.tallies() })
+    }
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn save_snapshot(&self, _: Micros, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn events(&self, _: Option<&str>, _: u32) -> Result<Vec<StoredEvent>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn faults(&self, _: u32) -> Result<Vec<StoredFault>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn rejected(&self, _: u32) -> Result<Vec<StoredRejected>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn unreplayed(&self, _: i64, _: u32) -> Result<Vec<StoredRejected>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn mark_replayed(&self, _: i64) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
