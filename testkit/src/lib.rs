@@ -1,3 +1,46 @@
-//! What Faultline's tests and benches need.
+//! What Faultline's tests and benches need: throw-away servers, the program as a process, and
+//! waiting for a condition.
 
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+pub mod database;
 pub mod postgres;
+pub mod program;
+
+/// Nothing in the tests takes longer, unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Repeats `attempt` until it gives `Ok`; gives up after [`PATIENCE`] with what it said last.
+///
+/// # Panics
+/// When it gives up.
+pub async fn eventually<T, E: fmt::Debug>(
+    what: &str,
+    attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    within(PATIENCE, what, attempt).await
+}
+
+/// Like [`eventually`], with a limit of the caller's.
+///
+/// # Panics
+/// When it gives up.
+pub async fn within<T, E: fmt::Debug>(
+    limit: Duration,
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    let started = Instant::now();
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(last) if started.elapsed() > limit => {
+                panic!("not within {limit:?}: {what}; last: {last:?}")
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! Faultline as a process, seen from outside: started, asked, killed, started again.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use crate::{PATIENCE, database::Database, eventually, postgres::Postgres};
+
+/// See the [module](self). Dropping it kills the process.
+pub struct Program {
+    binary: PathBuf,
+    arguments: Vec<String>,
+    settings: BTreeMap<String, String>,
+    stdin: Option<Input>,
+    directory: TempDir,
+    pub database: Database,
+    process: Option<Process>,
+    client: reqwest::Client,
+}
+
+enum Input {
+    Pipe,
+    File(PathBuf),
+}
+
+struct Process {
+    child: Child,
+    receiver: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// One line of the ledger, in messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Line {
+    pub received: u64,
+    pub stored: u64,
+    pub duplicate: u64,
+    pub rejected: u64,
+    pub in_flight: u64,
+}
+
+impl Line {
+    #[must_use]
+    pub fn is_balanced(self) -> bool {
+        self.received == self.stored + self.duplicate + self.rejected + self.in_flight
+    }
+}
+
+/// What `GET /api/ledger` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Ledger {
+    pub sources: BTreeMap<String, Line>,
+    pub balanced: bool,
+}
+
+impl Ledger {
+    /// # Panics
+    /// When there is no such source.
+    #[must_use]
+    pub fn line(&self, source: &str) -> Line {
+        self.sources[source]
+    }
+}
+
+impl Program {
+    /// A program that stores in SQLite; not started yet. `binary` is
+    /// `env!("CARGO_BIN_EXE_faultline")`.
+    ///
+    /// # Panics
+    /// When no directory can be made.
+    #[must_use]
+    pub fn new(binary: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix("faultline-test-").tempdir().unwrap();
+        let database = Database::Sqlite(directory.path().join("faultline.db"));
+        let mut program = Self {
+            binary: PathBuf::from(binary),
+            arguments: vec!["run".to_owned()],
+            settings: BTreeMap::new(),
+            stdin: None,
+            directory,
+            database,
+            process: None,
+            client: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
+        };
+        let spool = program.directory().join("spool").display().to_string();
+        for (key, value) in [
+            ("receiver.listen", "127.0.0.1:0"),
+            ("admin.listen", "127.0.0.1:0"),
+            ("telemetry.format", "json"),
+            ("spool.dir", &spool),
+        ] {
+            program = program.set(key, value);
+        }
+        program
+    }
+
+    /// Like [`Program::new`], with a PostgreSQL of its own.
+    #[must_use]
+    pub fn with_postgres(binary: &str) -> Self {
+        let mut program = Self::new(binary);
+        program.database = Database::Postgres(Box::new(Postgres::start()));
+        program
+    }
+
+    /// Sets `section.key`, as the environment does.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        let variable = format!("FAULTLINE_{}", key.to_uppercase().replace('.', "__"));
+        self.settings.insert(variable, value.to_owned());
+        self
+    }
+
+    /// Replaces the arguments, which are `run` by default.
+    #[must_use]
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        self
+    }
+
+    /// Reads Maxwell's lines from a pipe; see [`Program::stdin`].
+    #[must_use]
+    pub fn reads_pipe(mut self) -> Self {
+        self.stdin = Some(Input::Pipe);
+        self.arguments(&["run", "--stdin"])
+    }
+
+    /// Reads Maxwell's lines from a file, from its beginning at every start.
+    #[must_use]
+    pub fn reads_file(mut self, path: &Path) -> Self {
+        self.stdin = Some(Input::File(path.to_owned()));
+        self.arguments(&["run", "--stdin"])
+    }
+
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The command as it would be started, its outputs not set.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(&self.arguments)
+            .current_dir(self.directory())
+            .env("FAULTLINE_STORE__URL", self.database.url())
+            .env_remove("RUST_LOG")
+            .envs(&self.settings);
+        command
+    }
+
+    /// Starts the process and waits until both listeners are bound.
+    ///
+    /// # Panics
+    /// When they are not in time.
+    pub fn start(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let logged_before = usize::try_from(log.metadata().unwrap().len()).unwrap();
+        let stdin = match &self.stdin {
+            None => Stdio::null(),
+            Some(Input::Pipe) => Stdio::piped(),
+            Some(Input::File(path)) => fs::File::open(path).unwrap().into(),
+        };
+        let mut child =
+            self.command().stdin(stdin).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let started = Instant::now();
+        let (receiver, admin) = loop {
+            let log = &self.log()[logged_before..];
+            let address = |message| {
+                let line = log.lines().find(|line| line.contains(message))?;
+                let line: serde_json::Value = serde_json::from_str(line).ok()?;
+                line["address"].as_str()?.parse().ok()
+            };
+            if let (Some(receiver), Some(admin)) =
+                (address("\"the receiver listens\""), address("\"the admin listener listens\""))
+            {
+                break (receiver, admin);
+            }
+            let exited = child.try_wait().unwrap();
+            assert!(exited.is_none(), "it exited at start: {log}");
+            assert!(started.elapsed() < PATIENCE, "it does not start: {log}");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        self.process = Some(Process { child, receiver, admin });
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
+    }
+
+    /// Where the receiver listens; another port after every start.
+    #[must_use]
+    pub fn receiver(&self) -> SocketAddr {
+        self.process().receiver
+    }
+
+    /// Where the admin listener listens; another port after every start.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.process().admin
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process().child.id()
+    }
+
+    /// The writing end of its standard input, once; dropping it is the end of input.
+    ///
+    /// # Panics
+    /// When it reads no pipe.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.process.as_mut().unwrap().child.stdin.take().expect("`reads_pipe`, and not taken yet")
+    }
+
+    /// Kills it as `kill -9` does.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+    }
+
+    /// Sends a signal by its name, for example `TERM`.
+    ///
+    /// # Panics
+    /// When it cannot be sent.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("it runs");
+        eventually("the process ends", async || match process.child.try_wait().unwrap() {
+            Some(status) => Ok(status),
+            None => Err("it still runs"),
+        })
+        .await
+    }
+
+    /// Ends it with SIGTERM.
+    ///
+    /// # Panics
+    /// When it does not end with exit code 0.
+    pub async fn finish(&mut self) {
+        self.signal("TERM");
+        let status = self.ended().await;
+        assert!(status.success(), "{status}: {}", self.log());
+    }
+
+    /// Everything that it has logged, over all starts.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let mut text = Vec::new();
+        if let Ok(mut file) = fs::File::open(self.log_path()) {
+            file.read_to_end(&mut text).unwrap();
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory().join("log")
+    }
+
+    /// The most memory that the running process ever held, in MiB.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn peak_mib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+    }
+
+    /// A request to the receiver, to be completed and sent.
+    #[must_use]
+    pub fn post(&self, path: &str, content_type: &str) -> reqwest::RequestBuilder {
+        let url = format!("http://{}{path}", self.receiver());
+        self.client.post(url).header("content-type", content_type)
+    }
+
+    /// A drain's request, as Logplex sends it.
+    #[must_use]
+    pub fn drain(&self, frame_id: &str, body: Vec<u8>) -> reqwest::RequestBuilder {
+        self.post("/logdrains", "application/logplex-1")
+            .header("user-agent", "Logplex/v72")
+            .header("logplex-frame-id", frame_id)
+            .header("logplex-drain-token", "d.fc6b856b-3332-4546-93de-7d0ee272c3bd")
+            .body(body)
+    }
+
+    /// Sends one error report, or several.
+    ///
+    /// # Panics
+    /// When it is not accepted.
+    pub async fn report(&self, json: &str) {
+        let request = self.post("/errors/log", "application/json").body(json.to_owned());
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+    }
+
+    /// Asks the admin listener; gives status and text.
+    ///
+    /// # Errors
+    /// When nothing answers.
+    pub async fn get(&self, path: &str) -> reqwest::Result<(u16, String)> {
+        let response = self.client.get(format!("http://{}{path}", self.admin())).send().await?;
+        Ok((response.status().as_u16(), response.text().await?))
+    }
+
+    /// What the admin listener answers, as JSON.
+    ///
+    /// # Panics
+    /// When it does not answer JSON.
+    pub async fn json(&self, path: &str) -> serde_json::Value {
+        let url = format!("http://{}{path}", self.admin());
+        let request = self.client.get(url).header("accept", "application/json");
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// The ledger, which must balance whenever it is looked at.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn ledger(&self) -> Ledger {
+        eventually("the ledger is complete", async || {
+            let (status, text) = self.get("/api/ledger").await.map_err(|e| e.to_string())?;
+            if status != 200 {
+                return Err(text);
+            }
+            let ledger: Ledger = serde_json::from_str(&text).unwrap();
+            let balances = ledger.sources.values().all(|line| line.is_balanced());
+            assert!(balances && ledger.balanced, "{ledger:?}");
+            Ok(ledger)
+        })
+        .await
+    }
+
+    /// Waits until nothing is in flight; gives the ledger.
+    ///
+    /// # Panics
+    /// When it does not come to that in time.
+    pub async fn settled(&self) -> Ledger {
+        eventually("nothing is in flight", async || {
+            let ledger = self.ledger().await;
+            let is_settled = ledger.sources.values().all(|line| line.in_flight == 0);
+            if is_settled { Ok(ledger) } else { Err(ledger) }
+        })
+        .await
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(15).collect();
+            eprintln!("its last log lines, newest first:\n{}", tail.join("\n"));
+        }
+    }
+}
+
+/// Frames of a Logplex body, each message with its octet count.
+#[must_use]
+pub fn frames<T: AsRef<[u8]>>(messages: impl IntoIterator<Item = T>) -> Vec<u8> {
+    let mut body = Vec::new();
+    for message in messages {
+        let message = message.as_ref();
+        body.extend_from_slice(format!("{} ", message.len()).as_bytes());
+        body.extend_from_slice(message);
+    }
+    body
+}
+
+/// One line of an app, as Logplex sends it.
+#[must_use]
+pub fn app_line(dyno: &str, text: &str) -> String {
+    format!("<190>1 2026-11-22T03:00:07.123456+00:00 host app {dyno} - {text}\n")
+}
