@@ -139,7 +139,8 @@ pub async fn run_with(
     let pipeline = Arc::new(pipeline);
 
     let reads_stdin = config.stdin.is_on();
-    let admin = admin::Admin::new(&config.admin, pipeline.clone(), store, prometheus, reads_stdin);
+    let admin =
+        admin::Admin::new(&config.admin, pipeline.clone(), store, prometheus.clone(), reads_stdin);
     let (taking_in, looking) = (CancellationToken::new(), CancellationToken::new());
     let limits = |connections| Limits {
         connections,
@@ -160,7 +161,7 @@ pub async fn run_with(
         limits(config.admin.connections),
         looking.clone().cancelled_owned(),
     ));
-    let runtime_watch = tokio::spawn(telemetry::watch_runtime());
+    let runtime_watch = tokio::spawn(telemetry::watch_runtime(prometheus));
     let mut stdin = tokio::spawn(follow_stdin(config.clone(), spool.clone(), taking_in.clone()));
 
     let mut shutdown = std::pin::pin!(shutdown);

@@ -153,12 +153,45 @@ fn describe() {
 }
 
 /// Measures, for as long as it is polled, how late timers fire: the runtime's own latency.
-pub async fn watch_runtime() {
+///
+/// Also has the metrics add up what was recorded: single values of a histogram pile up in memory
+/// until then, and nobody may ever ask for them.
+pub async fn watch_runtime(metrics: PrometheusHandle) {
     const EVERY: Duration = Duration::from_millis(250);
     let lag = metrics::histogram!("faultline_runtime_lag_seconds");
     loop {
         let started = Instant::now();
         tokio::time::sleep(EVERY).await;
         lag.record(started.elapsed().saturating_sub(EVERY));
+        metrics.run_upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resident_mib() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_recorded_does_not_pile_up_while_nobody_asks() {
+        let handle = start_metrics();
+        let watch = tokio::spawn(watch_runtime(handle.clone()));
+        let histogram = metrics::histogram!("faultline_test_seconds");
+        let before = resident_mib();
+        for _ in 0..20 {
+            for _ in 0..250_000 {
+                histogram.record(0.001);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let grown = resident_mib().saturating_sub(before);
+        assert!(grown < 40, "5 million values hold {grown} MiB");
+        assert!(handle.render().contains("faultline_test_seconds_count 5000000"));
+        watch.abort();
     }
 }
