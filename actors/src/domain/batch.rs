@@ -8,7 +8,7 @@
 //! Text that a [`Span`] of an event refers to is always valid UTF-8 without NUL, which is what
 //! every store can hold; [`Batch::keep_text`] sees to that.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::BuildHasher};
 
 use bytes::Bytes;
 
@@ -224,7 +224,7 @@ pub struct FaultDelta {
     pub count: u64,
     pub first_seen: Micros,
     pub last_seen: Micros,
-    /// The next delta with the same fingerprint, of another environment or service.
+    /// The next delta under the same key of [`Batch::fault_index`].
     next: Option<u32>,
 }
 
@@ -259,7 +259,9 @@ pub struct Batch {
     pub upstream_dropped: u64,
     /// The last binlog position that a Maxwell line named.
     pub binlog_position: Span,
-    fault_index: HashMap<Fingerprint, u32>,
+    /// By a hash of fingerprint, environment and service: one fingerprint may come from so many
+    /// services that they must not be searched.
+    fault_index: HashMap<u64, u32>,
     next_ordinal: u32,
 }
 
@@ -339,6 +341,9 @@ impl Batch {
     /// Adds a rejected message of the current record. `reason` says what was wrong and where.
     pub fn reject(&mut self, bytes: Span, length: u64, messages: u32, reason: String) {
         let (record, ordinal) = (self.current_record(), self.take_ordinal());
+        // A reason may quote the message.
+        let reason =
+            if is_storable(reason.as_bytes()) { reason } else { repair(reason.as_bytes()) };
         let bytes = Span { len: bytes.len.min(Rejected::MAX_BYTES), ..bytes };
         self.rejected.push(Rejected { record, ordinal, reason, bytes, length, messages });
         self.current_tally().rejected += u64::from(messages);
@@ -352,13 +357,14 @@ impl Batch {
     /// Assigns `event` to the fault of `fingerprint`, counting it.
     pub fn assign_fault(&mut self, event: u32, fingerprint: Fingerprint, title: &str) {
         let Event { scope, occurred_at, severity, kind, .. } = self.events[event as usize];
-        let first = self.fault_index.get(&fingerprint).copied();
+        let (environment, service) = self.names(scope);
+        let key = self.fault_index.hasher().hash_one((fingerprint, environment, service));
+        let first = self.fault_index.get(&key).copied();
         let mut at = first;
         while let Some(known) = at {
-            let delta = &mut self.faults[known as usize];
-            if self.text.get(delta.scope.environment) == self.text.get(scope.environment)
-                && self.text.get(delta.scope.service) == self.text.get(scope.service)
-            {
+            let delta = &self.faults[known as usize];
+            if delta.fingerprint == fingerprint && self.names(delta.scope) == self.names(scope) {
+                let delta = &mut self.faults[known as usize];
                 delta.count += 1;
                 delta.first_seen = delta.first_seen.min(occurred_at);
                 delta.last_seen = delta.last_seen.max(occurred_at);
@@ -384,8 +390,12 @@ impl Batch {
             last_seen: occurred_at,
             next: first,
         });
-        self.fault_index.insert(fingerprint, new);
+        self.fault_index.insert(key, new);
         self.events[event as usize].fault = new;
+    }
+
+    fn names(&self, scope: Scope) -> (&[u8], &[u8]) {
+        (self.text.get(scope.environment), self.text.get(scope.service))
     }
 
     /// Makes bytes storable as text: bytes that are no UTF-8, and NUL, become
@@ -482,6 +492,13 @@ mod tests {
         let kept = batch.keep_text(all);
         assert_eq!(batch.text.get(kept.text), "caf\u{fffd} \u{fffd}".as_bytes());
         assert_eq!(batch.text.get(kept.bytes), b"caf\xe9 \0");
+    }
+
+    #[test]
+    fn a_reason_is_text_that_every_store_takes() {
+        let mut batch = batch_over(b"x");
+        batch.reject(Span { start: 0, len: 1 }, 1, 1, "unexpected '\0'".to_owned());
+        assert_eq!(batch.rejected[0].reason, "unexpected '\u{fffd}'");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{Error, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -62,37 +62,61 @@ const MAX_DEPTH: usize = 128;
 /// # Errors
 /// Names the first thing that is wrong; then nothing of the body is to be taken.
 pub fn parse(body: &[u8]) -> Result<Vec<Report<'_>>, ReportError> {
-    if body.trim_ascii_start().first() != Some(&b'[') {
-        return Ok(vec![report(body_object(body)?, "")?]);
-    }
-    let objects: Vec<Object<'_>> = serde_json::from_slice(body).map_err(|error| {
-        if error.is_data() { not_an_object(body) } else { ReportError::new("", error.to_string()) }
-    })?;
-    if objects.is_empty() {
-        return Err(ReportError::new("", "an empty array: at least one report is expected"));
-    }
-    objects
-        .into_iter()
-        .enumerate()
-        .map(|(index, object)| report(object, &format!("/{index}")))
-        .collect()
-}
-
-fn body_object(body: &[u8]) -> Result<Object<'_>, ReportError> {
-    serde_json::from_slice(body).map_err(|error| {
-        if error.is_data() {
-            ReportError::new("", "expected a JSON object, or an array of objects")
-        } else {
-            ReportError::new("", error.to_string())
+    let is_array = body.trim_ascii_start().first() == Some(&b'[');
+    let mut input = serde_json::Deserializer::from_slice(body);
+    let mut reports = Vec::new();
+    let mut problem = None;
+    let read = if is_array {
+        input.deserialize_seq(Elements { reports: &mut reports, problem: &mut problem })
+    } else {
+        Object::deserialize(&mut input).map(|object| match report(object, None) {
+            Ok(report) => reports.push(report),
+            Err(error) => problem = Some(error),
+        })
+    };
+    let read = read.and_then(|()| input.end());
+    match (problem, read) {
+        (Some(problem), _) => Err(problem),
+        (None, Err(error)) if !error.is_data() => Err(ReportError::new("", error.to_string())),
+        (None, Err(_)) if is_array => {
+            Err(ReportError::new(format!("/{}", reports.len()), "expected a JSON object"))
         }
-    })
+        (None, Err(_)) => {
+            Err(ReportError::new("", "expected a JSON object, or an array of objects"))
+        }
+        (None, Ok(())) if reports.is_empty() => {
+            Err(ReportError::new("", "an empty array: at least one report is expected"))
+        }
+        (None, Ok(())) => Ok(reports),
+    }
 }
 
-/// Finds the element of an array that is no object.
-fn not_an_object(body: &[u8]) -> ReportError {
-    let values: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
-    let index = values.iter().position(|value| !value.get().starts_with('{')).unwrap_or_default();
-    ReportError::new(format!("/{index}"), "expected a JSON object")
+/// Reads the elements of an array one by one, so that only the reports themselves take memory.
+struct Elements<'r, 'a> {
+    reports: &'r mut Vec<Report<'a>>,
+    problem: &'r mut Option<ReportError>,
+}
+
+impl<'de> Visitor<'de> for Elements<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        while let Some(object) = elements.next_element()? {
+            match report(object, Some(self.reports.len())) {
+                Ok(report) => self.reports.push(report),
+                Err(problem) => {
+                    let stop = A::Error::custom(&problem);
+                    *self.problem = Some(problem);
+                    return Err(stop);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The members of an object, in order, values unread.
@@ -124,7 +148,8 @@ impl<'de> Deserialize<'de> for Object<'de> {
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn report<'a>(object: Object<'a>, pointer: &str) -> Result<Report<'a>, ReportError> {
+/// The report that `object` is; `element` is its place in an array.
+fn report(object: Object<'_>, element: Option<usize>) -> Result<Report<'_>, ReportError> {
     let mut message = None;
     let mut report = Report {
         message: Cow::Borrowed(""),
@@ -138,7 +163,7 @@ fn report<'a>(object: Object<'a>, pointer: &str) -> Result<Report<'a>, ReportErr
         unknown: Vec::new(),
     };
     for (key, value) in object.0 {
-        let at = || format!("{pointer}/{key}");
+        let at = || pointer(element, &key);
         let value = value.get();
         // `null` says the same as leaving a key out.
         if value == "null" && key != "message" {
@@ -159,12 +184,18 @@ fn report<'a>(object: Object<'a>, pointer: &str) -> Result<Report<'a>, ReportErr
             }
         }
     }
-    report.message =
-        message.ok_or_else(|| ReportError::new(format!("{pointer}/message"), "is missing"))?;
+    let at = || pointer(element, "message");
+    report.message = message.ok_or_else(|| ReportError::new(at(), "is missing"))?;
     if report.message.trim().is_empty() {
-        return Err(ReportError::new(format!("{pointer}/message"), "is empty"));
+        return Err(ReportError::new(at(), "is empty"));
     }
     Ok(report)
+}
+
+/// Where a member of a report stands. RFC 6901 §3 escapes `~` and `/`.
+fn pointer(element: Option<usize>, key: &str) -> String {
+    let key = key.replace('~', "~0").replace('/', "~1");
+    element.map_or_else(|| format!("/{key}"), |index| format!("/{index}/{key}"))
 }
 
 fn json_type(value: &str) -> &'static str {
@@ -212,7 +243,7 @@ fn timestamp(value: &str, at: impl Fn() -> String) -> Result<Micros, ReportError
     let micros = if value.starts_with('"') {
         time::parse_rfc3339(text(value, &at)?.as_bytes())
     } else if let Ok(whole) = value.parse::<i64>() {
-        let factor = if whole.abs() < 100_000_000_000 { 1_000_000 } else { 1_000 };
+        let factor = if whole.unsigned_abs() < 100_000_000_000 { 1_000_000 } else { 1_000 };
         whole.checked_mul(factor).and_then(time::in_range)
     } else {
         seconds_with_fraction(value)
@@ -351,6 +382,12 @@ mod tests {
     }
 
     #[test]
+    fn a_pointer_escapes_what_separates_its_parts() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        assert!(problem(&format!(r#"{{"message":"a","b/c~d":{deep}}}"#)).starts_with("/b~1c~0d: "));
+    }
+
+    #[test]
     fn times_in_every_form() {
         for (value, micros) in [
             ("1795316511", 1_795_316_511_000_000),
@@ -361,7 +398,10 @@ mod tests {
             let body = format!(r#"{{"message":"a","timestamp":{value}}}"#);
             assert_eq!(parse(body.as_bytes()).unwrap()[0].occurred_at, Some(micros), "{value}");
         }
-        assert!(problem(r#"{"message":"a","timestamp":1e300}"#).starts_with("/timestamp"));
+        for absurd in ["1e300", "-9223372036854775808", "9223372036854775807"] {
+            let body = format!(r#"{{"message":"a","timestamp":{absurd}}}"#);
+            assert!(problem(&body).starts_with("/timestamp"), "{absurd}");
+        }
     }
 
     proptest! {

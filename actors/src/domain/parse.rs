@@ -393,7 +393,7 @@ fn notice(batch: &mut Batch, keep: &Keep<'_>, message: &Message<'_>) {
         Notice::Code { code: name, dropped } => {
             code = text(batch, name);
             is_error = true;
-            batch.upstream_dropped += dropped.unwrap_or(0);
+            batch.upstream_dropped = batch.upstream_dropped.saturating_add(dropped.unwrap_or(0));
             let count =
                 dropped.map_or(Span::EMPTY, |count| batch.text.push(count.to_string().as_bytes()));
             [("code", code), ("dropped", count)]
@@ -653,6 +653,12 @@ mod tests {
                 "Error L<n> (output buffer overflow): <n> messages dropped since t."
             ]
         );
+    }
+
+    #[test]
+    fn absurd_losses_add_up_to_the_most_there_can_be() {
+        let line = b"<172>1 t host heroku logplex - Error L10 (x): 18446744073709551615 messages dropped since t.";
+        assert_eq!(parse(Source::Logdrains, &frames(&[line, line])).upstream_dropped, u64::MAX);
     }
 
     #[test]

@@ -98,13 +98,13 @@ fn parse_usual(line: &[u8]) -> Option<Request<'_>> {
     let mut rest = line;
     if skip(&mut rest, b"at=info ").is_none() {
         skip(&mut rest, b"at=error code=")?;
-        request.code = bare(&mut rest);
+        request.code = bare(&mut rest)?;
         skip(&mut rest, b"desc=\"")?;
         quoted(&mut rest)?;
         skip(&mut rest, b" ")?;
     }
     skip(&mut rest, b"method=")?;
-    request.method_text = bare(&mut rest);
+    request.method_text = bare(&mut rest)?;
     request.method = Method::parse(request.method_text);
     skip(&mut rest, b"path=\"")?;
     request.path = quoted(&mut rest)?;
@@ -114,15 +114,15 @@ fn parse_usual(line: &[u8]) -> Option<Request<'_>> {
     request.request_id = last_value(between)?;
     request.forwarded_for = quoted(&mut rest)?;
     skip(&mut rest, b" dyno=")?;
-    request.dyno = bare(&mut rest);
+    request.dyno = bare(&mut rest)?;
     skip(&mut rest, b"connect=")?;
-    request.connect_ms = milliseconds(bare(&mut rest));
+    request.connect_ms = milliseconds(bare(&mut rest)?);
     skip(&mut rest, b"service=")?;
-    request.service_ms = milliseconds(bare(&mut rest));
+    request.service_ms = milliseconds(bare(&mut rest)?);
     skip(&mut rest, b"status=")?;
-    request.status = number(bare(&mut rest)).and_then(|status| u16::try_from(status).ok());
+    request.status = status_code(bare(&mut rest)?);
     skip(&mut rest, b"bytes=")?;
-    request.bytes = number(bare(&mut rest));
+    request.bytes = number(bare(&mut rest)?);
     // What the router adds behind (protocol, tls …) stays in the message.
     Some(request)
 }
@@ -145,12 +145,13 @@ fn quoted<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(found)
 }
 
-/// The text up to the next space or the end, and moves behind that; for a few bytes.
-fn bare<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+/// The text up to the next space or the end, and moves behind that; for a few bytes. `None` when
+/// it is in quotes.
+fn bare<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let end = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
     let found = &rest[..end];
     *rest = rest.get(end + 1..).unwrap_or_default();
-    found
+    (found.first() != Some(&b'"')).then_some(found)
 }
 
 /// The request's id at the end of `example.com request_id=…`. Heroku's own are UUIDs.
@@ -170,35 +171,55 @@ fn last_value(text: &[u8]) -> Option<&[u8]> {
     is_last.then_some(id)
 }
 
-/// A line of any pairs in any order.
+/// A line of any pairs in any order. Of a key that stands twice the first counts, and what is
+/// `at=info` has no error code: so the usual lines need not be read to their end.
 fn parse_any(line: &[u8]) -> Request<'_> {
-    let mut request = Request::default();
+    const KEYS: [&[u8]; 11] = [
+        b"at",
+        b"code",
+        b"method",
+        b"path",
+        b"request_id",
+        b"fwd",
+        b"dyno",
+        b"connect",
+        b"service",
+        b"status",
+        b"bytes",
+    ];
+    let mut values = [None; KEYS.len()];
     for (key, value) in Pairs::new(line) {
-        match key {
-            b"method" => {
-                request.method = Method::parse(value);
-                request.method_text = value;
-            }
-            b"path" => request.path = value,
-            b"dyno" => request.dyno = value,
-            b"fwd" => request.forwarded_for = value,
-            b"request_id" => request.request_id = value,
-            b"code" => request.code = value,
-            b"status" => request.status = number(value).and_then(|n| u16::try_from(n).ok()),
-            b"connect" => request.connect_ms = milliseconds(value),
-            b"service" => request.service_ms = milliseconds(value),
-            b"bytes" => request.bytes = number(value),
-            _ => {}
+        if let Some(at) = KEYS.iter().position(|known| *known == key) {
+            values[at].get_or_insert(value);
         }
     }
-    request
+    let [at, code, method, path, request_id, forwarded_for, dyno, connect, service, status, bytes] =
+        values.map(Option::unwrap_or_default);
+    Request {
+        method: Method::parse(method),
+        method_text: method,
+        path,
+        dyno,
+        forwarded_for,
+        request_id,
+        code: if at == b"info" { &[] } else { code },
+        status: status_code(status),
+        connect_ms: milliseconds(connect),
+        service_ms: milliseconds(service),
+        bytes: number(bytes),
+    }
 }
 
 /// Whether a line may report a failure; cheap, and never wrongly `false`.
 #[must_use]
 pub fn may_be_error(line: &[u8]) -> bool {
-    static SERVER_ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(" status=5"));
-    !line.starts_with(b"at=info method=") || SERVER_ERROR.find(line).is_some()
+    static STATUS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("status="));
+    if !line.starts_with(b"at=info method=") {
+        return true;
+    }
+    // In quotes or with a zero in front it may still be one.
+    let is_fine = |at: usize| matches!(line.get(at + "status=".len()), Some(b'1'..=b'4'));
+    !STATUS.find_iter(line).all(is_fine)
 }
 
 impl Request<'_> {
@@ -246,6 +267,10 @@ fn number(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0u64, |value, byte| {
         byte.is_ascii_digit().then(|| value * 10 + u64::from(byte - b'0'))
     })
+}
+
+fn status_code(text: &[u8]) -> Option<u16> {
+    number(text).and_then(|status| u16::try_from(status).ok())
 }
 
 /// `15ms`, in milliseconds.
@@ -304,6 +329,36 @@ mod tests {
             }
         }
         assert_eq!(parse_usual(b"at=info method=GET path=\"/\" dyno=web.1"), None);
+    }
+
+    #[test]
+    fn odd_lines_read_the_same_either_way() {
+        let usual = |dyno: &str, tail: &str| {
+            format!(
+                "at=info method=GET path=\"/\" host=h request_id=r fwd=\"f\" dyno={dyno} connect=1ms service=1ms status=200 bytes=5{tail}"
+            )
+        };
+        for line in [
+            usual("\"web.1\"", ""),
+            usual("web.1", " status=503"),
+            usual("web.1", " code=H12"),
+            usual("web.1", " dyno=web.2 path=/other"),
+        ] {
+            let any = parse_any(line.as_bytes());
+            assert_eq!(parse(line.as_bytes()), any, "{line}");
+            assert_eq!((any.dyno, any.status, any.code), (&b"web.1"[..], Some(200), &b""[..]));
+        }
+    }
+
+    #[test]
+    fn odd_failures_are_not_missed() {
+        for line in [
+            "at=info method=GET status=\"503\"",
+            "at=info method=GET status=0503",
+            "at=info method=GET path=\"/\"status=503",
+        ] {
+            assert!(parse(line.as_bytes()).is_error() && may_be_error(line.as_bytes()), "{line}");
+        }
     }
 
     proptest! {
