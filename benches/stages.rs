@@ -2,6 +2,8 @@
 //!
 //! `limit` is what a stage cannot do without; `parser` is the stage. Compare the two throughputs.
 
+#![expect(clippy::unwrap_used, reason = "the input is made here")]
+
 mod support;
 
 use std::hint::black_box;
@@ -26,7 +28,7 @@ fn parse_all(parser: &mut Parser, block: &faultline_actors::domain::record::Bloc
 
 /// What simd-json alone needs to read a line into a struct.
 #[derive(Deserialize)]
-#[allow(dead_code, reason = "read for the cost of reading it")]
+#[expect(dead_code, reason = "read for the cost of reading it")]
 struct Row<'a> {
     #[serde(borrow)]
     database: &'a str,

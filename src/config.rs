@@ -54,7 +54,7 @@ impl Default for StoreSettings {
             url: Secret::new("sqlite://data/faultline.db"),
             connections: 4,
             connect_timeout: Duration::from_secs(5),
-            commit_timeout: Duration::from_secs(60),
+            commit_timeout: Duration::from_mins(1),
         }
     }
 }
@@ -236,13 +236,11 @@ fn unknown(path: &str, key: &str, siblings: &Table) -> String {
         .map(|known| (strsim::jaro_winkler(known, key), known))
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .filter(|(likeness, _)| *likeness > 0.8);
-    match closest {
-        Some((_, known)) => format!("{path}: there is no such setting; `{known}` was meant?"),
-        None => {
-            let known: Vec<_> = siblings.keys().map(String::as_str).collect();
-            format!("{path}: there is no such setting; there are {}", known.join(", "))
-        }
+    if let Some((_, known)) = closest {
+        return format!("{path}: there is no such setting; `{known}` was meant?");
     }
+    let known: Vec<_> = siblings.keys().map(String::as_str).collect();
+    format!("{path}: there is no such setting; there are {}", known.join(", "))
 }
 
 const PREFIX: &str = "FAULTLINE_";

@@ -88,7 +88,7 @@ fn read_countries(config: &Config) -> anyhow::Result<Option<Arc<Countries>>> {
         return Ok(None);
     }
     let reader = Countries::open_readfile(path)
-        .with_context(|| format!("metrics_aggregator.countries = {path:?}"))?;
+        .with_context(|| format!("metrics_aggregator.countries = \"{}\"", path.display()))?;
     Ok(Some(Arc::new(reader)))
 }
 

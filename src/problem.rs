@@ -8,11 +8,11 @@ use serde::Serialize;
 
 /// Something a client did, or ran into.
 #[derive(Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     pointer: Option<String>,
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
 }
 
 #[derive(Serialize)]
@@ -28,19 +28,19 @@ struct Content<'a> {
 impl Problem {
     /// `detail` says what was wrong and what would be right.
     #[must_use]
-    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), pointer: None, headers: HeaderMap::new() }
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), pointer: None, headers: Box::default() }
     }
 
     /// Names the place in the body.
     #[must_use]
-    pub fn at(mut self, pointer: String) -> Self {
+    pub(crate) fn at(mut self, pointer: String) -> Self {
         self.pointer = Some(pointer);
         self
     }
 
     #[must_use]
-    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
@@ -56,6 +56,6 @@ impl IntoResponse for Problem {
         };
         let body = serde_json::to_vec(&content).expect("strings have a JSON form");
         let json = HeaderValue::from_static("application/problem+json");
-        (self.status, self.headers, [(header::CONTENT_TYPE, json)], body).into_response()
+        (self.status, *self.headers, [(header::CONTENT_TYPE, json)], body).into_response()
     }
 }

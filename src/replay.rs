@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Files: bodies of log drains or reports, or lines of Maxwell's stream.
     #[arg(required_unless_present = "rejected")]
     files: Vec<PathBuf>,
@@ -48,10 +48,10 @@ const TRIES: u32 = 20;
 ///
 /// # Errors
 /// When a file cannot be read, the receiver cannot be reached, or refuses a body.
-pub async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<ExitCode> {
     let url = arguments.url.unwrap_or_else(|| format!("http://{}", config.receiver.listen));
     let sender = Sender {
-        client: Client::builder().timeout(Duration::from_secs(60)).build()?,
+        client: Client::builder().timeout(Duration::from_mins(1)).build()?,
         url: url.trim_end_matches('/').to_owned(),
         token: config.receiver.token.expose().to_owned(),
     };

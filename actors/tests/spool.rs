@@ -1,6 +1,8 @@
 //! The spool keeps what it accepted: in order, once, across restarts, torn writes, damage, failing
 //! and full disks.
 
+#![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
+
 mod support;
 
 use std::{fs, path::PathBuf, sync::Arc};
@@ -95,9 +97,7 @@ async fn a_torn_tail_is_cut_wherever_it_is_torn() {
     let frame = 64 + 11 + "torn-torn-torn".len();
     for lost in 1..=frame {
         let copy = tempfile::tempdir().unwrap();
-        for file in ["origin"] {
-            fs::copy(directory.path().join(file), copy.path().join(file)).unwrap();
-        }
+        fs::copy(directory.path().join("origin"), copy.path().join("origin")).unwrap();
         let mut bytes = whole.clone();
         bytes[end - lost..end].fill(0);
         fs::write(copy.path().join(path.file_name().unwrap()), &bytes).unwrap();
@@ -314,7 +314,7 @@ enum Operation {
         size: usize,
     },
     Acknowledge {
-        share: f64,
+        percent: usize,
     },
     Restart,
     /// The power goes while a commit is under way; each unsynced sector survives or not.
@@ -327,7 +327,7 @@ enum Operation {
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         4 => (1usize..8, 0usize..9_000).prop_map(|(count, size)| Operation::Append { count, size }),
-        2 => (0.0..=1.0).prop_map(|share| Operation::Acknowledge { share }),
+        2 => (0usize..=100).prop_map(|percent| Operation::Acknowledge { percent }),
         1 => Just(Operation::Restart),
         2 => (1usize..8, any::<u64>())
             .prop_map(|(count, survivors)| Operation::PowerLoss { count, survivors }),
@@ -360,9 +360,9 @@ async fn agrees_with_a_list(operations: Vec<Operation>) {
                     }
                 }
             }
-            Operation::Acknowledge { share } => {
+            Operation::Acknowledge { percent } => {
                 let waiting = accepted.len() - acknowledged;
-                acknowledged += (waiting as f64 * share) as usize;
+                acknowledged += waiting * percent / 100;
                 spool.acknowledge(acknowledged as u64);
             }
             Operation::Restart => {

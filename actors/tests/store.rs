@@ -1,5 +1,7 @@
 //! The conformance suite of the stores: whatever is promised of `Store` holds for each of them.
 
+#![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use faultline_actors::{

@@ -10,14 +10,14 @@ use faultline_actors::domain::{
 };
 
 /// A small generator of numbers, so that lines differ as real ones do.
-pub struct Numbers(u64);
+pub(crate) struct Numbers(u64);
 
 impl Numbers {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed | 1)
     }
 
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -26,9 +26,13 @@ impl Numbers {
 }
 
 /// A row of an order, about 350 bytes, as Maxwell prints it.
-pub fn maxwell_line(numbers: &mut Numbers, out: &mut String) {
+pub(crate) fn maxwell_line(numbers: &mut Numbers, out: &mut String) {
     let id = numbers.below(10_000_000);
-    let kind = ["insert", "insert", "insert", "update", "delete"][numbers.below(5) as usize];
+    let kind = match numbers.below(5) {
+        0..3 => "insert",
+        3 => "update",
+        _ => "delete",
+    };
     let _ = write!(
         out,
         r#"{{"database":"shop","table":"orders","type":"{kind}","ts":{},"xid":{},"xoffset":{},"data":{{"id":{id},"user_id":{},"state":"paid","total":{}.{:02},"currency":"EUR","items":[{},{}],"note":"left at the door, thanks \"neighbour\"","created_at":"2026-11-22 03:00:{:02}.123456","updated_at":null}}"#,
@@ -48,7 +52,7 @@ pub fn maxwell_line(numbers: &mut Numbers, out: &mut String) {
     out.push_str("}\n");
 }
 
-pub fn maxwell_lines(count: usize) -> Vec<u8> {
+pub(crate) fn maxwell_lines(count: usize) -> Vec<u8> {
     let mut numbers = Numbers::new(7);
     let mut out = String::new();
     for _ in 0..count {
@@ -58,7 +62,7 @@ pub fn maxwell_lines(count: usize) -> Vec<u8> {
 }
 
 /// A line of Heroku's router, about 260 bytes, one in a hundred of them a failure.
-pub fn router_line(numbers: &mut Numbers) -> String {
+pub(crate) fn router_line(numbers: &mut Numbers) -> String {
     let failure =
         if numbers.below(100) == 0 { "error code=H12 desc=\"Request timeout\"" } else { "info" };
     let status = if failure == "info" { 200 } else { 503 };
@@ -76,7 +80,7 @@ pub fn router_line(numbers: &mut Numbers) -> String {
 }
 
 /// A line of an application, about 260 bytes.
-pub fn app_line(numbers: &mut Numbers) -> String {
+pub(crate) fn app_line(numbers: &mut Numbers) -> String {
     format!(
         "<190>1 2026-11-22T03:00:{:02}.{:06}+00:00 host app web.{} - method=GET path=/users/{}/orders format=html controller=OrdersController action=index status=200 duration={}.{} view={}.{} db={}.{} request_id=8f3c5a9e-0000-4000-8000-{:012x}\n",
         numbers.below(60),
@@ -94,7 +98,7 @@ pub fn app_line(numbers: &mut Numbers) -> String {
 }
 
 /// Frames of a drain: half router lines, half application lines.
-pub fn frames(count: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn frames(count: usize, seed: u64) -> Vec<u8> {
     let mut numbers = Numbers::new(seed);
     let mut out = Vec::new();
     for index in 0..count {
@@ -105,7 +109,7 @@ pub fn frames(count: usize, seed: u64) -> Vec<u8> {
 }
 
 /// A block of one record.
-pub fn block(source: Source, body: &[u8]) -> Block {
+pub(crate) fn block(source: Source, body: &[u8]) -> Block {
     let meta = Meta { sender_is_logplex: true, service: "shop", ..Meta::default() }.encode();
     let records = vec![RecordRef {
         sequence: 1,

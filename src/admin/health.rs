@@ -56,7 +56,7 @@ struct Health {
 }
 
 /// `GET /readyz`: 200 while records are accepted.
-pub async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     match admin.pipeline.spool().refuses() {
         None => (StatusCode::OK, "ready\n").into_response(),
         Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
@@ -64,7 +64,7 @@ pub async fn ready(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 /// `GET /health`: every component; 503 when one is unhealthy.
-pub async fn health(State(admin): State<Arc<Admin>>) -> Response {
+pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
     let started = Instant::now();
     let mut components = BTreeMap::from([
         ("database", admin.database().await),

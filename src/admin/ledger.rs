@@ -14,7 +14,7 @@ use super::Admin;
 use crate::problem::Problem;
 
 /// One line a source, in messages: `received = stored + duplicate + rejected + in_flight`.
-pub async fn ledger(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
+pub(super) async fn ledger(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     let ledger = admin.pipeline.ledger();
     if !ledger.is_complete() {
         let detail = "the store was not reached yet, so what it has stored is not known";

@@ -26,7 +26,7 @@ enum Form {
     Json,
 }
 
-pub async fn metrics(
+pub(super) async fn metrics(
     State(admin): State<Arc<Admin>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

@@ -125,7 +125,6 @@ impl Admin {
 }
 
 /// The routes of the admin listener.
-#[must_use]
 pub fn router(admin: &Arc<Admin>) -> Router {
     let protected = Router::new()
         .route("/health", get(health::health))
@@ -192,6 +191,7 @@ fn list(listed: Listed) -> Result<List, Problem> {
     Ok(list)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
 fn away(error: StoreError) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the store does not answer: {error}"))
 }

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const UNIT: usize = 1 << 10;
 
 /// Bounds of one body, and the budget of all.
-pub struct Bounds {
+pub(super) struct Bounds {
     pub limit: usize,
     pub timeout: Duration,
     pub budget: Arc<Semaphore>,
@@ -26,14 +26,14 @@ pub struct Bounds {
 
 /// A body, with its share of the budget.
 #[derive(Debug)]
-pub struct Received {
+pub(super) struct Received {
     pub bytes: Bytes,
     pub share: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
-pub enum BodyError {
+pub(super) enum BodyError {
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
     #[error("the body did not arrive within {0:?}")]
@@ -50,7 +50,7 @@ pub enum BodyError {
 
 impl Bounds {
     #[must_use]
-    pub fn new(limit: usize, timeout: Duration, budget: usize) -> Self {
+    pub(super) fn new(limit: usize, timeout: Duration, budget: usize) -> Self {
         Self { limit, timeout, budget: Arc::new(Semaphore::new(budget / UNIT)) }
     }
 
@@ -58,7 +58,11 @@ impl Bounds {
     ///
     /// # Errors
     /// When it is too large, too slow, broken, or beyond the budget.
-    pub async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Received, BodyError> {
+    pub(super) async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Received, BodyError> {
         let is_gzip = is_gzip(headers)?;
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > self.limit as u64) {

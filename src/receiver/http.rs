@@ -42,7 +42,6 @@ pub struct Receiver {
 }
 
 /// The routes of the receiver.
-#[must_use]
 pub fn router(settings: &Settings, spool: Arc<Spool>) -> Router {
     let bounds = Bounds::new(
         usize::try_from(settings.body_limit.as_u64()).unwrap_or(usize::MAX),
@@ -160,11 +159,11 @@ impl Receiver {
         let reports = error_report::parse(&received.bytes).map_err(|error| {
             Problem::new(StatusCode::BAD_REQUEST, error.to_string()).at(error.pointer)
         })?;
-        let queued = reports.iter().map(|report| Queued::new(&report.shape()));
+        let mut queued = reports.iter().map(|report| Queued::new(&report.shape()));
         let answer = if received.bytes.trim_ascii_start().starts_with(b"[") {
             serde_json::to_vec(&queued.collect::<Vec<_>>())
         } else {
-            serde_json::to_vec(&queued.last())
+            serde_json::to_vec(&queued.next())
         };
         let messages = u32::try_from(reports.len()).unwrap_or(u32::MAX);
         drop(reports);

@@ -75,18 +75,18 @@ impl Reader {
         self.scratch.clear();
         self.scratch.extend_from_slice(line);
         self.scratch.resize(line.len() + simd_json::INPUT_PADDING, b' ');
-        let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
+        let mut nodes = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let read = simd_json::fill_tape_padded(
             &mut self.scratch,
             line.len(),
             &mut self.buffers,
-            &mut tape,
+            &mut nodes,
         );
         let outcome = match read {
-            Ok(()) => change(&tape.0).map(|change| take(&change)),
+            Ok(()) => change(&nodes.0).map(|change| take(&change)),
             Err(error) => Err(MaxwellError::Syntax(error.to_string())),
         };
-        self.tape = tape.reset();
+        self.tape = nodes.reset();
         outcome
     }
 }

@@ -90,6 +90,7 @@ fn of_capitals(head: &[u8]) -> Option<Severity> {
 
 /// Whether a level may start in the text: four capitals in a row, or `ERR`. Lines rarely hold
 /// either, and it takes a few vector instructions to know.
+#[expect(clippy::needless_bitwise_bool, reason = "branches would keep it from being vectorised")]
 fn may_hold_level(text: &[u8; CAPITALS + LOOK_AHEAD]) -> bool {
     let mut capitals = [0u8; CAPITALS + LOOK_AHEAD];
     for (capital, byte) in capitals.iter_mut().zip(text) {

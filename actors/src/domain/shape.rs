@@ -71,17 +71,13 @@ impl Shape {
     #[must_use]
     pub fn of_log(text: &str) -> Self {
         let text = cut(text, 16 * MAX_MESSAGE);
-        match text.split_once('\n') {
-            None => {
-                let masked = mask(text);
-                Self::new("log", &[&masked], &masked)
-            }
-            Some((_, _)) => {
-                let (head, frames) = split_trace(text);
-                let masked = mask(head);
-                Self::new("trace", &[exception_name(&masked), &frames], &masked)
-            }
+        if text.contains('\n') {
+            let (head, frames) = split_trace(text);
+            let masked = mask(head);
+            return Self::new("trace", &[exception_name(&masked), &frames], &masked);
         }
+        let masked = mask(text);
+        Self::new("log", &[&masked], &masked)
     }
 
     /// An error report.

@@ -97,6 +97,7 @@ impl Join {
 }
 
 /// The state after `line`, where it belongs to the event before it.
+#[expect(clippy::match_same_arms, reason = "the first rule that matches holds, so order matters")]
 fn continues(state: State, kind: Line, line: &[u8]) -> Option<State> {
     use State::{Frames, Go, Head, NodeSource, Plain, PythonEnd, PythonFrames, RustMessage};
     match (state, kind) {
@@ -292,11 +293,11 @@ fn is_ruby_head(text: &[u8]) -> bool {
 }
 
 fn ends_like_an_exception(name: &[u8]) -> bool {
+    const ENDS: [&[u8]; 6] =
+        [b"Error", b"Exception", b"Throwable", b"Fault", b"Interrupt", b"Exit"];
     if !matches!(name.last(), Some(b'r' | b'n' | b'e' | b't')) {
         return false;
     }
-    const ENDS: [&[u8]; 6] =
-        [b"Error", b"Exception", b"Throwable", b"Fault", b"Interrupt", b"Exit"];
     ENDS.iter().any(|end| name.ends_with(end))
 }
 

@@ -31,7 +31,7 @@ use faultline_actors::{
 /// Nothing in these tests takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub fn settings(directory: &Path) -> Settings {
+pub(crate) fn settings(directory: &Path) -> Settings {
     Settings {
         dir: directory.to_owned(),
         segment_bytes: ByteSize::kib(64),
@@ -41,7 +41,7 @@ pub fn settings(directory: &Path) -> Settings {
     }
 }
 
-pub fn record(body: &[u8]) -> NewRecord {
+pub(crate) fn record(body: &[u8]) -> NewRecord {
     NewRecord {
         source: Source::Errors,
         received_at: 1,
@@ -52,32 +52,32 @@ pub fn record(body: &[u8]) -> NewRecord {
     }
 }
 
-pub fn record_with_id(body: &[u8], id: &str) -> NewRecord {
+pub(crate) fn record_with_id(body: &[u8], id: &str) -> NewRecord {
     NewRecord { id: RecordId::new(Source::Errors, "", id), ..record(body) }
 }
 
-pub fn open(directory: &Path) -> Spool {
+pub(crate) fn open(directory: &Path) -> Spool {
     open_on(directory, Arc::new(LocalDisk))
 }
 
-pub fn open_on(directory: &Path, disk: Arc<dyn Disk>) -> Spool {
+pub(crate) fn open_on(directory: &Path, disk: Arc<dyn Disk>) -> Spool {
     Spool::open_on(settings(directory), Arc::new(Mutex::new(Ledger::default())), disk).unwrap()
 }
 
-pub async fn append(spool: &Spool, body: &[u8]) -> Result<Appended, AppendError> {
+pub(crate) async fn append(spool: &Spool, body: &[u8]) -> Result<Appended, AppendError> {
     tokio::time::timeout(PATIENCE, spool.append(record(body))).await.expect("no hang")
 }
 
 /// What the spool delivered of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delivered {
+pub(crate) enum Delivered {
     Body(Vec<u8>),
     Duplicate,
     Damaged { messages: u32 },
 }
 
 /// Reads all records behind `position`, checking that sequences have no gap.
-pub async fn read_after(spool: &Spool, position: u64) -> Vec<Delivered> {
+pub(crate) async fn read_after(spool: &Spool, position: u64) -> Vec<Delivered> {
     let head = spool.status().head;
     spool.read_after(position);
     let mut delivered = Vec::new();
@@ -103,13 +103,13 @@ pub async fn read_after(spool: &Spool, position: u64) -> Vec<Delivered> {
     delivered
 }
 
-pub fn bodies(texts: &[&str]) -> Vec<Delivered> {
+pub(crate) fn bodies(texts: &[&str]) -> Vec<Delivered> {
     texts.iter().map(|text| Delivered::Body(text.as_bytes().to_vec())).collect()
 }
 
 /// A disk that fails when it is told to, counts syncs, and can lose what was not synced.
 #[derive(Clone, Default)]
-pub struct TestDisk(Arc<Switches>);
+pub(crate) struct TestDisk(Arc<Switches>);
 
 #[derive(Default)]
 struct Switches {
@@ -132,20 +132,20 @@ struct TestFile {
 }
 
 impl TestDisk {
-    pub fn fail_sync(&self, fail: bool) {
+    pub(crate) fn fail_sync(&self, fail: bool) {
         self.0.fail_sync.store(fail, Ordering::SeqCst);
     }
 
-    pub fn fail_write(&self, fail: bool) {
+    pub(crate) fn fail_write(&self, fail: bool) {
         self.0.fail_write.store(fail, Ordering::SeqCst);
     }
 
-    pub fn syncs(&self) -> u64 {
+    pub(crate) fn syncs(&self) -> u64 {
         self.0.syncs.load(Ordering::SeqCst)
     }
 
     /// The power goes: of what was not synced, only the sectors that `keeps` says survive.
-    pub fn lose_unsynced(&self, mut keeps: impl FnMut() -> bool) {
+    pub(crate) fn lose_unsynced(&self, mut keeps: impl FnMut() -> bool) {
         const SECTOR: usize = 512;
         for write in self.0.unsynced.lock().unwrap().drain(..).rev() {
             for (index, sector) in write.before.chunks(SECTOR).enumerate() {
@@ -198,7 +198,7 @@ impl DiskFile for TestFile {
 }
 
 /// Repeats `attempt` until it gives something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut attempt: impl FnMut() -> F,
 ) -> T {

@@ -10,7 +10,7 @@ use crate::domain::{
     time::Micros,
 };
 
-pub const STATEMENT: &str = "COPY events (origin, sequence, ordinal, received_at, occurred_at, \
+pub(super) const STATEMENT: &str = "COPY events (origin, sequence, ordinal, received_at, occurred_at, \
     source, kind, severity, environment, service, process, message, message_bytes, stack_trace, \
     attributes, priority, messages, fingerprint) FROM STDIN (FORMAT binary)";
 const FIELDS: i16 = 18;
@@ -21,17 +21,23 @@ const NULL: [u8; 4] = (-1i32).to_be_bytes();
 const POSTGRES_EPOCH: Micros = 946_684_800_000_000;
 
 /// Appends what comes before the first row.
-pub fn start(out: &mut Vec<u8>) {
+pub(super) fn start(out: &mut Vec<u8>) {
     out.extend_from_slice(HEADER);
 }
 
 /// Appends what comes behind the last row.
-pub fn finish(out: &mut Vec<u8>) {
+pub(super) fn finish(out: &mut Vec<u8>) {
     out.extend_from_slice(&TRAILER);
 }
 
 /// Appends one event. `fingerprint` is that of its fault, as text.
-pub fn push_event(out: &mut Vec<u8>, batch: &Batch, event: &Event, origin: i32, fingerprint: &str) {
+pub(super) fn push_event(
+    out: &mut Vec<u8>,
+    batch: &Batch,
+    event: &Event,
+    origin: i32,
+    fingerprint: &str,
+) {
     let record = batch.record_of(event);
     out.extend_from_slice(&FIELDS.to_be_bytes());
     fixed(out, origin.to_be_bytes());

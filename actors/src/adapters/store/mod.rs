@@ -173,6 +173,7 @@ pub struct StoredRejected {
     pub messages: i32,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "called by serde")]
 fn as_rfc3339<S: serde::Serializer>(micros: &Micros, serializer: S) -> Result<S::Ok, S::Error> {
     match jiff::Timestamp::from_microsecond(*micros) {
         Ok(timestamp) => serializer.collect_str(&timestamp),

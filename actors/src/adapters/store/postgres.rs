@@ -144,6 +144,10 @@ impl Postgres {
             rows.extend((0..content.events.len()).map(|event| (batch, event)));
         }
         let mut refused = Refused::new();
+        #[expect(
+            clippy::single_range_in_vec_init,
+            reason = "a stack of ranges that starts with one"
+        )]
         let mut untried = vec![0..rows.len()];
         while let Some(range) = untried.pop() {
             let savepoint = transaction.transaction().await.map_err(unavailable)?;
@@ -540,6 +544,7 @@ fn is_refusal(error: &Error) -> bool {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
 fn unavailable(error: Error) -> StoreError {
     StoreError::Unavailable(chain(&error))
 }

@@ -20,7 +20,7 @@ use crate::domain::{
 const ENTRY: usize = 24;
 
 /// The window and its files.
-pub struct Ids {
+pub(super) struct Ids {
     directory: PathBuf,
     window: DedupeWindow,
     /// Entries that are not in a file yet, each with its generation.
@@ -33,7 +33,7 @@ impl Ids {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn open(directory: &Path, bounds: Bounds, now: Micros) -> io::Result<Self> {
+    pub(super) fn open(directory: &Path, bounds: Bounds, now: Micros) -> io::Result<Self> {
         let mut numbers: Vec<u64> = fs::read_dir(directory)?
             .filter_map(|entry| {
                 entry.ok()?.file_name().to_str()?.strip_prefix("ids-")?.parse().ok()
@@ -57,7 +57,7 @@ impl Ids {
     }
 
     /// Remembers `id`, accepted at `at`.
-    pub fn insert(&mut self, id: RecordId, at: Micros) -> Inserted {
+    pub(super) fn insert(&mut self, id: RecordId, at: Micros) -> Inserted {
         let inserted = self.window.insert(id, at);
         if inserted == Inserted::New {
             self.unwritten.push((self.window.current(), id, at));
@@ -67,7 +67,7 @@ impl Ids {
     }
 
     /// Takes back the newest `ids`, whose records did not become durable.
-    pub fn take_back(&mut self, ids: &[RecordId]) {
+    pub(super) fn take_back(&mut self, ids: &[RecordId]) {
         for id in ids {
             self.window.remove(*id);
         }
@@ -78,7 +78,7 @@ impl Ids {
     ///
     /// # Errors
     /// As the disk says; then everything is written at the next call.
-    pub fn flush(&mut self, now: Micros) -> io::Result<()> {
+    pub(super) fn flush(&mut self, now: Micros) -> io::Result<()> {
         let mut rest = self.unwritten.as_slice();
         while let Some((generation, ..)) = rest.first() {
             let count = rest.iter().take_while(|(number, ..)| number == generation).count();
@@ -104,12 +104,12 @@ impl Ids {
 
     /// Entries that only memory holds.
     #[must_use]
-    pub fn unwritten(&self) -> usize {
+    pub(super) fn unwritten(&self) -> usize {
         self.unwritten.len()
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.window.len()
     }
 }

@@ -372,7 +372,7 @@ impl Spool {
         if let Some(writer) = threads.next() {
             let _ = writer.join();
         }
-        while let Some(reader) = threads.next() {
+        for reader in threads {
             while !reader.is_finished() {
                 self.blocks.drain();
                 std::thread::sleep(Duration::from_millis(1));

@@ -22,7 +22,7 @@ use crate::domain::{
 const READ_BYTES: usize = 256 << 10;
 const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
 
-pub struct Reader {
+pub(super) struct Reader {
     shared: Arc<Shared>,
     blocks: flume::Sender<Block>,
     longest: usize,
@@ -41,12 +41,12 @@ struct Place {
 
 impl Reader {
     #[must_use]
-    pub fn new(shared: Arc<Shared>, blocks: flume::Sender<Block>, longest: usize) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, blocks: flume::Sender<Block>, longest: usize) -> Self {
         Self { shared, blocks, longest, place: None }
     }
 
     /// Runs until the spool is closed or nobody takes blocks any more.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         while let Some(segment) = self.wait() {
             match self.read(&segment) {
                 Ok(Some(block)) => {

@@ -17,7 +17,7 @@ use crate::domain::{event::Source, time::Micros};
 
 /// One segment with records in it.
 #[derive(Clone)]
-pub struct Segment {
+pub(super) struct Segment {
     pub number: u64,
     pub first_sequence: u64,
     /// 0 while it holds no durable record.
@@ -30,7 +30,7 @@ pub struct Segment {
 }
 
 /// What is known of the spool at one moment.
-pub struct State {
+pub(super) struct State {
     /// Oldest first; records are only added to the last.
     pub segments: VecDeque<Segment>,
     /// Segment files without records, to be recycled.
@@ -54,20 +54,20 @@ pub struct State {
 impl State {
     /// Bytes that wait to be acknowledged, by whole segments.
     #[must_use]
-    pub fn used(&self) -> u64 {
+    pub(super) fn used(&self) -> u64 {
         self.segments.iter().map(|segment| segment.end - SEGMENT_HEADER as u64).sum()
     }
 
     /// Cumulative messages at the end of segment `number`.
     #[must_use]
-    pub fn totals_behind(&self, number: u64) -> Totals {
+    pub(super) fn totals_behind(&self, number: u64) -> Totals {
         let next = self.segments.iter().find(|segment| segment.number > number);
         next.map_or(self.totals, |segment| segment.totals)
     }
 
     /// The segment that holds `sequence`.
     #[must_use]
-    pub fn segment_of(&self, sequence: u64) -> Option<&Segment> {
+    pub(super) fn segment_of(&self, sequence: u64) -> Option<&Segment> {
         self.segments
             .iter()
             .find(|segment| segment.last_sequence != 0 && segment.last_sequence >= sequence)
@@ -75,7 +75,7 @@ impl State {
 }
 
 /// [`State`] behind its lock, with those who wait for it.
-pub struct Shared {
+pub(super) struct Shared {
     state: Mutex<State>,
     /// Signalled when there is something to read, or the spool closes.
     readable: Condvar,
@@ -85,35 +85,35 @@ pub struct Shared {
 
 impl Shared {
     #[must_use]
-    pub fn new(state: State) -> Self {
+    pub(super) fn new(state: State) -> Self {
         let acknowledged = watch::Sender::new(state.acknowledged);
         Self { state: Mutex::new(state), readable: Condvar::new(), acknowledged }
     }
 
     /// # Panics
     /// When a thread panicked while it held the lock: then nothing here can be relied on.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no thread panics while it holds the spool's state")
     }
 
-    pub fn notify_reader(&self) {
+    pub(super) fn notify_reader(&self) {
         self.readable.notify_all();
     }
 
     /// # Panics
     /// Like [`Shared::lock`].
-    pub fn wait_readable<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    pub(super) fn wait_readable<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         self.readable.wait(state).expect("no thread panics while it holds the spool's state")
     }
 }
 
 #[must_use]
-pub fn segment_path(directory: &Path, number: u64) -> PathBuf {
+pub(super) fn segment_path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:016}.segment"))
 }
 
 /// What [`recover`] found.
-pub struct Recovered {
+pub(super) struct Recovered {
     pub state: State,
     pub next_number: u64,
     pub next_commit: u64,
@@ -129,7 +129,7 @@ pub struct Recovered {
 ///
 /// # Errors
 /// When the directory or a segment cannot be read.
-pub fn recover(directory: &Path, disk: &dyn Disk, longest: usize) -> io::Result<Recovered> {
+pub(super) fn recover(directory: &Path, disk: &dyn Disk, longest: usize) -> io::Result<Recovered> {
     let mut segments = Vec::new();
     let mut unusable = Vec::new();
     for number in segment_numbers(directory)? {
@@ -277,7 +277,7 @@ fn segment_numbers(directory: &Path) -> io::Result<Vec<u64>> {
 }
 
 /// Walks the frames of a segment in order, reading ahead.
-pub struct Walk {
+pub(super) struct Walk {
     file: Arc<dyn DiskFile>,
     number: u64,
     longest: usize,
@@ -291,7 +291,7 @@ pub struct Walk {
 }
 
 /// What [`Walk::next`] found.
-pub enum Step {
+pub(super) enum Step {
     Frame(FrameHead),
     /// Something else than the expected frame.
     Invalid,
@@ -304,14 +304,20 @@ const READ_AHEAD: usize = 256 << 10;
 impl Walk {
     /// A walk from the start of `segment`.
     #[must_use]
-    pub fn new(segment: &Segment, limit: u64, longest: usize) -> Self {
+    pub(super) fn new(segment: &Segment, limit: u64, longest: usize) -> Self {
         let start = SEGMENT_HEADER as u64;
         Self::from(segment, limit, longest, start, segment.first_sequence)
     }
 
     /// A walk from `offset`, where the frame of sequence `expected` should stand.
     #[must_use]
-    pub fn from(segment: &Segment, limit: u64, longest: usize, offset: u64, expected: u64) -> Self {
+    pub(super) fn from(
+        segment: &Segment,
+        limit: u64,
+        longest: usize,
+        offset: u64,
+        expected: u64,
+    ) -> Self {
         Self {
             file: segment.file.clone(),
             number: segment.number,
@@ -326,7 +332,7 @@ impl Walk {
 
     /// # Errors
     /// When the file cannot be read.
-    pub fn next(&mut self) -> io::Result<Step> {
+    pub(super) fn next(&mut self) -> io::Result<Step> {
         let mut wanted = 0;
         loop {
             if self.offset >= self.limit {
@@ -342,13 +348,14 @@ impl Walk {
                     self.expected += 1;
                     return Ok(Step::Frame(head));
                 }
-                Found::Frame(_) | Found::Nothing => return Ok(Step::Invalid),
                 Found::Short { needed } if needed > wanted => {
                     wanted = needed;
                     self.fill(needed.max(READ_AHEAD))?;
                 }
-                // The file ends inside the frame.
-                Found::Short { .. } => return Ok(Step::Invalid),
+                // Short again: the file ends inside the frame.
+                Found::Frame(_) | Found::Nothing | Found::Short { .. } => {
+                    return Ok(Step::Invalid);
+                }
             }
         }
     }
@@ -375,7 +382,7 @@ impl Walk {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn skip_damage(&mut self, last: u64) -> io::Result<Damage> {
+    pub(super) fn skip_damage(&mut self, last: u64) -> io::Result<Damage> {
         let mut bytes = self.rest()?;
         let found = find_frame(self.number, &bytes, self.expected, self.longest)
             .filter(|(_, head)| head.sequence <= last);
@@ -397,7 +404,7 @@ impl Walk {
 }
 
 /// Bytes that are no frames, and what is known of what stood there.
-pub struct Damage {
+pub(super) struct Damage {
     pub bytes: Vec<u8>,
     /// The sequence of the valid frame behind the damage.
     pub next: Option<u64>,
@@ -410,7 +417,7 @@ impl Damage {
     /// Cumulative messages right behind the damage, where they were `before` in front of it and
     /// are `at_end` at the end of the segment.
     #[must_use]
-    pub fn totals_behind(&self, before: &Totals, at_end: &Totals) -> Totals {
+    pub(super) fn totals_behind(&self, before: &Totals, at_end: &Totals) -> Totals {
         let mut totals = *before;
         for (index, total) in totals.iter_mut().enumerate() {
             *total = self.before_next[index].unwrap_or(at_end[index]).max(*total);
@@ -421,7 +428,7 @@ impl Damage {
 
 /// Where a record starts, and the cumulative messages before it.
 #[derive(Clone, Copy)]
-pub struct Located {
+pub(super) struct Located {
     pub offset: u64,
     pub totals: Totals,
 }
@@ -431,7 +438,7 @@ pub struct Located {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn locate(
+pub(super) fn locate(
     segment: &Segment,
     sequence: u64,
     at_end: &Totals,

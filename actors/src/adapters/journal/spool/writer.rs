@@ -48,14 +48,14 @@ const UNWRITTEN_IDS: usize = 32 << 10;
 /// Commits whose age is remembered; beyond, the age of the oldest record is a little off.
 const REMEMBERED_COMMITS: usize = 4096;
 
-pub enum Command {
+pub(super) enum Command {
     Append(NewRecord, oneshot::Sender<Result<Appended, AppendError>>),
     /// Something was acknowledged: look for segments to give back.
     Reclaim,
     Close,
 }
 
-pub struct Writer {
+pub(super) struct Writer {
     pub shared: Arc<Shared>,
     pub commands: flume::Receiver<Command>,
     pub settings: Settings,
@@ -74,7 +74,7 @@ pub struct Writer {
 }
 
 /// The segment being written.
-pub struct Current {
+pub(super) struct Current {
     number: u64,
     file: Arc<dyn DiskFile>,
     offset: u64,
@@ -82,7 +82,7 @@ pub struct Current {
 
 /// The next commit.
 #[derive(Default)]
-pub struct Gathered {
+pub(super) struct Gathered {
     frames: Vec<u8>,
     waiting: Vec<Waiting>,
     new_ids: Vec<RecordId>,
@@ -98,7 +98,7 @@ struct Waiting {
 
 impl Writer {
     /// Runs until the spool is closed.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         while let Ok(command) = self.commands.recv() {
             let mut closing = self.obey(command);
             while !closing && self.gathered.frames.len() < self.settings.commit_bytes() {
@@ -122,15 +122,19 @@ impl Writer {
     /// Gives whether to close.
     fn obey(&mut self, command: Command) -> bool {
         match command {
-            Command::Append(record, reply) => self.append(record, reply),
+            Command::Append(record, reply) => self.append(&record, reply),
             Command::Reclaim => self.reclaim(),
             Command::Close => return true,
         }
         false
     }
 
-    fn append(&mut self, record: NewRecord, reply: oneshot::Sender<Result<Appended, AppendError>>) {
-        if let Err(error) = self.make_room(frame_len(&record)) {
+    fn append(
+        &mut self,
+        record: &NewRecord,
+        reply: oneshot::Sender<Result<Appended, AppendError>>,
+    ) {
+        if let Err(error) = self.make_room(frame_len(record)) {
             // The client may be gone; then nobody needs to hear it.
             let _ = reply.send(Err(error));
             return;
@@ -150,7 +154,7 @@ impl Writer {
             total: self.totals[record.source as usize],
             is_duplicate,
         };
-        push_frame(&mut self.gathered.frames, &record, place);
+        push_frame(&mut self.gathered.frames, record, place);
         self.next_sequence += 1;
         self.gathered.received_at = record.received_at;
         self.gathered.waiting.push(Waiting {
