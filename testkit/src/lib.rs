@@ -9,6 +9,7 @@ use std::{
 pub mod database;
 pub mod postgres;
 pub mod program;
+pub mod wire;
 
 /// Nothing in the tests takes longer, unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -327,6 +327,27 @@ impl Program {
         Ok((response.status().as_u16(), response.text().await?))
     }
 
+    /// A request to the admin listener, to be completed and sent.
+    pub fn look(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.get(format!("http://{}{path}", self.admin()))
+    }
+
+    /// The sum of a metric's samples whose labels contain `labels`; 0 when there are none.
+    ///
+    /// # Panics
+    /// When the metrics cannot be read.
+    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+        let (status, text) = self.get("/metrics").await.unwrap();
+        assert_eq!(status, 200, "{text}");
+        let samples = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let (given, value) = rest.rsplit_once(' ')?;
+            let is_meant = given.is_empty() || given.starts_with('{') && given.contains(labels);
+            is_meant.then(|| value.parse::<f64>().unwrap())
+        });
+        samples.sum()
+    }
+
     /// What the admin listener answers, as JSON.
     ///
     /// # Panics

@@ -38,7 +38,7 @@ pub fn count_messages(source: Source, body: &[u8]) -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     Complete,
-    /// The last record ends inside what looks like a stack trace.
+    /// The latest lines of some process look like a stack trace that goes on.
     OpenTrace,
 }
 
@@ -60,8 +60,6 @@ struct Stream {
     /// The lines of the event, from the first.
     lines: Vec<Span>,
     bytes: usize,
-    /// The record of its latest line.
-    record: u64,
     is_fault: bool,
 }
 
@@ -76,7 +74,6 @@ struct Current<'a> {
     placed: Placed<'a>,
     body: &'a [u8],
     meta: Meta<'a>,
-    sequence: u64,
     received_at: Micros,
     scope: Scope,
     /// Starts the keys of its streams.
@@ -105,8 +102,7 @@ impl Parser {
         for record in &block.records {
             self.record(batch, placed, &block.bytes, record, default_environment);
         }
-        let last = block.records.last().map_or(0, |record| record.sequence);
-        if self.streams.values().any(|stream| stream.record == last && stream.join.is_open()) {
+        if self.streams.values().any(|stream| stream.join.is_open()) {
             Ending::OpenTrace
         } else {
             Ending::Complete
@@ -165,7 +161,6 @@ impl Parser {
             placed,
             body,
             meta,
-            sequence: record.sequence,
             received_at: record.received_at,
             scope: Scope { environment, service: placed.span(meta.service.as_bytes()) },
             service_hash: fnv(FNV_BASIS, meta.service.as_bytes()),
@@ -254,7 +249,6 @@ impl Parser {
             if step == Step::Continues && same && room {
                 stream.lines.push(line);
                 stream.bytes += message.text.len();
-                stream.record = keep.current.sequence;
                 return batch.count_joined();
             }
             stream.close(batch);
@@ -275,7 +269,6 @@ impl Parser {
             event,
             lines: Vec::new(),
             bytes: 0,
-            record: 0,
             is_fault: false,
         });
         stream.scope = scope;
@@ -284,7 +277,6 @@ impl Parser {
         stream.lines.clear();
         stream.lines.push(line);
         stream.bytes = message.text.len();
-        stream.record = keep.current.sequence;
         stream.is_fault = severity.is_fault();
     }
 
