@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use faultline_actors::{adapters::journal::spool, batch_writer, metrics_aggregator, parser};
+use faultline_actors::{
+    adapters::{journal::spool, store::postgres::Postgres},
+    batch_writer, metrics_aggregator, parser,
+};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -37,7 +40,8 @@ pub struct Config {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreSettings {
-    /// `sqlite://path` or `postgres://user:password@host/database`.
+    /// `sqlite://path` or `postgres://user:password@host/database`, with libpq's `sslmode` and
+    /// `sslrootcert` as parameters.
     pub url: Secret,
     /// Connections to PostgreSQL, at most.
     pub connections: usize,
@@ -75,6 +79,8 @@ impl StoreSettings {
             return Ok(StoreUrl::Sqlite(PathBuf::from(path)));
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Postgres::check_url(url)
+                .map_err(|problem| format!("url = \"{}\": {problem}", mask_url(url)))?;
             return Ok(StoreUrl::Postgres(url.to_owned()));
         }
         Err(format!(
@@ -458,6 +464,11 @@ mod tests {
                 "[store]\nurl = \"mysql://u:secret@h/d\"",
                 vec![],
                 "store.url = \"mysql://u:***@h/d\": sqlite://path or postgres://",
+            ),
+            (
+                "[store]\nurl = \"postgres://u:secret@h/d?sslmode=on\"",
+                vec![],
+                "store.url = \"postgres://u:***@h/d?sslmode=on\": sslmode=on: disable, prefer,",
             ),
             (
                 "[spool]\nmax_bytes = \"1 MiB\"",

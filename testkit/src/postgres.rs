@@ -18,6 +18,7 @@ pub struct Postgres {
     directory: TempDir,
     port: u16,
     server: Option<Child>,
+    has_tls: bool,
 }
 
 impl Postgres {
@@ -38,9 +39,48 @@ impl Postgres {
             .args(["--no-sync", "-D"])
             .arg(&data));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut postgres = Self { directory, port, server: None };
+        let mut postgres = Self { directory, port, server: None, has_tls: false };
         postgres.resume();
         postgres
+    }
+
+    /// Like [`Postgres::start`], with a certificate for `host` that it has signed itself; see
+    /// [`Postgres::certificate`].
+    ///
+    /// # Panics
+    /// Like [`Postgres::start`].
+    #[must_use]
+    pub fn start_with_tls(host: &str) -> Self {
+        let mut postgres = Self::start();
+        postgres.stop();
+        let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+        fs::write(postgres.certificate(), made.cert.pem()).unwrap();
+        let key = postgres.key();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        // The server takes no key that others can read.
+        run(Command::new("chmod").arg("600").arg(&key));
+        if is_root() {
+            run(Command::new("chown").arg("postgres").arg(&key));
+        }
+        postgres.has_tls = true;
+        postgres.resume();
+        postgres
+    }
+
+    /// The file of the server's certificate.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.directory.path().join("server.crt")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.directory.path().join("server.key")
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Where clients connect.
@@ -71,7 +111,15 @@ impl Postgres {
     pub fn resume(&mut self) {
         let log = self.directory.path().join("log");
         let log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let server = as_server_user(&binary("postgres"))
+        let mut command = as_server_user(&binary("postgres"));
+        if self.has_tls {
+            for (key, file) in [("ssl_cert_file", self.certificate()), ("ssl_key_file", self.key())]
+            {
+                command.arg("-c").arg(format!("{key}={}", file.display()));
+            }
+            command.args(["-c", "ssl=on"]);
+        }
+        let server = command
             .arg("-D")
             .arg(self.directory.path().join("data"))
             .args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"])

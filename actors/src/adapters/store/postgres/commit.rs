@@ -1,0 +1,251 @@
+//! One commit: everything of it in one transaction, or nothing.
+
+use bytes::Bytes;
+use deadpool_postgres::Object;
+use futures_util::{SinkExt, future::try_join3};
+use tokio_postgres::{Error, Transaction, types::Type};
+
+use super::{chain, timestamp, unavailable};
+use crate::{
+    adapters::{
+        journal::Origin,
+        store::{
+            Commit, Committed, FaultSum, Refused, RejectedRow, StoreError, as_i64, copy,
+            rejected_rows, sum_faults, tallies_with,
+        },
+    },
+    domain::{event::Source, ledger::Tally, time::Micros},
+};
+
+/// A COPY message of this size is sent while the next one is encoded.
+const COPY_CHUNK: usize = 64 << 10;
+
+/// Why a try to commit failed.
+pub(super) enum Failure {
+    /// The COPY of the events failed.
+    Row(Error),
+    Other(StoreError),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(unavailable(error))
+    }
+}
+
+/// Stores `commit` without the events that are `refused`.
+pub(super) async fn commit(
+    client: &mut Object,
+    commit: &Commit,
+    refused: &Refused,
+) -> Result<Committed, Failure> {
+    let transaction = client.transaction().await?;
+    let origin = move_position(&transaction, commit).await?;
+    let rows = (0..commit.batches.len())
+        .flat_map(|batch| (0..commit.batches[batch].events.len()).map(move |event| (batch, event)));
+    let rows = rows.filter(|row| !refused.contains_key(row));
+    copy_events(&transaction, commit, origin, rows).await.map_err(Failure::Row)?;
+    let tallies = tallies_with(commit, refused);
+    try_join3(
+        add_faults(&transaction, commit, refused),
+        add_rejected(&transaction, commit, refused, origin),
+        add_to_ledger(&transaction, commit.origin, &tallies),
+    )
+    .await?;
+    transaction.commit().await?;
+    Ok(Committed { tallies })
+}
+
+/// Finds the events that the store refuses, by halves, in a transaction that is rolled back.
+pub(super) async fn find_refused(
+    client: &mut Object,
+    commit: &Commit,
+) -> Result<Refused, StoreError> {
+    let mut transaction = client.transaction().await.map_err(unavailable)?;
+    let mut rows = Vec::new();
+    for (batch, content) in commit.batches.iter().enumerate() {
+        rows.extend((0..content.events.len()).map(|event| (batch, event)));
+    }
+    let mut refused = Refused::new();
+    #[expect(clippy::single_range_in_vec_init, reason = "a stack of ranges that starts with one")]
+    let mut untried = vec![0..rows.len()];
+    while let Some(range) = untried.pop() {
+        let savepoint = transaction.transaction().await.map_err(unavailable)?;
+        let some = rows[range.clone()].iter().copied();
+        match copy_events(&savepoint, commit, 0, some).await {
+            Ok(()) => savepoint.commit().await.map_err(unavailable)?,
+            Err(error) if !is_refusal(&error) => return Err(unavailable(error)),
+            Err(error) => {
+                savepoint.rollback().await.map_err(unavailable)?;
+                if range.len() == 1 {
+                    let reason = format!("refused by the store: {}", chain(&error));
+                    refused.insert(rows[range.start], reason);
+                } else {
+                    let middle = range.start + range.len() / 2;
+                    untried.push(range.start..middle);
+                    untried.push(middle..range.end);
+                }
+            }
+        }
+    }
+    transaction.rollback().await.map_err(unavailable)?;
+    Ok(refused)
+}
+
+/// Moves the position by compare-and-swap; gives the id that stands for the origin in `events`.
+async fn move_position(transaction: &Transaction<'_>, commit: &Commit) -> Result<i32, Failure> {
+    let rows = transaction
+        .query_typed(
+            "UPDATE journal_positions SET sequence = $1, updated_at = now()
+             WHERE origin = $2 AND sequence = $3 RETURNING id",
+            &[
+                (&as_i64(commit.position()), Type::INT8),
+                (&commit.origin, Type::UUID),
+                (&as_i64(commit.after), Type::INT8),
+            ],
+        )
+        .await?;
+    let moved = rows.first().map(|row| row.get(0));
+    moved.ok_or(Failure::Other(StoreError::Moved { position: 0 }))
+}
+
+async fn copy_events(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+    origin: i32,
+    rows: impl Iterator<Item = (usize, usize)>,
+) -> Result<(), Error> {
+    let sink = transaction.copy_in::<_, Bytes>(copy::STATEMENT).await?;
+    futures_util::pin_mut!(sink);
+    let mut chunk = Vec::with_capacity(COPY_CHUNK + 4_096);
+    copy::start(&mut chunk);
+    let mut current = usize::MAX;
+    let mut fingerprints: Vec<String> = Vec::new();
+    for (index, event) in rows {
+        let batch = &commit.batches[index];
+        if index != current {
+            current = index;
+            fingerprints = batch.faults.iter().map(|fault| fault.fingerprint.to_string()).collect();
+        }
+        let event = &batch.events[event];
+        let fingerprint = fingerprints.get(event.fault as usize).map_or("", String::as_str);
+        copy::push_event(&mut chunk, batch, event, origin, fingerprint);
+        if chunk.len() >= COPY_CHUNK {
+            let full = std::mem::replace(&mut chunk, Vec::with_capacity(COPY_CHUNK + 4_096));
+            sink.send(Bytes::from(full)).await?;
+        }
+    }
+    copy::finish(&mut chunk);
+    sink.send(Bytes::from(chunk)).await?;
+    sink.finish().await.map(drop)
+}
+
+async fn add_faults(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+    refused: &Refused,
+) -> Result<(), Failure> {
+    let faults = sum_faults(commit, refused);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let texts =
+        |get: fn(&FaultSum<'_>) -> String| -> Vec<String> { faults.iter().map(get).collect() };
+    let times = |get: fn(&FaultSum<'_>) -> Micros| -> Vec<jiff::Timestamp> {
+        faults.iter().map(|fault| timestamp(get(fault))).collect()
+    };
+    let counts: Vec<i64> = faults.iter().map(|fault| as_i64(fault.count)).collect();
+    transaction
+        .query_typed(
+            "INSERT INTO faults (environment, service, fingerprint, kind, severity, title, example,
+                 count, first_seen, last_seen)
+             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
+                 $6::text[], $7::text[], $8::bigint[], $9::timestamptz[], $10::timestamptz[])
+             ON CONFLICT (environment, service, fingerprint) DO UPDATE SET
+                 count = faults.count + excluded.count,
+                 first_seen = least(faults.first_seen, excluded.first_seen),
+                 last_seen = greatest(faults.last_seen, excluded.last_seen)",
+            &[
+                (&texts(|fault| fault.environment.to_owned()), Type::TEXT_ARRAY),
+                (&texts(|fault| fault.service.to_owned()), Type::TEXT_ARRAY),
+                (&texts(|fault| fault.fingerprint.to_string()), Type::TEXT_ARRAY),
+                (&texts(|fault| fault.kind.name().to_owned()), Type::TEXT_ARRAY),
+                (&texts(|fault| fault.severity.name().to_owned()), Type::TEXT_ARRAY),
+                (&texts(|fault| fault.title.to_owned()), Type::TEXT_ARRAY),
+                (&texts(|fault| fault.example.to_owned()), Type::TEXT_ARRAY),
+                (&counts, Type::INT8_ARRAY),
+                (&times(|fault| fault.first_seen), Type::TIMESTAMPTZ_ARRAY),
+                (&times(|fault| fault.last_seen), Type::TIMESTAMPTZ_ARRAY),
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+async fn add_rejected(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+    refused: &Refused,
+    origin: i32,
+) -> Result<(), Failure> {
+    // One statement a row: rejected messages are few, and may be large.
+    for row in rejected_rows(commit, refused) {
+        let RejectedRow { sequence, ordinal, received_at, source, reason, bytes, length, messages } =
+            row;
+        transaction
+            .query_typed(
+                "INSERT INTO rejected (origin, sequence, ordinal, received_at, source, reason, bytes,
+                     length, messages) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                &[
+                    (&origin, Type::INT4),
+                    (&as_i64(sequence), Type::INT8),
+                    (&ordinal.cast_signed(), Type::INT4),
+                    (&timestamp(received_at), Type::TIMESTAMPTZ),
+                    (&source.name(), Type::TEXT),
+                    (&reason, Type::TEXT),
+                    (&bytes, Type::BYTEA),
+                    (&as_i64(length), Type::INT8),
+                    (&messages.cast_signed(), Type::INT4),
+                ],
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+async fn add_to_ledger(
+    transaction: &Transaction<'_>,
+    origin: Origin,
+    tallies: &[Tally; Source::COUNT],
+) -> Result<(), Failure> {
+    let column = |get: fn(&Tally) -> u64| -> Vec<i64> {
+        tallies.iter().map(|tally| as_i64(get(tally))).collect()
+    };
+    let sources: Vec<&str> = Source::ALL.iter().map(|source| source.name()).collect();
+    transaction
+        .query_typed(
+            "INSERT INTO ledger (origin, source, stored, duplicate, rejected)
+             SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
+             ON CONFLICT (origin, source) DO UPDATE SET
+                 stored = ledger.stored + excluded.stored,
+                 duplicate = ledger.duplicate + excluded.duplicate,
+                 rejected = ledger.rejected + excluded.rejected",
+            &[
+                (&origin, Type::UUID),
+                (&sources, Type::TEXT_ARRAY),
+                (&column(|tally| tally.stored), Type::INT8_ARRAY),
+                (&column(|tally| tally.duplicate), Type::INT8_ARRAY),
+                (&column(|tally| tally.rejected), Type::INT8_ARRAY),
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Whether the server refused a row for what is in it: data exceptions (class 22), violated
+/// constraints (23), limits exceeded (54).
+pub(super) fn is_refusal(error: &Error) -> bool {
+    error.code().is_some_and(|code| {
+        matches!(code.code().get(..2), Some("22" | "23")) || code.code().starts_with("54")
+    })
+}

@@ -1,0 +1,346 @@
+//! The PostgreSQL store.
+//!
+//! Events go in by binary COPY, encoded by hand ([`super::copy`]), into daily partitions that are made
+//! ahead; faults, ledger and position follow in the same transaction, by sets.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use serde_json::value::RawValue;
+use tokio_postgres::{
+    Error, Row,
+    types::{Json, ToSql},
+};
+
+use self::{commit::Failure, partitions::Partitions};
+use super::{
+    Commit, Committed, Position, Refused, Store, StoreError, StoredEvent, StoredFault,
+    StoredRejected, as_u64,
+};
+use crate::{
+    adapters::journal::Origin,
+    domain::{event::Source, ledger::Tally, time::Micros},
+};
+
+mod commit;
+mod connection;
+mod partitions;
+
+mod migrations {
+    refinery::embed_migrations!("../migrations/postgres");
+}
+
+/// Keys of advisory locks; any number that nobody else uses.
+const MIGRATION_LOCK: i64 = 0x666C_7431;
+
+/// See the [module](self).
+pub struct Postgres {
+    pool: Pool,
+    commit_timeout: Duration,
+    partitions: Partitions,
+}
+
+impl Postgres {
+    /// A store at `url`. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// When `url` is not a PostgreSQL URL.
+    pub fn new(
+        url: &str,
+        connections: usize,
+        connect_timeout: Duration,
+        commit_timeout: Duration,
+    ) -> Result<Self, StoreError> {
+        let (mut config, tls) = connection::parse(url).map_err(StoreError::Unavailable)?;
+        config.application_name("faultline").connect_timeout(connect_timeout);
+        let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let pool = Pool::builder(Manager::from_config(config, tls, manager))
+            .max_size(connections)
+            .runtime(Runtime::Tokio1)
+            .create_timeout(Some(connect_timeout))
+            .wait_timeout(Some(connect_timeout))
+            .recycle_timeout(Some(connect_timeout))
+            .build()
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        Ok(Self { pool, commit_timeout, partitions: Partitions::default() })
+    }
+
+    /// Whether `url` can be one of a PostgreSQL.
+    ///
+    /// # Errors
+    /// Says what is wrong with it, without its password.
+    pub fn check_url(url: &str) -> Result<(), String> {
+        connection::parse(url).map(drop)
+    }
+
+    async fn client(&self) -> Result<Object, StoreError> {
+        self.pool.get().await.map_err(|error| StoreError::Unavailable(chain(&error)))
+    }
+
+    async fn query(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(sql).await.map_err(unavailable)?;
+        client.query(&statement, parameters).await.map_err(unavailable)
+    }
+}
+
+#[async_trait]
+impl Store for Postgres {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        let mut client = self.client().await?;
+        // Several hubs may start at once.
+        client
+            .execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK])
+            .await
+            .map_err(unavailable)?;
+        let report = migrations::migrations::runner().run_async(&mut **client).await;
+        let unlocked = client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await;
+        let report = report.map_err(|error| StoreError::Unavailable(chain(&error)))?;
+        unlocked.map_err(unavailable)?;
+        Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+    }
+
+    async fn position(&self, origin: Origin) -> Result<Position, StoreError> {
+        self.query(
+            "INSERT INTO journal_positions (origin, sequence) VALUES ($1, 0)
+             ON CONFLICT (origin) DO NOTHING",
+            &[&origin],
+        )
+        .await?;
+        let sequence = self.position_of(origin).await?;
+        let totals = self
+            .query(
+                "SELECT source, sum(stored)::bigint, sum(duplicate)::bigint, sum(rejected)::bigint
+                 FROM ledger GROUP BY source",
+                &[],
+            )
+            .await?;
+        let mut settled = [Tally::default(); Source::COUNT];
+        for row in totals {
+            if let Some(source) = Source::from_name(row.get(0)) {
+                let tally = &mut settled[source as usize];
+                tally.stored = as_u64(row.get(1));
+                tally.duplicate = as_u64(row.get(2));
+                tally.rejected = as_u64(row.get(3));
+            }
+        }
+        Ok(Position { sequence, settled })
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
+        let work = async {
+            let mut client = self.client().await?;
+            self.partitions.make(&client, commit).await?;
+            let error = match commit::commit(&mut client, commit, &Refused::new()).await {
+                Ok(committed) => return Ok(committed),
+                Err(Failure::Other(StoreError::Moved { .. })) => {
+                    let position = self.position_of(commit.origin).await?;
+                    return Err(StoreError::Moved { position });
+                }
+                Err(Failure::Other(error)) => return Err(error),
+                Err(Failure::Row(error)) if !commit::is_refusal(&error) => {
+                    return Err(unavailable(error));
+                }
+                Err(Failure::Row(error)) => error,
+            };
+            tracing::warn!(error = chain(&error), "the store refuses an event; looking for it");
+            // A partition that somebody dropped looks like a refused row as well.
+            self.partitions.forget();
+            self.partitions.make(&client, commit).await?;
+            let refused = commit::find_refused(&mut client, commit).await?;
+            match commit::commit(&mut client, commit, &refused).await {
+                Ok(committed) => Ok(committed),
+                Err(Failure::Other(error)) => Err(error),
+                Err(Failure::Row(error)) => Err(unavailable(error)),
+            }
+        };
+        match tokio::time::timeout(self.commit_timeout, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(StoreError::Unavailable(format!(
+                "no answer to a commit within {:?}",
+                self.commit_timeout
+            ))),
+        }
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.query("SELECT 1", &[]).await.map(drop)
+    }
+
+    async fn save_snapshot(&self, taken_at: Micros, snapshot: &str) -> Result<(), StoreError> {
+        let snapshot: &RawValue = serde_json::from_str(snapshot)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        self.query(
+            "INSERT INTO metric_snapshots (taken_at, snapshot) VALUES ($1, $2)
+             ON CONFLICT (taken_at) DO NOTHING",
+            &[&timestamp(taken_at), &Json(snapshot)],
+        )
+        .await
+        .map(drop)
+    }
+
+    async fn events(
+        &self,
+        fingerprint: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        const COLUMNS: &str =
+            "SELECT occurred_at, received_at, source, kind, severity, environment,
+            service, process, message, stack_trace, attributes, fingerprint, messages FROM events";
+        if let Some(fingerprint) = fingerprint {
+            let sql = format!(
+                "{COLUMNS} WHERE hashtextextended(fingerprint, 0) = hashtextextended($1, 0)
+                 AND fingerprint = $1 ORDER BY occurred_at DESC LIMIT $2"
+            );
+            let rows = self.query(&sql, &[&fingerprint, &i64::from(limit)]).await?;
+            return Ok(rows.iter().map(event_of).collect());
+        }
+        // The newest rows are at the end of the newest partition: widening spans find them
+        // without looking at the rest.
+        let sql = format!(
+            "{COLUMNS} WHERE received_at >= now() - $1::text::interval
+             ORDER BY received_at DESC, sequence DESC, ordinal DESC LIMIT $2"
+        );
+        let mut events = Vec::new();
+        for span in ["1 minute", "10 minutes", "1 hour", "1 day", "100 years"] {
+            let rows = self.query(&sql, &[&span, &i64::from(limit)]).await?;
+            events = rows.iter().map(event_of).collect();
+            if events.len() >= limit as usize {
+                break;
+            }
+        }
+        Ok(events)
+    }
+
+    async fn faults(&self, limit: u32) -> Result<Vec<StoredFault>, StoreError> {
+        let rows = self
+            .query(
+                "SELECT id, environment, service, fingerprint, kind, severity, title, example, count,
+                 first_seen, last_seen FROM faults ORDER BY last_seen DESC, id DESC LIMIT $1",
+                &[&i64::from(limit)],
+            )
+            .await?;
+        Ok(rows.iter().map(fault_of).collect())
+    }
+
+    async fn rejected(&self, limit: u32) -> Result<Vec<StoredRejected>, StoreError> {
+        let rows = self
+            .query(
+                "SELECT id, received_at, source, reason, bytes, length, messages FROM rejected
+                 ORDER BY id DESC LIMIT $1",
+                &[&i64::from(limit)],
+            )
+            .await?;
+        Ok(rows.iter().map(rejected_of).collect())
+    }
+
+    async fn unreplayed(&self, after: i64, limit: u32) -> Result<Vec<StoredRejected>, StoreError> {
+        let rows = self
+            .query(
+                "SELECT id, received_at, source, reason, bytes, length, messages FROM rejected
+                 WHERE replayed_at IS NULL AND id > $1 ORDER BY id LIMIT $2",
+                &[&after, &i64::from(limit)],
+            )
+            .await?;
+        Ok(rows.iter().map(rejected_of).collect())
+    }
+
+    async fn mark_replayed(&self, id: i64) -> Result<(), StoreError> {
+        self.query("UPDATE rejected SET replayed_at = now() WHERE id = $1", &[&id]).await.map(drop)
+    }
+}
+
+impl Postgres {
+    async fn position_of(&self, origin: Origin) -> Result<u64, StoreError> {
+        let rows = self
+            .query("SELECT sequence FROM journal_positions WHERE origin = $1", &[&origin])
+            .await?;
+        rows.first().map(|row| as_u64(row.get(0))).ok_or_else(|| {
+            StoreError::Unavailable(format!("the position of origin {origin} is gone"))
+        })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
+fn unavailable(error: Error) -> StoreError {
+    StoreError::Unavailable(chain(&error))
+}
+
+/// An error with all its causes; the outermost one alone often says only "db error".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Every time in a batch is within what a timestamp can be.
+fn timestamp(micros: Micros) -> jiff::Timestamp {
+    jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}
+
+fn micros_of(row: &Row, column: usize) -> Micros {
+    row.get::<_, jiff::Timestamp>(column).as_microsecond()
+}
+
+fn event_of(row: &Row) -> StoredEvent {
+    StoredEvent {
+        occurred_at: micros_of(row, 0),
+        received_at: micros_of(row, 1),
+        source: row.get(2),
+        kind: row.get(3),
+        severity: row.get(4),
+        environment: row.get(5),
+        service: row.get(6),
+        process: row.get(7),
+        message: row.get(8),
+        stack_trace: row.get(9),
+        attributes: row.get::<_, Option<Json<Box<RawValue>>>>(10).map(|json| json.0),
+        fingerprint: row.get(11),
+        messages: row.get(12),
+    }
+}
+
+fn fault_of(row: &Row) -> StoredFault {
+    StoredFault {
+        id: row.get(0),
+        environment: row.get(1),
+        service: row.get(2),
+        fingerprint: row.get(3),
+        kind: row.get(4),
+        severity: row.get(5),
+        title: row.get(6),
+        example: row.get(7),
+        count: row.get(8),
+        first_seen: micros_of(row, 9),
+        last_seen: micros_of(row, 10),
+    }
+}
+
+fn rejected_of(row: &Row) -> StoredRejected {
+    StoredRejected {
+        id: row.get(0),
+        received_at: micros_of(row, 1),
+        source: row.get(2),
+        reason: row.get(3),
+        bytes: row.get(4),
+        length: row.get(5),
+        messages: row.get(6),
+    }
+}
