@@ -1,18 +1,25 @@
 //! What Faultline's tests and benches need: throw-away servers, the program as a process, and
 //! waiting for a condition.
 
+#![expect(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a failing test is told by a panic and what is printed"
+)]
+
 use std::{
     fmt,
     time::{Duration, Instant},
 };
 
 pub mod database;
+pub mod load;
 pub mod postgres;
 pub mod program;
 pub mod wire;
 
 /// Nothing in the tests takes longer, unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Repeats `attempt` until it gives `Ok`; gives up after [`PATIENCE`] with what it said last.
 ///

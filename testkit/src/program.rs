@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
@@ -34,8 +33,10 @@ enum Input {
 
 struct Process {
     child: Child,
-    receiver: SocketAddr,
-    admin: SocketAddr,
+    /// How much earlier processes have logged.
+    logged_before: usize,
+    /// Receiver and admin listener, once they are known.
+    addresses: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// One line of the ledger, in messages.
@@ -163,19 +164,11 @@ impl Program {
     /// # Panics
     /// When they are not in time.
     pub fn start(&mut self) {
-        assert!(self.process.is_none(), "it runs already");
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let logged_before = usize::try_from(log.metadata().unwrap().len()).unwrap();
-        let stdin = match &self.stdin {
-            None => Stdio::null(),
-            Some(Input::Pipe) => Stdio::piped(),
-            Some(Input::File(path)) => fs::File::open(path).unwrap().into(),
-        };
-        let mut child =
-            self.command().stdin(stdin).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.launch();
+        let process = self.process.as_mut().expect("just launched");
         let started = Instant::now();
-        let (receiver, admin) = loop {
-            let log = &self.log()[logged_before..];
+        let addresses = loop {
+            let log = &read_lossy(&self.directory.path().join(LOG))[process.logged_before..];
             let address = |message| {
                 let line = log.lines().find(|line| line.contains(message))?;
                 let line: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -186,12 +179,30 @@ impl Program {
             {
                 break (receiver, admin);
             }
-            let exited = child.try_wait().unwrap();
+            let exited = process.child.try_wait().unwrap();
             assert!(exited.is_none(), "it exited at start: {log}");
             assert!(started.elapsed() < PATIENCE, "it does not start: {log}");
             std::thread::sleep(Duration::from_millis(5));
         };
-        self.process = Some(Process { child, receiver, admin });
+        process.addresses = Some(addresses);
+    }
+
+    /// Starts the process without waiting for anything.
+    ///
+    /// # Panics
+    /// When it runs already.
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        let log = self.directory.path().join(LOG);
+        let log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let logged_before = usize::try_from(log.metadata().unwrap().len()).unwrap();
+        let stdin = match &self.stdin {
+            None => Stdio::null(),
+            Some(Input::Pipe) => Stdio::piped(),
+            Some(Input::File(path)) => fs::File::open(path).unwrap().into(),
+        };
+        let child = self.command().stdin(stdin).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.process = Some(Process { child, logged_before, addresses: None });
     }
 
     fn process(&self) -> &Process {
@@ -199,15 +210,21 @@ impl Program {
     }
 
     /// Where the receiver listens; another port after every start.
+    ///
+    /// # Panics
+    /// When it was only launched.
     #[must_use]
     pub fn receiver(&self) -> SocketAddr {
-        self.process().receiver
+        self.process().addresses.expect("`start`").0
     }
 
     /// Where the admin listener listens; another port after every start.
+    ///
+    /// # Panics
+    /// When it was only launched.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
-        self.process().admin
+        self.process().addresses.expect("`start`").1
     }
 
     /// The process id.
@@ -269,15 +286,7 @@ impl Program {
     /// Everything that it has logged, over all starts.
     #[must_use]
     pub fn log(&self) -> String {
-        let mut text = Vec::new();
-        if let Ok(mut file) = fs::File::open(self.log_path()) {
-            file.read_to_end(&mut text).unwrap();
-        }
-        String::from_utf8_lossy(&text).into_owned()
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.directory().join("log")
+        read_lossy(&self.directory().join(LOG))
     }
 
     /// The most memory that the running process ever held, in MiB.
@@ -292,14 +301,12 @@ impl Program {
     }
 
     /// A request to the receiver, to be completed and sent.
-    #[must_use]
     pub fn post(&self, path: &str, content_type: &str) -> reqwest::RequestBuilder {
         let url = format!("http://{}{path}", self.receiver());
         self.client.post(url).header("content-type", content_type)
     }
 
     /// A drain's request, as Logplex sends it.
-    #[must_use]
     pub fn drain(&self, frame_id: &str, body: Vec<u8>) -> reqwest::RequestBuilder {
         self.post("/logdrains", "application/logplex-1")
             .header("user-agent", "Logplex/v72")
@@ -401,6 +408,13 @@ impl Drop for Program {
             eprintln!("its last log lines, newest first:\n{}", tail.join("\n"));
         }
     }
+}
+
+/// The program's log in its directory.
+const LOG: &str = "log";
+
+fn read_lossy(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
 /// Frames of a Logplex body, each message with its octet count.

@@ -60,6 +60,7 @@ pub mod disk;
 pub mod format;
 mod ids;
 mod reader;
+mod search;
 mod segments;
 mod writer;
 
@@ -296,7 +297,7 @@ impl Spool {
         let before = self.totals_at(position)?;
         let state = self.shared.lock();
         let mut in_flight = state.totals;
-        for (count, before) in in_flight.iter_mut().zip(before.unwrap_or(state.totals)) {
+        for (count, before) in in_flight.iter_mut().zip(before) {
             *count = count.saturating_sub(before);
         }
         let mut ledger = self.ledger.lock().expect("nobody panics while counting");
@@ -313,16 +314,17 @@ impl Spool {
         self.ledger.lock().expect("nobody panics while counting").clone()
     }
 
-    /// Cumulative messages up to `position`; `None` when nothing is kept behind it.
-    fn totals_at(&self, position: u64) -> io::Result<Option<Totals>> {
+    /// Cumulative messages up to `position`.
+    fn totals_at(&self, position: u64) -> io::Result<Totals> {
         let state = self.shared.lock();
         let Some(segment) = state.segment_of(position + 1).cloned() else {
-            return Ok(None);
+            // Nothing is behind it yet.
+            return Ok(state.totals);
         };
         let at_end = state.totals_behind(segment.number);
         drop(state);
         let longest = self.settings.longest_frame();
-        Ok(Some(locate(&segment, position + 1, &at_end, longest)?.totals))
+        Ok(locate(&segment, position + 1, &at_end, longest)?.totals)
     }
 
     /// The sequence of the first record that is still there.

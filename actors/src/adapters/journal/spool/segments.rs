@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use super::{
     disk::{Disk, DiskFile},
-    format::{Found, FrameHead, SEGMENT_HEADER, SegmentHeader, Totals, find_frame, frame_at},
+    format::{Found, FrameHead, SEGMENT_HEADER, SegmentHeader, Totals, frame_at},
+    search::Search,
 };
 use crate::domain::{event::Source, time::Micros};
 
@@ -235,8 +236,7 @@ impl Recovered {
                     self.newest.push(head);
                 }
                 Step::Invalid => {
-                    let rest = walk.rest()?;
-                    if !was_durable(segment.number, &rest, commit, walk.expected - 1, longest) {
+                    if !was_durable(walk.search(), commit, walk.expected - 1)? {
                         break;
                     }
                     walk.skip_damage(u64::MAX)?;
@@ -251,17 +251,15 @@ impl Recovered {
 
 /// Whether an invalid frame behind commit number `commit` had been durable once: it had, when a
 /// later commit was begun, since a commit begins only after the one before it is on disk.
-fn was_durable(segment: u64, rest: &[u8], commit: u64, after: u64, longest: usize) -> bool {
-    let (mut at, mut after) = (0, after);
-    while let Some((found, head)) = find_frame(segment, &rest[at..], after, longest) {
-        let begins_next = head.commit == commit + 1 && head.starts_commit;
-        if head.commit > commit + 1 || begins_next {
-            return true;
+fn was_durable(mut behind: Search<'_>, commit: u64, mut after: u64) -> io::Result<bool> {
+    while let Some(hit) = behind.next(after)? {
+        let begins_next = hit.head.commit == commit + 1 && hit.head.starts_commit;
+        if hit.head.commit > commit + 1 || begins_next {
+            return Ok(true);
         }
-        at += found + head.frame_len();
-        after = head.sequence;
+        after = hit.head.sequence;
     }
-    false
+    Ok(false)
 }
 
 fn segment_numbers(directory: &Path) -> io::Result<Vec<u64>> {
@@ -277,6 +275,7 @@ fn segment_numbers(directory: &Path) -> io::Result<Vec<u64>> {
 }
 
 /// Walks the frames of a segment in order, reading ahead.
+#[derive(Clone)]
 pub(super) struct Walk {
     file: Arc<dyn DiskFile>,
     number: u64,
@@ -369,12 +368,9 @@ impl Walk {
         Ok(())
     }
 
-    /// All bytes from here to the limit.
-    fn rest(&self) -> io::Result<Vec<u8>> {
-        let mut rest = vec![0; usize::try_from(self.limit - self.offset).unwrap_or(0)];
-        let read = self.file.read_at(&mut rest, self.offset)?;
-        rest.truncate(read);
-        Ok(rest)
+    /// A search from here to the limit.
+    fn search(&self) -> Search<'_> {
+        Search::new(&*self.file, self.number, self.longest, self.offset, self.limit)
     }
 
     /// Goes on at the next valid frame of a sequence up to `last`, or to the limit where there is
@@ -383,23 +379,24 @@ impl Walk {
     /// # Errors
     /// When the file cannot be read.
     pub(super) fn skip_damage(&mut self, last: u64) -> io::Result<Damage> {
-        let mut bytes = self.rest()?;
-        let found = find_frame(self.number, &bytes, self.expected, self.longest)
-            .filter(|(_, head)| head.sequence <= last);
-        let length = found.map_or(bytes.len(), |(at, _)| at);
+        let hit = self.search().next(self.expected)?.filter(|hit| hit.head.sequence <= last);
+        let end = hit.as_ref().map_or(self.limit, |hit| hit.at);
+        let mut bytes = vec![0; usize::try_from(end - self.offset).unwrap_or(0)];
+        let read = self.file.read_at(&mut bytes, self.offset)?;
+        bytes.truncate(read);
+        self.offset += bytes.len() as u64;
+        self.buffer.clear();
+        self.buffer_at = self.offset;
         let mut before_next = [None; Source::COUNT];
-        let mut at = length;
-        while let Found::Frame(head) = frame_at(self.number, &bytes[at..], self.longest) {
-            let before = head.total - u64::from(head.messages);
-            before_next[head.source as usize].get_or_insert(before);
-            at += head.frame_len();
+        if let Some(hit) = &hit {
+            self.expected = hit.head.sequence;
+            let mut behind = self.clone();
+            while let Step::Frame(head) = behind.next()? {
+                let before = head.total - u64::from(head.messages);
+                before_next[head.source as usize].get_or_insert(before);
+            }
         }
-        bytes.truncate(length);
-        self.offset += length as u64;
-        if let Some((_, head)) = found {
-            self.expected = head.sequence;
-        }
-        Ok(Damage { bytes, next: found.map(|(_, head)| head.sequence), before_next })
+        Ok(Damage { bytes, next: hit.map(|hit| hit.head.sequence), before_next })
     }
 }
 
