@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::{
+    ffi::OsString,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -11,7 +12,9 @@ use clap::{Parser, Subcommand};
 use crate::{
     Listeners,
     config::{self, Config, ConfigError, StoreUrl, mask_url},
-    open_store, replay, run, telemetry,
+    open_store,
+    receiver::keeper,
+    replay, run, telemetry,
 };
 
 /// `EX_CONFIG` of sysexits(3).
@@ -44,12 +47,21 @@ enum Command {
     Migrate,
     /// Send recorded bodies, or rejected messages, to a running Faultline.
     Replay(replay::Arguments),
+    /// Run a command that ends with whoever holds standard input open.
+    #[command(hide = true)]
+    Keep {
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
 }
 
 /// Runs the program; gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Command::Keep { command } = &arguments.command {
+        return keeper::keep(command);
+    }
     let config = match config::load(arguments.config.as_deref(), environment()) {
         Ok(config) => config,
         Err(error) => return refuse(&error),
@@ -88,6 +100,7 @@ async fn obey(command: Command, mut config: Config) -> anyhow::Result<ExitCode> 
             Ok(ExitCode::SUCCESS)
         }
         Command::Replay(arguments) => replay::run(arguments, &config).await,
+        Command::Keep { .. } => unreachable!("obeyed before there is a configuration"),
     }
 }
 

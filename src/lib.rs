@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, StoreSettings, StoreUrl},
-    receiver::stdin::OnEof,
+    receiver::stdin::{OnEof, Reading},
     server::Limits,
 };
 
@@ -139,8 +139,14 @@ pub async fn run_with(
     let pipeline = Arc::new(pipeline);
 
     let reads_stdin = config.stdin.is_on();
-    let admin =
-        admin::Admin::new(&config.admin, pipeline.clone(), store, prometheus.clone(), reads_stdin);
+    let reading = Arc::new(Reading::default());
+    let admin = admin::Admin::new(
+        &config.admin,
+        pipeline.clone(),
+        store,
+        prometheus.clone(),
+        reads_stdin.then(|| reading.clone()),
+    );
     let (taking_in, looking) = (CancellationToken::new(), CancellationToken::new());
     let limits = |connections| Limits {
         connections,
@@ -162,7 +168,7 @@ pub async fn run_with(
         looking.clone().cancelled_owned(),
     ));
     let runtime_watch = tokio::spawn(telemetry::watch_runtime(prometheus));
-    let mut stdin = tokio::spawn(follow_stdin(config.clone(), spool.clone(), taking_in.clone()));
+    let mut stdin = tokio::spawn(follow_stdin(config.clone(), spool, reading, taking_in.clone()));
 
     let mut shutdown = std::pin::pin!(shutdown);
     let ending = tokio::select! {
@@ -209,12 +215,17 @@ enum Ending {
 }
 
 /// Reads standard input or the command. Ends when the program is to end with it.
-async fn follow_stdin(config: Config, spool: Arc<Spool>, stop: CancellationToken) {
+async fn follow_stdin(
+    config: Config,
+    spool: Arc<Spool>,
+    reading: Arc<Reading>,
+    stop: CancellationToken,
+) {
     if !config.stdin.is_on() {
         return;
     }
     let on_eof = config.stdin.on_eof;
-    receiver::stdin::run(config.stdin, spool, stop.clone()).await;
+    receiver::stdin::run(config.stdin, spool, reading, stop.clone()).await;
     if on_eof == OnEof::Serve {
         tracing::info!("standard input has ended; the listeners go on");
         stop.cancelled().await;

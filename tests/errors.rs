@@ -1,6 +1,8 @@
 //! `POST /errors/log` keeps what programs report, answers with the fault's fingerprint, and says
 //! where a report is wrong.
 
+#![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
+
 use faultline_testkit::{
     program::{Line, Program},
     wire::gzip,

@@ -1,6 +1,8 @@
 //! `POST /logdrains` takes what Heroku's Logplex, log-shuttle and private spaces really send, cut
 //! by octet counts, and keeps every message of it.
 
+#![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
+
 use faultline_testkit::{
     program::{Line, Program, app_line, frames},
     wire::{chunked, exchange, gzip, status_of},

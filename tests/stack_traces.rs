@@ -1,5 +1,7 @@
 //! The lines of one stack trace are one event, whatever else the drain brings between them.
 
+#![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
+
 use faultline_testkit::{
     eventually,
     program::{Line, Program, app_line, frames},

@@ -16,6 +16,7 @@ use faultline_actors::{adapters::clock, domain::time::Micros};
 use serde::Serialize;
 
 use super::Admin;
+use crate::receiver::stdin::Reading;
 
 /// The store must answer within this time.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -72,8 +73,8 @@ pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
         ("queues", admin.queues()),
         ("application", admin.application()),
     ]);
-    if admin.reads_stdin {
-        components.insert("maxwell", admin.maxwell());
+    if let Some(reading) = &admin.reading {
+        components.insert("maxwell", admin.maxwell(reading));
     }
     let overall = components.values().map(|component| component.status).max();
     let overall = overall.unwrap_or(Status::Healthy);
@@ -170,14 +171,16 @@ impl Admin {
         }
     }
 
-    fn maxwell(&self) -> Component {
+    fn maxwell(&self, reading: &Reading) -> Component {
+        let is_on = reading.is_on();
         Component {
-            status: Status::Healthy,
+            status: if is_on { Status::Healthy } else { Status::Degraded },
             response_time: 0.0,
             details: Some(serde_json::json!({
                 "position": self.pipeline.counters().binlog_position(),
+                "restarts": reading.restarts(),
             })),
-            error: None,
+            error: (!is_on).then(|| "there is nothing to read: it has ended".to_owned()),
         }
     }
 

@@ -23,7 +23,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::{Secret, is_loopback},
     problem::Problem,
-    receiver::auth::{carries, check_token},
+    receiver::{
+        auth::{carries, check_token},
+        stdin::Reading,
+    },
 };
 
 mod health;
@@ -96,7 +99,8 @@ pub struct Admin {
     prometheus: PrometheusHandle,
     metrics_limit: Option<governor::DefaultDirectRateLimiter>,
     process: metrics_process::Collector,
-    reads_stdin: bool,
+    /// Where Maxwell's stream is read.
+    reading: Option<Arc<Reading>>,
     started: Instant,
 }
 
@@ -107,7 +111,7 @@ impl Admin {
         pipeline: Arc<Pipeline>,
         store: Arc<dyn Store>,
         prometheus: PrometheusHandle,
-        reads_stdin: bool,
+        reading: Option<Arc<Reading>>,
     ) -> Arc<Self> {
         let rate = std::num::NonZeroU32::new(settings.metrics_rate);
         Arc::new(Self {
@@ -118,7 +122,7 @@ impl Admin {
             metrics_limit: rate
                 .map(|rate| governor::RateLimiter::direct(governor::Quota::per_second(rate))),
             process: metrics_process::Collector::default(),
-            reads_stdin,
+            reading,
             started: Instant::now(),
         })
     }

@@ -18,6 +18,7 @@ use crate::config::{Secret, is_loopback};
 pub mod auth;
 mod body;
 pub mod http;
+pub mod keeper;
 pub mod stdin;
 
 /// Section `[receiver]`.

@@ -11,8 +11,12 @@
 
 use std::{
     io::{self, Read},
+    os::unix::process::CommandExt,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -93,10 +97,38 @@ impl Settings {
         Ok(())
     }
 
+    /// The largest record that reading makes: pieces up to [`RECORD_BYTES`] and one more, which may
+    /// be the longest line with what was read behind it.
+    #[must_use]
+    pub fn largest_record(&self) -> u64 {
+        self.line_limit.as_u64() + (RECORD_BYTES + READ_BYTES) as u64
+    }
+
     /// Whether anything is read.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.enabled || !self.command.is_empty()
+    }
+}
+
+/// How reading goes, for health.
+#[derive(Debug, Default)]
+pub struct Reading {
+    is_on: AtomicBool,
+    restarts: AtomicU64,
+}
+
+impl Reading {
+    /// Whether somebody is there to be read: standard input has not ended, the command runs.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// How often the command was started again.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
     }
 }
 
@@ -123,28 +155,37 @@ enum Piece {
 
 /// Reads standard input, or the command's output again and again, until it ends or `stop` is
 /// cancelled. A command is then ended, and what it still had to say is read.
-pub async fn run(settings: Settings, spool: Arc<Spool>, stop: CancellationToken) {
+pub async fn run(
+    settings: Settings,
+    spool: Arc<Spool>,
+    reading: Arc<Reading>,
+    stop: CancellationToken,
+) {
     if settings.command.is_empty() {
+        reading.is_on.store(true, Ordering::Relaxed);
         tokio::select! {
             () = follow(&settings, &spool, Box::new(io::stdin())) => {}
             () = stop.cancelled() => {}
         }
+        reading.is_on.store(false, Ordering::Relaxed);
         return;
     }
     let mut backoff = Backoff::new(FIRST_RESTART, settings.restart_cap);
-    while !stop.is_cancelled() {
+    loop {
         let started = std::time::Instant::now();
-        if let Err(error) = run_command(&settings, &spool, &stop).await {
+        if let Err(error) = run_command(&settings, &spool, &reading, &stop).await {
             tracing::error!(command = settings.command[0], %error, "cannot be started");
         }
-        metrics::counter!("faultline_stdin_restarts_total").increment(1);
         if started.elapsed() > settings.restart_cap {
             backoff.reset();
         }
         tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
             () = tokio::time::sleep(backoff.next_wait(fastrand::f64())) => {}
-            () = stop.cancelled() => {}
         }
+        reading.restarts.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("faultline_stdin_restarts_total").increment(1);
     }
 }
 
@@ -152,21 +193,24 @@ pub async fn run(settings: Settings, spool: Arc<Spool>, stop: CancellationToken)
 async fn run_command(
     settings: &Settings,
     spool: &Arc<Spool>,
+    reading: &Reading,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let mut child = Child::start(&settings.command)?;
+    reading.is_on.store(true, Ordering::Relaxed);
     tracing::info!(command = settings.command[0], pid = child.process.id(), "started");
     let output = child.output();
-    let mut watchdog = child.process.stdin.take();
+    let mut held_open = child.process.stdin.take();
     tokio::select! {
         () = follow(settings, spool, output) => {}
         () = async {
             stop.cancelled().await;
-            watchdog = None;
+            held_open = None;
             tokio::time::sleep(CHILD_PATIENCE).await;
-        } => tracing::warn!(command = settings.command[0], "does not end; left to its watchdog"),
+        } => tracing::warn!(command = settings.command[0], "does not end; left to its keeper"),
     }
-    drop(watchdog);
+    reading.is_on.store(false, Ordering::Relaxed);
+    drop(held_open);
     let status = tokio::task::spawn_blocking(move || child.process.wait()).await??;
     tracing::warn!(command = settings.command[0], %status, "its output has ended");
     Ok(())
@@ -305,35 +349,23 @@ impl Cutter {
     }
 }
 
-/// A program that Faultline runs, and that does not outlive it: Maxwell goes on as if nothing had
-/// happened when nobody reads its output, and what it writes then is lost.
+/// A program that Faultline runs, beside its [keeper](super::keeper).
 struct Child {
     process: std::process::Child,
 }
 
-/// Runs the program beside a watchdog that ends it when this process is gone: the other end of the
-/// watchdog's input is held by us, so it is closed however we die.
-const WATCHDOG: &str = r#"
-exec 3<&0 </dev/null
-"$@" 3<&- &
-child=$!
-trap 'kill -TERM "$child" 2>/dev/null' TERM
-{ cat <&3 >/dev/null; kill -TERM "$child" && sleep 10 && kill -KILL "$child"; } >/dev/null 2>&1 &
-watchdog=$!
-exec 3<&-
-wait "$child"
-status=$?
-kill "$watchdog" 2>/dev/null
-exit "$status"
-"#;
+/// This program, also while its file is being replaced.
+const OURSELVES: &str = "/proc/self/exe";
 
 impl Child {
     fn start(command: &[String]) -> io::Result<Self> {
-        let process = Command::new("sh")
-            .args(["-c", WATCHDOG, "sh"])
+        // A group of its own: ctrl-c on a terminal is for us to pass on.
+        let process = Command::new(OURSELVES)
+            .args(["keep", "--"])
             .args(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()?;
         Ok(Self { process })
     }
