@@ -127,19 +127,32 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// `url` without its password.
+/// Options of a URL that are no secrets.
+const OPEN_OPTIONS: [&str; 3] = ["sslmode", "application_name", "connect_timeout"];
+
+/// `url` without its password, also where it is written wrongly: rather too much is masked.
 #[must_use]
 pub fn mask_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    // The last @ before the path ends the credentials; a password may contain others.
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    match authority.rsplit_once('@') {
-        Some((credentials, _)) => {
-            let user = credentials.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:***{}", &rest[credentials.len()..])
-        }
-        None => url.to_owned(),
+    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + "://".len()));
+    if scheme == "sqlite://" {
+        return url.to_owned();
     }
+    // The last @ ends the credentials: a password that nobody has escaped may contain others.
+    let (credentials, rest) = match rest.rsplit_once('@') {
+        Some((credentials, rest)) => {
+            let user = credentials.split([':', '/', '?']).next().unwrap_or_default();
+            (format!("{user}:***@"), rest)
+        }
+        None => (String::new(), rest),
+    };
+    let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
+    let options = options.split('&').filter(|option| !option.is_empty()).map(|option| {
+        let (name, _) = option.split_once('=').unwrap_or((option, ""));
+        if OPEN_OPTIONS.contains(&name) { option.to_owned() } else { format!("{name}=***") }
+    });
+    let options = options.collect::<Vec<_>>().join("&");
+    let mark = if options.is_empty() { "" } else { "?" };
+    format!("{scheme}{credentials}{place}{mark}{options}")
 }
 
 /// Everything that is wrong with a configuration.
@@ -190,8 +203,9 @@ pub fn parse(
     name: &str,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
-    let file: Table =
-        text.parse().map_err(|error| ConfigError(vec![format!("{name}: {error}")]))?;
+    let file: Table = text
+        .parse()
+        .map_err(|error| ConfigError(vec![format!("{name}: {}", syntax_problem(text, &error))]))?;
     let mut tree = defaults();
     let mut problems = Vec::new();
     merge(&mut tree, file, "", &mut problems);
@@ -314,14 +328,31 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// Says where the file is no TOML. The line may hold a secret, so that only a known key is shown.
+fn syntax_problem(text: &str, error: &toml::de::Error) -> String {
+    let at = error.span().map_or(0, |span| text.floor_char_boundary(span.start));
+    let line = text[..at].matches('\n').count() + 1;
+    let key = text.lines().nth(line - 1).and_then(|line| Some(line.split_once('=')?.0.trim()));
+    let is_known = |key: &str| defaults().values().any(|section| section.get(key).is_some());
+    let key = key.filter(|key| is_known(key)).map_or(String::new(), |key| format!(" (`{key}`)"));
+    format!("line {line}{key}: {}", error.message())
+}
+
+/// Whether what stands at `path` must not be shown.
+fn is_secret(path: &str) -> bool {
+    let key = path.rsplit('.').next().unwrap_or(path);
+    ["password", "token", "key", "secret", "drains"].iter().any(|word| key.contains(word))
+}
+
 /// A value as it may be shown: secrets are masked.
 fn shown(path: &str, value: &Value) -> String {
-    let key = path.rsplit('.').next().unwrap_or(path);
-    let is_secret = ["password", "token", "key", "secret"].iter().any(|word| key.contains(word));
     match value {
-        Value::String(text) if text.contains("://") => format!("\"{}\"", mask_url(text)),
         Value::String(text) if text.is_empty() => "\"\"".to_owned(),
-        _ if is_secret => "\"***\"".to_owned(),
+        Value::Array(items) if items.is_empty() => "[]".to_owned(),
+        _ if is_secret(path) => "\"***\"".to_owned(),
+        Value::String(text) if path.ends_with("url") || text.contains("://") => {
+            format!("\"{}\"", mask_url(text))
+        }
         Value::Array(items) => {
             let items: Vec<_> = items.iter().map(|item| shown(path, item)).collect();
             format!("[{}]", items.join(", "))
@@ -345,6 +376,13 @@ fn describe(error: &serde_path_to_error::Error<toml::de::Error>, tree: &Table) -
         table = value.and_then(Value::as_table);
     }
     let problem = error.inner().message();
+    // "invalid type: string \"…\", expected …" shows the value.
+    let problem = match problem.rsplit_once(", expected ") {
+        Some((_, expected)) if is_secret(&path) && problem.starts_with("invalid") => {
+            format!("expected {expected}")
+        }
+        _ => problem.to_owned(),
+    };
     match value {
         Some(value) => format!("{path} = {}: {problem}", shown(&path, value)),
         None => format!("{path}: {problem}"),
@@ -495,7 +533,7 @@ mod tests {
                 vec![("FAULTLINE_SPOOL_DIR", "x")],
                 "FAULTLINE_SPOOL_DIR: two underscores stand between",
             ),
-            ("[receiver", vec![], "config.toml: TOML parse error at line 1"),
+            ("[receiver", vec![], "config.toml: line 1: "),
         ] {
             let problem = problem(text, &environment);
             assert!(problem.contains(expected), "{problem}\n  lacks {expected}");
@@ -522,11 +560,31 @@ mod tests {
         assert!(!format!("{config:?}").contains("0123456789abcdef"));
         let wrong = problem("[admin]\ntoken = 12345", &[]);
         assert!(wrong.contains("admin.token = \"***\""), "{wrong}");
-        assert_eq!(
-            mask_url("postgres://u:p@ss/word@h:5/d?x=1"),
-            "postgres://u:***@ss/word@h:5/d?x=1"
-        );
-        assert_eq!(mask_url("postgres://u:p@h:5/d?x=1"), "postgres://u:***@h:5/d?x=1");
-        assert_eq!(mask_url("sqlite://data/x.db"), "sqlite://data/x.db");
+        for (url, masked) in [
+            ("postgres://u:p@h:5/d?sslmode=require", "postgres://u:***@h:5/d?sslmode=require"),
+            ("postgres://u:p@s/s?w@h:5/d", "postgres://u:***@h:5/d"),
+            (
+                "postgres://u@h/d?password=p&sslmode=require",
+                "postgres://u:***@h/d?password=***&sslmode=require",
+            ),
+            ("postgres://h/d", "postgres://h/d"),
+            ("u:p@h/d", "u:***@h/d"),
+            ("sqlite://data/x@y.db", "sqlite://data/x@y.db"),
+        ] {
+            assert_eq!(mask_url(url), masked);
+        }
+        for text in [
+            "[admin]\ntoken = \"hunter2",
+            "[admin]\ntoken = hunter2",
+            "[receiver]\ndrains = \"hunter2\"",
+            "[receiver]\ndrains = [\"hunter2\"]",
+            "[[receiver.drains]]\nuser = \"a\"\npassword = [\"hunter2\"]",
+            "[[receiver.drains]]\nuser = \"a\"\npasswort = \"hunter2\"",
+            "[store]\nurl = \"u:hunter2@h/d\"",
+        ] {
+            let problem = problem(text, &[]);
+            assert!(!problem.contains("hunter2"), "{problem}");
+        }
+        assert!(problem("[admin]\ntoken = \"x", &[]).contains("config.toml: line 2 (`token`): "));
     }
 }
