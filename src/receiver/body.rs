@@ -17,6 +17,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The unit of the budget.
 const UNIT: usize = 1 << 10;
 
+/// So many times the limit of a body is read of one that is refused.
+const DISCARDED: usize = 4;
+/// How long a client whose request is refused may go on sending.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Bounds of one body, and the budget of all.
 pub(super) struct Bounds {
     pub limit: usize,
@@ -61,7 +66,7 @@ impl Bounds {
     pub(super) async fn read(
         &self,
         headers: &HeaderMap,
-        body: Body,
+        body: &mut Body,
     ) -> Result<Received, BodyError> {
         let is_gzip = is_gzip(headers)?;
         let announced = body.size_hint().exact();
@@ -74,10 +79,26 @@ impl Bounds {
         if is_gzip { self.decompress(received) } else { Ok(received) }
     }
 
-    async fn collect(&self, announced: Option<u64>, body: Body) -> Result<Received, BodyError> {
+    /// Reads on and keeps nothing. A connection that is closed while its client still sends is
+    /// reset, and the client may never see the answer.
+    pub(super) async fn discard(&self, body: &mut Body) {
+        let until_enough = async {
+            let mut length = 0;
+            while length < self.limit.saturating_mul(DISCARDED) {
+                let Some(Ok(frame)) = body.frame().await else { return };
+                length += frame.data_ref().map_or(0, Bytes::len);
+            }
+        };
+        let _ = tokio::time::timeout(self.timeout.min(DISCARD_TIMEOUT), until_enough).await;
+    }
+
+    async fn collect(
+        &self,
+        announced: Option<u64>,
+        body: &mut Body,
+    ) -> Result<Received, BodyError> {
         let announced = usize::try_from(announced.unwrap_or(0)).unwrap_or(self.limit);
         let mut share = self.take(announced)?;
-        let mut body = body;
         let mut first = Bytes::new();
         let mut all: Option<BytesMut> = None;
         let mut length = 0;
@@ -188,7 +209,7 @@ mod tests {
     }
 
     async fn read(headers: &HeaderMap, body: impl Into<Body>) -> Result<Bytes, BodyError> {
-        bounds().read(headers, body.into()).await.map(|received| received.bytes)
+        bounds().read(headers, &mut body.into()).await.map(|received| received.bytes)
     }
 
     #[tokio::test]
@@ -219,18 +240,18 @@ mod tests {
         let body = || Body::from(vec![0; 90_000]);
         let mut held = Vec::new();
         for _ in 0..3 {
-            held.push(bounds.read(&HeaderMap::new(), body()).await.unwrap());
+            held.push(bounds.read(&HeaderMap::new(), &mut body()).await.unwrap());
         }
-        let beyond = bounds.read(&HeaderMap::new(), body()).await;
+        let beyond = bounds.read(&HeaderMap::new(), &mut body()).await;
         assert!(matches!(beyond, Err(BodyError::Overloaded)));
         held.clear();
-        bounds.read(&HeaderMap::new(), body()).await.unwrap();
+        bounds.read(&HeaderMap::new(), &mut body()).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {
-        let never = futures_body();
-        let outcome = bounds().read(&HeaderMap::new(), never).await;
+        let mut never = futures_body();
+        let outcome = bounds().read(&HeaderMap::new(), &mut never).await;
         assert!(matches!(outcome, Err(BodyError::TimedOut(_))));
     }
 

@@ -8,8 +8,9 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     Router,
+    body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -63,31 +64,17 @@ pub fn router(settings: &Settings, spool: Arc<Spool>) -> Router {
 
 /// `POST /logdrains`: frames of a Heroku log drain.
 async fn logdrains(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
-    answer("/logdrains", receiver.drain(request)).await
+    receiver.answer("/logdrains", Source::Logdrains, request).await
 }
 
 /// `POST /errors/log`: one error report, or an array of them.
 async fn errors(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
-    answer("/errors/log", receiver.errors(request)).await
+    receiver.answer("/errors/log", Source::Errors, request).await
 }
 
 /// `POST /maxwell`: lines of Maxwell's stream.
 async fn maxwell(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
-    answer("/maxwell", receiver.maxwell(request)).await
-}
-
-/// Measures and counts an answer.
-async fn answer(
-    path: &'static str,
-    handle: impl Future<Output = Result<Response, Problem>>,
-) -> Response {
-    let started = Instant::now();
-    let response = handle.await.unwrap_or_else(IntoResponse::into_response);
-    metrics::histogram!("faultline_http_request_seconds", "path" => path).record(started.elapsed());
-    let status = status_label(response.status());
-    metrics::counter!("faultline_http_requests_total", "path" => path, "status" => status)
-        .increment(1);
-    response
+    receiver.answer("/maxwell", Source::Maxwell, request).await
 }
 
 /// The statuses that a receiver answers with; a label without allocation.
@@ -107,8 +94,36 @@ fn status_label(status: StatusCode) -> &'static str {
 }
 
 impl Receiver {
-    async fn drain(&self, request: Request) -> Result<Response, Problem> {
-        let (parts, body) = request.into_parts();
+    /// Handles a request; measures and counts the answer.
+    async fn answer(&self, path: &'static str, source: Source, request: Request) -> Response {
+        let started = Instant::now();
+        let (parts, mut body) = request.into_parts();
+        let outcome = match source {
+            Source::Logdrains => self.drain(&parts, &mut body).await,
+            Source::Errors => self.errors(&parts, &mut body).await,
+            Source::Maxwell => self.maxwell(&parts, &mut body).await,
+        };
+        let response = match outcome {
+            Ok(response) => response,
+            Err(problem) => {
+                let response = problem.into_response();
+                // Who waits to be told to go on sends nothing, and who is late has had its time.
+                let is_late = response.status() == StatusCode::REQUEST_TIMEOUT;
+                if !is_late && !parts.headers.contains_key(header::EXPECT) {
+                    self.bounds.discard(&mut body).await;
+                }
+                response
+            }
+        };
+        let took = started.elapsed();
+        metrics::histogram!("faultline_http_request_seconds", "path" => path).record(took);
+        let status = status_label(response.status());
+        metrics::counter!("faultline_http_requests_total", "path" => path, "status" => status)
+            .increment(1);
+        response
+    }
+
+    async fn drain(&self, parts: &Parts, body: &mut Body) -> Result<Response, Problem> {
         let drain = auth::drain(&self.settings.drains, &parts.headers).map_err(refusal)?;
         require_content_type(&parts.headers, &["application/logplex-1"])?;
         let received = self.bounds.read(&parts.headers, body).await.map_err(self.unreadable())?;
@@ -151,8 +166,7 @@ impl Receiver {
         Ok(StatusCode::NO_CONTENT.into_response())
     }
 
-    async fn errors(&self, request: Request) -> Result<Response, Problem> {
-        let (parts, body) = request.into_parts();
+    async fn errors(&self, parts: &Parts, body: &mut Body) -> Result<Response, Problem> {
         self.require_token(&parts.headers)?;
         require_content_type(&parts.headers, &["application/json"])?;
         let received = self.bounds.read(&parts.headers, body).await.map_err(self.unreadable())?;
@@ -174,8 +188,7 @@ impl Receiver {
         Ok(([(header::CONTENT_TYPE, json)], answer).into_response())
     }
 
-    async fn maxwell(&self, request: Request) -> Result<Response, Problem> {
-        let (parts, body) = request.into_parts();
+    async fn maxwell(&self, parts: &Parts, body: &mut Body) -> Result<Response, Problem> {
         self.require_token(&parts.headers)?;
         let types =
             ["application/x-ndjson", "application/ndjson", "application/json", "text/plain"];
