@@ -228,7 +228,8 @@ pub struct FaultDelta {
     next: Option<u32>,
 }
 
-/// A message that no parser understood, with its bytes and the reason.
+/// A message that no parser understood, with its bytes and the reason. Where a record has very
+/// many of them, neighbours share one, with the reason of the first.
 #[derive(Clone, Debug)]
 pub struct Rejected {
     pub record: u32,
@@ -263,6 +264,10 @@ pub struct Batch {
     /// services that they must not be searched.
     fault_index: HashMap<u64, u32>,
     next_ordinal: u32,
+    /// How many messages had been rejected when the current record started.
+    rejected_before: usize,
+    /// The latest message of the current record was rejected.
+    is_rejecting: bool,
 }
 
 impl Batch {
@@ -294,6 +299,8 @@ impl Batch {
         self.last = head.sequence;
         self.records.push(head);
         self.next_ordinal = 0;
+        self.rejected_before = self.rejected.len();
+        self.is_rejecting = false;
         self.tallies[head.source as usize].received += u64::from(declared_messages);
     }
 
@@ -318,6 +325,7 @@ impl Batch {
         event.record = self.current_record();
         event.ordinal = self.take_ordinal();
         self.current_tally().stored += u64::from(event.messages);
+        self.is_rejecting = false;
         self.events.push(event);
         index
     }
@@ -325,6 +333,7 @@ impl Batch {
     /// Counts a message of the current record that belongs to an earlier event.
     pub fn count_joined(&mut self) {
         self.current_tally().stored += 1;
+        self.is_rejecting = false;
     }
 
     /// Makes `lines` (its first line included) the message of `event`.
@@ -338,15 +347,33 @@ impl Batch {
         event.messages = narrow(lines.len());
     }
 
+    /// Whether the next rejected message of the current record has a row to itself.
+    #[must_use]
+    pub fn rejects_apart(&self) -> bool {
+        self.rejected_of_record() < Rejected::APART
+    }
+
+    fn rejected_of_record(&self) -> usize {
+        self.rejected.len() - self.rejected_before
+    }
+
     /// Adds a rejected message of the current record. `reason` says what was wrong and where.
     pub fn reject(&mut self, bytes: Span, length: u64, messages: u32, reason: String) {
+        self.current_tally().rejected += u64::from(messages);
+        let follows = std::mem::replace(&mut self.is_rejecting, true);
+        if follows
+            && self.rejected_of_record() > Rejected::APART
+            && let Some(before) = self.rejected.last_mut()
+            && before.take_in(bytes, length, messages)
+        {
+            return;
+        }
         let (record, ordinal) = (self.current_record(), self.take_ordinal());
         // A reason may quote the message.
         let reason =
             if is_storable(reason.as_bytes()) { reason } else { repair(reason.as_bytes()) };
         let bytes = Span { len: bytes.len.min(Rejected::MAX_BYTES), ..bytes };
         self.rejected.push(Rejected { record, ordinal, reason, bytes, length, messages });
-        self.current_tally().rejected += u64::from(messages);
     }
 
     /// Counts messages of the current record that were accepted before.
@@ -453,6 +480,30 @@ pub fn repair(bytes: &[u8]) -> String {
 impl Rejected {
     /// Bytes kept of one rejected message.
     pub const MAX_BYTES: u32 = 1 << 20;
+    /// So many messages of a record are rejected each by itself: a body of millions of bad
+    /// messages must not become millions of rows.
+    pub const APART: usize = 1_000;
+
+    /// Takes in the message behind this one, with all that stands between the two; `false` where
+    /// bytes would be lost.
+    fn take_in(&mut self, bytes: Span, length: u64, messages: u32) -> bool {
+        let together = match (self.bytes.is_empty(), bytes.is_empty()) {
+            (_, true) => self.bytes,
+            (true, false) => bytes,
+            (false, false) => {
+                let len = bytes.start + bytes.len - self.bytes.start;
+                Span { len, ..self.bytes }
+            }
+        };
+        let is_whole = self.length == u64::from(self.bytes.len) && length == u64::from(bytes.len);
+        if !is_whole || together.len > Self::MAX_BYTES {
+            return false;
+        }
+        self.bytes = together;
+        self.length = u64::from(together.len);
+        self.messages += messages;
+        true
+    }
 }
 
 #[cfg(test)]
@@ -499,6 +550,42 @@ mod tests {
         let mut batch = batch_over(b"x");
         batch.reject(Span { start: 0, len: 1 }, 1, 1, "unexpected '\0'".to_owned());
         assert_eq!(batch.rejected[0].reason, "unexpected '\u{fffd}'");
+    }
+
+    #[test]
+    fn very_many_rejected_messages_share_rows() {
+        let line = |index: u32| Span { start: 2 * index, len: 1 };
+        let mut batch = batch_over(&b"x\n".repeat(Rejected::APART + 10));
+        let apart = u32::try_from(Rejected::APART).unwrap();
+        for index in 0..apart + 5 {
+            batch.reject(line(index), 1, 1, format!("line {index}"));
+        }
+        let shared = &batch.rejected[Rejected::APART];
+        assert_eq!((batch.rejected.len(), shared.messages), (Rejected::APART + 1, 5));
+        assert_eq!((batch.text.get(shared.bytes), shared.length), (&b"x\nx\nx\nx\nx"[..], 9));
+        assert_eq!(shared.reason, format!("line {apart}"));
+        // What is good in between does not become part of a rejected message.
+        let index = batch.push_event(event(Span::EMPTY));
+        batch.reject(line(apart + 6), 1, 1, "behind an event".to_owned());
+        batch.reject(Span::EMPTY, 0, 2, "nothing in it".to_owned());
+        assert_eq!(batch.events[index as usize].ordinal, apart + 1);
+        let last = batch.rejected.last().unwrap();
+        assert_eq!((last.ordinal, last.messages, last.length), (apart + 2, 3, 1));
+        let tally = batch.tallies[Source::Logdrains as usize];
+        assert_eq!((tally.stored, tally.rejected), (1, u64::from(apart) + 8));
+    }
+
+    #[test]
+    fn rows_are_not_shared_beyond_what_is_kept_of_one() {
+        let mut batch = batch_over(b"x");
+        for _ in 0..=Rejected::APART {
+            batch.reject(Span { start: 0, len: 1 }, 1, 1, String::new());
+        }
+        batch.reject(Span { start: 1, len: Rejected::MAX_BYTES }, 2 << 20, 1, String::new());
+        batch.reject(Span { start: Rejected::MAX_BYTES + 1, len: 1 }, 1, 1, String::new());
+        let lengths: Vec<_> =
+            batch.rejected[Rejected::APART..].iter().map(|row| row.length).collect();
+        assert_eq!(lengths, [1, 2 << 20, 1]);
     }
 
     #[test]

@@ -8,13 +8,12 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, SeqAccess, Visitor},
+    de::{Error, SeqAccess, Visitor},
 };
-use serde_json::value::RawValue;
 
 use super::{
     event::Severity,
-    json,
+    json::{self, Members, Text},
     record::Meta,
     shape::Shape,
     time::{self, Micros},
@@ -57,6 +56,10 @@ impl ReportError {
 /// Attributes nested deeper than this are refused, since stores refuse them too.
 const MAX_DEPTH: usize = 128;
 
+/// So many reports an array may hold. Reports that say anything reach the limit of a body long
+/// before; a body of empty ones would take a multiple of its size in memory.
+const MAX_REPORTS: usize = 100_000;
+
 /// Reads a body: one report or an array of them.
 ///
 /// # Errors
@@ -69,7 +72,7 @@ pub fn parse(body: &[u8]) -> Result<Vec<Report<'_>>, ReportError> {
     let read = if is_array {
         input.deserialize_seq(Elements { reports: &mut reports, problem: &mut problem })
     } else {
-        Object::deserialize(&mut input).map(|object| match report(object, None) {
+        Members::deserialize(&mut input).map(|object| match report(object, None) {
             Ok(report) => reports.push(report),
             Err(error) => problem = Some(error),
         })
@@ -97,6 +100,14 @@ struct Elements<'r, 'a> {
     problem: &'r mut Option<ReportError>,
 }
 
+impl Elements<'_, '_> {
+    fn stop<E: Error>(&mut self, problem: ReportError) -> E {
+        let stop = E::custom(&problem);
+        *self.problem = Some(problem);
+        stop
+    }
+}
+
 impl<'de> Visitor<'de> for Elements<'_, 'de> {
     type Value = ();
 
@@ -104,52 +115,23 @@ impl<'de> Visitor<'de> for Elements<'_, 'de> {
         out.write_str("an array")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
         while let Some(object) = elements.next_element()? {
+            if self.reports.len() == MAX_REPORTS {
+                let problem = format!("more than {MAX_REPORTS} reports in one array");
+                return Err(self.stop(ReportError::new(format!("/{MAX_REPORTS}"), problem)));
+            }
             match report(object, Some(self.reports.len())) {
                 Ok(report) => self.reports.push(report),
-                Err(problem) => {
-                    let stop = A::Error::custom(&problem);
-                    *self.problem = Some(problem);
-                    return Err(stop);
-                }
+                Err(problem) => return Err(self.stop(problem)),
             }
         }
         Ok(())
     }
 }
 
-/// The members of an object, in order, values unread.
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut members = Vec::with_capacity(8);
-                while let Some(Key(key)) = map.next_key()? {
-                    members.push((key, map.next_value()?));
-                }
-                Ok(Object(members))
-            }
-        }
-        deserializer.deserialize_map(Members)
-    }
-}
-
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
 /// The report that `object` is; `element` is its place in an array.
-fn report(object: Object<'_>, element: Option<usize>) -> Result<Report<'_>, ReportError> {
+fn report(object: Members<'_>, element: Option<usize>) -> Result<Report<'_>, ReportError> {
     let mut message = None;
     let mut report = Report {
         message: Cow::Borrowed(""),
@@ -213,7 +195,7 @@ fn text(value: &str, at: impl Fn() -> String) -> Result<Cow<'_, str>, ReportErro
     if !value.starts_with('"') {
         return Err(ReportError::new(at(), format!("expected a string, got {}", json_type(value))));
     }
-    let Key(text) =
+    let Text(text) =
         serde_json::from_str(value).map_err(|error| ReportError::new(at(), error.to_string()))?;
     Ok(text)
 }
@@ -270,9 +252,9 @@ fn fingerprint(value: &str, at: impl Fn() -> String) -> Result<Cow<'_, str>, Rep
     if !value.starts_with('[') {
         return name(value, at);
     }
-    let parts: Vec<Key<'_>> = serde_json::from_str(value)
+    let parts: Vec<Text<'_>> = serde_json::from_str(value)
         .map_err(|_| ReportError::new(at(), "expected a string or an array of strings"))?;
-    Ok(parts.iter().map(|Key(part)| &**part).collect::<Vec<_>>().join("\u{1f}").into())
+    Ok(parts.iter().map(|Text(part)| &**part).collect::<Vec<_>>().join("\u{1f}").into())
 }
 
 fn attributes(value: &str, at: impl Fn() -> String) -> Result<&str, ReportError> {
@@ -321,7 +303,8 @@ impl Report<'_> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::{collection::vec, prelude::*};
+    use serde_json::Value;
 
     use super::*;
 
@@ -354,6 +337,10 @@ mod tests {
         );
         assert_eq!(problem(r#"[{"message":"a"},7]"#), "/1: expected a JSON object");
         assert!(problem("[]").contains("empty array"));
+        let many = format!("[{}7]", r#"{"message":"a"},"#.repeat(MAX_REPORTS));
+        assert_eq!(problem(&many), "/100000: expected a JSON object");
+        let many = many.replace('7', r#"{"message":"a"}"#);
+        assert_eq!(problem(&many), "/100000: more than 100000 reports in one array");
     }
 
     #[test]
@@ -404,7 +391,89 @@ mod tests {
         }
     }
 
+    /// The pointer to what is wrong with a report, or its message.
+    fn naive(report: &Value, pointer: &str) -> Result<String, String> {
+        let Some(members) = report.as_object() else { return Err(pointer.to_owned()) };
+        for (key, value) in members {
+            let text = value.as_str();
+            let is_name = text.is_some_and(|name| name.len() <= 255);
+            let is_right = match key.as_str() {
+                "message" => text.is_some(),
+                _ if value.is_null() => true,
+                "stackTrace" => text.is_some(),
+                "level" => ["warn", "ERROR"].into_iter().any(|level| text == Some(level)),
+                "environment" | "service" => is_name,
+                "timestamp" => value.is_i64() || text == Some("2026-11-22T03:00:00Z"),
+                "fingerprint" => match value.as_array() {
+                    Some(parts) => parts.iter().all(Value::is_string),
+                    None => is_name,
+                },
+                "attributes" => value.is_object(),
+                _ => true,
+            };
+            if !is_right {
+                return Err(format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")));
+            }
+        }
+        let message = report["message"].as_str().filter(|message| !message.trim().is_empty());
+        message.map(str::to_owned).ok_or_else(|| format!("{pointer}/message"))
+    }
+
+    /// Reports of which most are right.
+    fn reports() -> impl Strategy<Value = Vec<Value>> {
+        const KEYS: [&str; 9] = [
+            "message",
+            "stackTrace",
+            "level",
+            "environment",
+            "service",
+            "timestamp",
+            "fingerprint",
+            "attributes",
+            "a/b~c",
+        ];
+        let text = |regex| proptest::string::string_regex(regex).unwrap().prop_map(Value::from);
+        let any_value = prop_oneof![
+            Just(Value::Null),
+            any::<u32>().prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+            text("[a-z]{0,3}|é{127,129}"),
+            vec(text("[a-z]{0,2}"), 0..3).prop_map(Value::from),
+            "[a-z]{1,2}".prop_map(|key| serde_json::json!({ key: [1, null] })),
+        ];
+        let right = prop_oneof![
+            4 => text("[a-z\\PC]{1,9}").prop_map(|value| ("message", value)),
+            1 => text("\\PC{0,9}").prop_map(|value| ("stackTrace", value)),
+            1 => text("warn|ERROR").prop_map(|value| ("level", value)),
+            1 => text("[a-z]{0,3}").prop_map(|value| ("service", value)),
+            1 => text("2026-11-22T03:00:00Z").prop_map(|value| ("timestamp", value)),
+            1 => Just(("attributes", serde_json::json!({"a": {"b": 1}}))),
+        ];
+        let any_member = (proptest::sample::select(&KEYS[..]), any_value.clone());
+        let member = prop_oneof![9 => right, 1 => any_member];
+        let report = vec(member, 1..8).prop_map(|members| {
+            Value::Object(members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        });
+        vec(prop_oneof![30 => report, 1 => any_value], 1..4)
+    }
+
     proptest! {
+        #[test]
+        fn a_body_is_taken_whole_or_its_first_mistake_is_named(reports in reports()) {
+            let body = Value::from(reports.clone()).to_string();
+            let expected: Result<Vec<_>, _> =
+                reports.iter().enumerate().map(|(at, report)| naive(report, &format!("/{at}"))).collect();
+            let read = parse(body.as_bytes()).map_err(|error| error.pointer);
+            let messages = read.map(|reports| reports.into_iter().map(|r| r.message.into_owned()).collect());
+            prop_assert_eq!(messages, expected);
+            if reports[0].is_object() {
+                let body = reports[0].to_string();
+                let read = parse(body.as_bytes()).map_err(|error| error.pointer);
+                let message = read.map(|mut reports| reports.remove(0).message.into_owned());
+                prop_assert_eq!(message, naive(&reports[0], ""));
+            }
+        }
+
         #[test]
         fn any_body_is_survived(body in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&body);

@@ -54,12 +54,10 @@ pub fn parse(frame: &[u8]) -> Result<Message<'_>, HeaderError> {
     let (app, rest) = field(rest, "app name")?;
     let (process, rest) = field(rest, "process id")?;
     // An empty message may end right behind MSGID.
-    let (msgid, text) = match field(rest, "message id") {
-        Ok(split) => split,
-        Err(HeaderError::Missing(_)) if !trim_line_end(rest).is_empty() => {
-            (trim_line_end(rest), &rest[rest.len()..])
-        }
-        Err(error) => return Err(error),
+    let (msgid, text) = if rest.contains(&b' ') {
+        field(rest, "message id")?
+    } else {
+        (checked(trim_line_end(rest), "message id")?, &rest[rest.len()..])
     };
     Ok(Message { priority, timestamp, host, app, process, msgid, text: trim_line_end(text) })
 }
@@ -145,10 +143,14 @@ fn timestamp(text: &[u8]) -> Result<(&[u8], &[u8]), HeaderError> {
 fn field<'a>(text: &'a [u8], name: &'static str) -> Result<(&'a [u8], &'a [u8]), HeaderError> {
     // Header fields are a few bytes long: a plain loop beats a vectorised search here.
     let end = text.iter().position(|byte| *byte == b' ').ok_or(HeaderError::Missing(name))?;
-    match end {
+    Ok((checked(&text[..end], name)?, &text[end + 1..]))
+}
+
+fn checked<'a>(field: &'a [u8], name: &'static str) -> Result<&'a [u8], HeaderError> {
+    match field.len() {
         0 => Err(HeaderError::Missing(name)),
-        1..=MAX_FIELD => Ok((&text[..end], &text[end + 1..])),
-        _ => Err(HeaderError::TooLong { field: name, length: end }),
+        1..=MAX_FIELD => Ok(field),
+        length => Err(HeaderError::TooLong { field: name, length }),
     }
 }
 
@@ -198,6 +200,32 @@ mod tests {
         assert_eq!(parse(b"<190>1 t host app "), Err(HeaderError::Missing("process id")));
         let long = [b"<190>1 t host ".as_slice(), &[b'a'; 300], b" web.1 - m"].concat();
         assert_eq!(parse(&long), Err(HeaderError::TooLong { field: "app name", length: 300 }));
+        let id = Err(HeaderError::Missing("message id"));
+        assert_eq!(parse(b"<190>1 t host app web.1  the message"), id);
+        assert_eq!(parse(b"<190>1 t host app web.1 \n"), id);
+        let long = [b"<190>1 t host app web.1 ".as_slice(), &[b'a'; 300]].concat();
+        assert_eq!(parse(&long), Err(HeaderError::TooLong { field: "message id", length: 300 }));
+    }
+
+    /// The header, read by splitting at spaces.
+    fn naive(frame: &[u8]) -> Option<Message<'_>> {
+        let line = frame.strip_suffix(b"\n").unwrap_or(frame);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let mut parts = line.splitn(7, |byte| *byte == b' ');
+        let start = std::str::from_utf8(parts.next()?).ok()?;
+        let (priority, version) = start.strip_prefix('<')?.split_once('>')?;
+        let is_number = |text: &str, longest| {
+            (1..=longest).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        if !is_number(priority, 3) || !is_number(version, 2) || version.starts_with('0') {
+            return None;
+        }
+        let priority = priority.parse().ok().filter(|priority| *priority <= 191)?;
+        let mut field = || parts.next().filter(|field| (1..=MAX_FIELD).contains(&field.len()));
+        let (timestamp, host, app, process, msgid) =
+            (field()?, field()?, field()?, field()?, field()?);
+        let text = parts.next().unwrap_or_default();
+        Some(Message { priority, timestamp, host, app, process, msgid, text })
     }
 
     #[test]
@@ -215,7 +243,20 @@ mod tests {
     proptest! {
         #[test]
         fn any_frame_is_survived(frame in proptest::collection::vec(any::<u8>(), 0..120)) {
-            let _ = parse(&frame);
+            prop_assert_eq!(parse(&frame).ok(), naive(&frame));
+        }
+
+        #[test]
+        fn a_header_is_what_stands_between_spaces(
+            start in "<(190|158|0|07|191|192|[0-9]{0,4})>(1|1|1|[0-9]{0,3})",
+            timestamp in "t|2026-11-22T03:00:00\\.123456\\+00:00|2026-11-22T03:00:00 123456\\+00:00|[a-z]{0,2}",
+            names in "host app|host app|host heroku|host  app|h a|[a-z ]{0,4}|h{254,257} a",
+            process in "web\\.1|router|-|[a-z]{0,2}|p{253,257}",
+            rest in "- [a-z -]{0,9}|-|[a-z]{0,2}|[ -]{0,4}|m{254,257}",
+            end in "\n|\r\n|\r|\n\n|"
+        ) {
+            let frame = format!("{start} {timestamp} {names} {process} {rest}{end}");
+            prop_assert_eq!(parse(frame.as_bytes()).ok(), naive(frame.as_bytes()));
         }
 
         #[test]

@@ -7,9 +7,15 @@
 //! The line itself becomes the event's attributes, so decimals, big integers and unknown keys
 //! stay exactly as they came.
 
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
 use simd_json::{Buffers, Node, StaticNode, Tape};
 
-use super::time::{self, Micros};
+use super::{
+    json::{self, Members, Text},
+    time::{self, Micros},
+};
 
 /// Nesting beyond this is rejected. MySQL itself refuses JSON deeper than 100.
 pub const MAX_DEPTH: usize = 128;
@@ -56,8 +62,8 @@ impl Default for Reader {
     }
 }
 
-/// A megabyte line must not be remembered by buffers that have served it.
-const KEEP_SCRATCH: usize = 1 << 20;
+/// A tape takes up to 35 times the memory of its line. Longer lines are read member by member.
+const LONGEST_ON_TAPE: usize = 256 << 10;
 
 impl Reader {
     /// Reads one line and gives what it says to `take`.
@@ -69,8 +75,8 @@ impl Reader {
         line: &[u8],
         take: impl FnOnce(&Change<'_>) -> T,
     ) -> Result<T, MaxwellError> {
-        if self.scratch.capacity() > KEEP_SCRATCH {
-            *self = Self::default();
+        if line.len() > LONGEST_ON_TAPE {
+            return read_long(line, take);
         }
         self.scratch.clear();
         self.scratch.extend_from_slice(line);
@@ -116,11 +122,65 @@ fn change<'a>(nodes: &[Node<'a>]) -> Result<Change<'a>, MaxwellError> {
         };
         rest = rest.get(2 + nested..).unwrap_or_default();
     }
+    finished(change, timestamp, encrypted)
+}
+
+/// Reads a line without a tape.
+fn read_long<T>(line: &[u8], take: impl FnOnce(&Change<'_>) -> T) -> Result<T, MaxwellError> {
+    let Members(members) = serde_json::from_slice(line)
+        .map_err(|error| if error.is_data() { MaxwellError::NoObject } else { syntax(&error) })?;
+    if json::is_deeper_than(line, MAX_DEPTH) {
+        return Err(MaxwellError::Syntax(format!("nested deeper than {MAX_DEPTH}")));
+    }
+    let [mut kind, mut database, mut table, mut position] = [const { Cow::Borrowed("") }; 4];
+    let mut timestamp = None;
+    let mut encrypted = false;
+    for (key, value) in members {
+        match &*key {
+            "type" => kind = raw_text(value, "type")?,
+            "database" => database = raw_text(value, "database")?,
+            "table" => table = raw_text(value, "table")?,
+            "position" => position = raw_text(value, "position")?,
+            "ts" => timestamp = value.get().parse().ok(),
+            "encrypted" => encrypted = true,
+            _ => {}
+        }
+    }
+    let change = Change {
+        kind: &kind,
+        database: &database,
+        table: &table,
+        occurred_at: None,
+        position: &position,
+    };
+    finished(change, timestamp, encrypted).map(|change| take(&change))
+}
+
+/// The change, once all members of its line are read.
+fn finished(
+    change: Change<'_>,
+    timestamp: Option<i64>,
+    encrypted: bool,
+) -> Result<Change<'_>, MaxwellError> {
     if change.kind.is_empty() && !encrypted {
         return Err(MaxwellError::NoType);
     }
-    change.occurred_at = timestamp.and_then(|ts| to_micros(ts, change.kind));
-    Ok(change)
+    let occurred_at = timestamp.and_then(|ts| to_micros(ts, change.kind));
+    Ok(Change { occurred_at, ..change })
+}
+
+fn raw_text<'a>(value: &'a RawValue, key: &'static str) -> Result<Cow<'a, str>, MaxwellError> {
+    match value.get() {
+        "null" => Ok(Cow::Borrowed("")),
+        text if text.starts_with('"') => {
+            serde_json::from_str(text).map(|Text(text)| text).map_err(|error| syntax(&error))
+        }
+        _ => Err(MaxwellError::NotText(key)),
+    }
+}
+
+fn syntax(error: &serde_json::Error) -> MaxwellError {
+    MaxwellError::Syntax(error.to_string())
 }
 
 fn text<'a>(value: &Node<'a>, key: &'static str) -> Result<&'a str, MaxwellError> {
@@ -236,10 +296,66 @@ mod tests {
         assert_eq!(count_messages(b""), 0);
     }
 
+    /// A line as it is read with and without a tape.
+    fn both(line: &[u8]) -> [Result<([String; 4], Option<Micros>), MaxwellError>; 2] {
+        fn own(change: &Change<'_>) -> ([String; 4], Option<Micros>) {
+            let Change { kind, database, table, position, occurred_at } = *change;
+            ([kind, database, table, position].map(str::to_owned), occurred_at)
+        }
+        let blur = |error| match error {
+            MaxwellError::Syntax(_) => MaxwellError::Syntax(String::new()),
+            error => error,
+        };
+        let short = Reader::default().read(line, own).map_err(blur);
+        [short, read_long(line, own).map_err(blur)]
+    }
+
+    #[test]
+    fn long_lines_are_read_like_short_ones() {
+        let nested = |depth: usize| {
+            format!(r#"{{"type":"a","data":{}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1))
+        };
+        for line in [
+            r#"{"database":"d\u00e9","table":"t","type":"update","ts":1477053234,"position":"m.1:2","data":{"id":1}}"#,
+            r#"{"type":"table-alter","ts":1477053308000,"database":null}"#,
+            r#"{"data":{"type":"x"},"type":"delete","type":"update","ts":1.5}"#,
+            r#"{"type":"a","ts":9223372036854775808}"#,
+            r#"{"type":"a","ts":-0}"#,
+            r#"{"encrypted":{"iv":"x","bytes":"y"}}"#,
+            r#"{"type":5}"#,
+            r#"{"type":"a""#,
+            r#"{"type":""}"#,
+            "[1]",
+            "7",
+            "x",
+            &nested(MAX_DEPTH),
+            &nested(MAX_DEPTH + 1),
+        ] {
+            let [short, long] = both(line.as_bytes());
+            assert_eq!(short, long, "{line}");
+        }
+        assert!(both(nested(MAX_DEPTH).as_bytes())[0].is_ok());
+        let long = format!(r#"{{"type":"insert","data":"{}"}}"#, "x".repeat(LONGEST_ON_TAPE));
+        assert_eq!(read(&long).unwrap().0, "insert");
+    }
+
     proptest! {
         #[test]
         fn any_line_is_survived(line in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Reader::default().read(&line, |_| ());
+        }
+
+        #[test]
+        fn any_line_is_read_alike_with_and_without_a_tape(
+            members in proptest::collection::vec(
+                r#""(type|ts|ts|t\\u0073|database|table|position|encrypted)":("[a-z]{0,3}"|"table-a"|-?[1-9][0-9]{0,4}|[0-9]{0,3}|[1-9][0-9]{17,19}|[0-9]\.5|1e1|null|\{"type":[0-9]?\})"#,
+                0..6
+            ),
+            end in "\\}|\\}|\\}|\\},|"
+        ) {
+            let line = format!("{{{}{end}", members.join(","));
+            let [short, long] = both(line.as_bytes());
+            prop_assert_eq!(short, long);
         }
 
         #[test]

@@ -82,6 +82,13 @@ struct Current<'a> {
     is_text: bool,
 }
 
+impl Current<'_> {
+    /// The offset in the body behind `frame`.
+    fn end_of(&self, frame: &[u8]) -> usize {
+        frame.as_ptr().addr() + frame.len() - self.body.as_ptr().addr()
+    }
+}
+
 impl Parser {
     /// `environment` is that of events that name none.
     #[must_use]
@@ -210,8 +217,10 @@ impl Parser {
             Ok(message) => message,
             Err(error) => {
                 let reason = format!("at byte {offset}: {error}");
-                let length = frame.len() as u64;
-                return batch.reject(current.placed.span(frame), length, 1, reason);
+                // Where frames share a row, their lengths tell them apart.
+                let framed = &current.body[offset..current.end_of(frame)];
+                let bytes = if batch.rejects_apart() { frame } else { framed };
+                return batch.reject(current.placed.span(bytes), bytes.len() as u64, 1, reason);
             }
         };
         if strip_nil {
@@ -528,8 +537,7 @@ fn nil_as_empty(field: &[u8]) -> &[u8] {
 
 /// Whether a frame's length ended it between two characters.
 fn ends_on_character(current: &Current<'_>, frame: &[u8]) -> bool {
-    let end = frame.as_ptr().addr() + frame.len() - current.body.as_ptr().addr();
-    current.body.get(end).is_none_or(|byte| byte & 0xC0 != 0x80)
+    current.body.get(current.end_of(frame)).is_none_or(|byte| byte & 0xC0 != 0x80)
 }
 
 const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
@@ -564,7 +572,9 @@ fn text_of(batch: &Batch, span: Span) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::{collection::vec, prelude::*};
+
+    use super::{super::batch::Rejected, *};
 
     fn block(source: Source, body: &[u8], meta: Meta<'_>) -> Block {
         let meta = meta.encode();
@@ -672,6 +682,30 @@ mod tests {
         assert_eq!(batch.faults.len(), 1);
     }
 
+    proptest! {
+        #[test]
+        fn every_line_of_a_process_is_kept_in_its_order(
+            sent in vec((0..3u8, "Error: x|  at f \\(a\\.js:1\\)|Traceback \\(most recent call last\\):|  File \"a\", line 3|Caused by: y|ValueError: z|[a-z é]{0,5}"), 0..30)
+        ) {
+            let lines: Vec<_> = sent
+                .iter()
+                .map(|(process, text)| format!("<190>1 t host app web.{process} - {text}\n").into_bytes())
+                .collect();
+            let batch = parse(Source::Logdrains, &frames(&lines.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+            prop_assert!(batch.rejected.is_empty());
+            for process in 0..3 {
+                let name = format!("web.{process}");
+                let expected: Vec<_> =
+                    sent.iter().filter(|(of, _)| *of == process).map(|(_, text)| text.as_str()).collect();
+                let kept: Vec<_> = (0..batch.events.len())
+                    .filter(|event| text_of(&batch, batch.events[*event].process) == name)
+                    .map(|event| message(&batch, event))
+                    .collect();
+                prop_assert_eq!(kept.join("\n"), expected.join("\n"));
+            }
+        }
+    }
+
     #[test]
     fn a_trace_goes_on_in_the_next_block() {
         let mut parser = Parser::new("production");
@@ -713,6 +747,16 @@ mod tests {
         );
         assert_eq!(batch.text.get(batch.rejected[2].bytes), b"x");
         assert_eq!(batch.rejected[1].messages, 2);
+    }
+
+    #[test]
+    fn very_many_bad_frames_share_rows_that_can_be_sent_again() {
+        let bad = b"3 bad".repeat(Rejected::APART + 50_000);
+        let batch = parse(Source::Logdrains, &bad);
+        assert_eq!(batch.rejected.len(), Rejected::APART + 1);
+        let shared = &batch.rejected[Rejected::APART];
+        assert_eq!((shared.messages, shared.length), (50_000, 250_000));
+        assert_eq!(batch.text.get(shared.bytes), &bad[5 * Rejected::APART..]);
     }
 
     #[test]

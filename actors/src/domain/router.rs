@@ -361,7 +361,82 @@ mod tests {
         }
     }
 
+    /// The line, read character by character.
+    fn naive(line: &str) -> Request<'_> {
+        let mut first = std::collections::HashMap::new();
+        let mut at = 0;
+        let mut key_start = 0;
+        while at < line.len() {
+            match line.as_bytes()[at] {
+                b' ' => key_start = at + 1,
+                b'=' => {
+                    let key = &line[key_start..at];
+                    let quote = if line[at + 1..].starts_with('"') { '"' } else { ' ' };
+                    let start = at + 1 + usize::from(quote == '"');
+                    let end = line[start..].find(quote).map_or(line.len(), |length| start + length);
+                    first.entry(key).or_insert(&line[start..end]);
+                    at = end;
+                    key_start = end + 1;
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        let value = |key: &str| first.get(key).copied().unwrap_or_default();
+        let number = |text: &str| {
+            let is_number = text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse::<u64>().ok().filter(|_| is_number)
+        };
+        let ms = |key| number(value(key).strip_suffix("ms")?)?.try_into().ok();
+        Request {
+            method: Method::parse(value("method").as_bytes()),
+            method_text: value("method").as_bytes(),
+            path: value("path").as_bytes(),
+            dyno: value("dyno").as_bytes(),
+            forwarded_for: value("fwd").as_bytes(),
+            request_id: value("request_id").as_bytes(),
+            code: if value("at") == "info" { b"" } else { value("code").as_bytes() },
+            status: number(value("status")).and_then(|status| status.try_into().ok()),
+            connect_ms: ms("connect"),
+            service_ms: ms("service"),
+            bytes: number(value("bytes")),
+        }
+    }
+
+    /// Lines of which most are the usual ones, and the others nearly.
+    fn nearly_usual() -> impl Strategy<Value = String> {
+        const PARTS: [&str; 12] = [
+            "at=info |at=error code=\"?H12\"? desc=\"[a-z ]{0,3}\" ",
+            "method=\"?(GET|PUT)?\"? ",
+            "path=\"/?[a-z =]{0,4}\" ?",
+            "host=\"?[h=]{0,2} ",
+            "request_id=[r=]{0,3} |request_id=[0-9a-f=]{36} ",
+            "fwd=\"[0-9., ]{0,5}\" ?",
+            "dyno=\"?(web\\.1)?\"? ",
+            "connect=[0-9]{0,11}(ms)? ",
+            "service=\"?[0-9]{0,3}ms\"? ",
+            "status=\"?0?[0-9]{0,5}\"? ?",
+            "bytes=[0-9]{0,20}",
+            "( protocol=https)?( code=H10| status=503| dyno=web\\.2| at=info)?",
+        ];
+        let part = |regex| {
+            let part = proptest::string::string_regex(regex).expect("a regular expression");
+            prop_oneof![40 => part, 1 => Just(String::new())]
+        };
+        PARTS.map(part).to_vec().prop_map(|parts| parts.concat())
+    }
+
     proptest! {
+        #[test]
+        fn any_line_is_what_its_pairs_say(line in nearly_usual()) {
+            prop_assert_eq!(parse(line.as_bytes()), naive(&line));
+            prop_assert!(may_be_error(line.as_bytes()) || !parse(line.as_bytes()).is_error());
+            let mut json = Vec::new();
+            parse(line.as_bytes()).write_json(&mut json);
+            let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+            prop_assert_eq!(json["status"].as_u64(), naive(&line).status.map(u64::from));
+        }
+
         #[test]
         fn any_usual_line_reads_the_same(path in "[^\"]{0,20}", dyno in "[a-z.0-9]{0,8}", status in "[0-9]{0,5}", bytes in "[0-9]{0,20}") {
             let line = format!(
