@@ -1,6 +1,9 @@
 //! `scripts/demo` fills a running Faultline with all that it takes in, and says what came of it.
 
-use std::process::{Command, Output};
+use std::{
+    net::TcpListener,
+    process::{Command, Output},
+};
 
 use faultline_testkit::program::Program;
 
@@ -36,8 +39,9 @@ async fn the_demo_fills_every_kind_of_event_and_the_ledger_balances() {
 
 #[test]
 fn where_nobody_listens_the_demo_says_how_to_start() {
-    let output = demo("127.0.0.1:1", "127.0.0.1:1");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let output = demo(&nobody, &nobody);
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("scripts/start"), "{said}");
+    assert!(said.contains("ECONNREFUSED") && said.contains("scripts/start"), "{said}");
 }
