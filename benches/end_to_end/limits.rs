@@ -15,7 +15,7 @@ const FILE_BYTES: usize = 64 << 20;
 const COMMIT_BYTES: usize = 1 << 20;
 
 /// A file whose blocks are on disk already, which is what a recycled spool segment is.
-pub fn preallocated(path: &Path) -> File {
+pub(crate) fn preallocated(path: &Path) -> File {
     let file =
         OpenOptions::new().create(true).truncate(false).write(true).read(true).open(path).unwrap();
     file.write_all_at(&vec![1; FILE_BYTES], 0).unwrap();
@@ -25,7 +25,7 @@ pub fn preallocated(path: &Path) -> File {
 
 /// A bare axum handler that reads the body, has it appended to a preallocated file with
 /// group-commit fdatasync, and answers 204.
-pub async fn serve_axum(listener: TcpListener, path: &Path) {
+pub(crate) async fn serve_axum(listener: TcpListener, path: &Path) {
     type Append = (Bytes, oneshot::Sender<()>);
     let (appends_in, appends) = flume::bounded::<Append>(4096);
     let file = preallocated(path);
@@ -64,10 +64,12 @@ pub async fn serve_axum(listener: TcpListener, path: &Path) {
     axum::serve(listener, router).await.unwrap();
 }
 
-/// Copies a stream into a preallocated file with one fdatasync a MiB; gives the time.
-pub fn copy_stream(mut source: impl Read, path: &Path) -> Duration {
+/// Copies a stream, which `begin` has somebody feed, into a preallocated file with one fdatasync a
+/// MiB; gives the time.
+pub(crate) fn copy_stream(mut source: impl Read, path: &Path, begin: impl FnOnce()) -> Duration {
     let file = preallocated(path);
     let started = Instant::now();
+    begin();
     let (mut buffer, mut filled, mut at) = (vec![0; COMMIT_BYTES], 0, 0);
     loop {
         let read = source.read(&mut buffer[filled..]).unwrap();

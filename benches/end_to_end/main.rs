@@ -1,14 +1,27 @@
 //! The program from outside, against limits measured in the same run.
 //!
-//! `cargo bench --bench end_to_end [-- SECTION …]`; sections: receiver, maxwell, writer, errors,
-//! peers, growth, memory. Every comparison alternates the two sides, and gives the median of the
-//! pairs' ratios: machines drift, ratios within a pair hardly do.
+//! `cargo bench --bench end_to_end [-- SECTION …]`; the sections are in [`sections`]. Every
+//! comparison alternates the two sides, and gives the median of the pairs' ratios: machines drift,
+//! ratios within a pair hardly do.
+//!
+//! Settings, as environment variables: `BENCH_PAIRS` (5), `BENCH_SECONDS` of each load (3),
+//! `BENCH_MINUTES` of the section `memory` (1), `BENCH_ROWS` of the section `growth` (10000000).
+
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and stops at errors"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod client;
+mod figures;
+mod ledger;
 mod limits;
 mod load;
+mod piped;
 mod sections;
 mod servers;
 
@@ -22,7 +35,8 @@ fn main() {
         // This program is also the servers that it measures, as processes of their own.
         Some("--serve") => servers::serve(&arguments[1..]),
         _ => {
-            sections::run(arguments.into_iter().filter(|argument| argument != "--bench").collect())
+            let sections = arguments.into_iter().filter(|argument| argument != "--bench");
+            sections::run(&sections.collect::<Vec<_>>());
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::limits;
 
 /// What is served.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The bare handler.
     Limit,
     /// The receiver and the spool, nothing behind.
@@ -42,20 +42,21 @@ pub enum Kind {
 }
 
 /// A server process.
-pub struct Server {
+pub(crate) struct Server {
     process: Child,
-    pub receiver: SocketAddr,
-    pub admin: SocketAddr,
-    pub directory: TempDir,
+    pub(crate) receiver: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    /// Gone, with the spool in it, when this is dropped.
+    _directory: TempDir,
 }
 
 impl Server {
-    pub fn start(kind: &Kind) -> Self {
+    pub(crate) fn start(kind: &Kind) -> Self {
         Self::start_with(kind, Stdio::null(), &[])
     }
 
     /// With standard input, and further settings as environment variables.
-    pub fn start_with(kind: &Kind, stdin: Stdio, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(kind: &Kind, stdin: Stdio, settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("--serve").stdin(stdin).stderr(Stdio::inherit());
@@ -89,16 +90,11 @@ impl Server {
             assert!(started.elapsed() < Duration::from_secs(20), "the server does not start");
             std::thread::sleep(Duration::from_millis(5));
         };
-        Self { process, receiver, admin, directory }
+        Self { process, receiver, admin, _directory: directory }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id()
-    }
-
-    /// Waits until the process ends by itself.
-    pub fn wait(&mut self) {
-        self.process.wait().unwrap();
     }
 }
 
@@ -110,7 +106,7 @@ impl Drop for Server {
 }
 
 /// The process that [`Server::start`] starts.
-pub fn serve(arguments: &[String]) {
+pub(crate) fn serve(arguments: &[String]) {
     let [kind, directory] = arguments else { panic!("--serve KIND DIRECTORY") };
     let directory = Path::new(directory);
     let config = faultline::config::parse("", "", std::env::vars()).unwrap();

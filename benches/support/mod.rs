@@ -1,7 +1,9 @@
 //! Input for the benches, made here: the same on every machine.
 #![allow(dead_code, reason = "each bench uses its part")]
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, ops::Range};
+
+pub(crate) mod parse;
 
 use faultline_actors::domain::{
     event::Source,
@@ -79,10 +81,10 @@ pub(crate) fn router_line(numbers: &mut Numbers) -> String {
     )
 }
 
-/// A line of an application, about 260 bytes.
+/// A line of an application, about 290 bytes.
 pub(crate) fn app_line(numbers: &mut Numbers) -> String {
     format!(
-        "<190>1 2026-11-22T03:00:{:02}.{:06}+00:00 host app web.{} - method=GET path=/users/{}/orders format=html controller=OrdersController action=index status=200 duration={}.{} view={}.{} db={}.{} request_id=8f3c5a9e-0000-4000-8000-{:012x}\n",
+        "<190>1 2026-11-22T03:00:{:02}.{:06}+00:00 host app web.{} - method=GET path=/users/{}/orders format=html controller=OrdersController action=index status=200 duration={}.{} view={}.{} db={}.{} user_id={} ip=203.0.113.{} agent=\"Mozilla/5.0\" request_id=8f3c5a9e-0000-4000-8000-{:012x}\n",
         numbers.below(60),
         numbers.below(1_000_000),
         1 + numbers.below(4),
@@ -93,6 +95,8 @@ pub(crate) fn app_line(numbers: &mut Numbers) -> String {
         numbers.below(100),
         numbers.below(100),
         numbers.below(100),
+        numbers.below(1_000_000),
+        numbers.below(250),
         numbers.below(1 << 40),
     )
 }
@@ -100,12 +104,50 @@ pub(crate) fn app_line(numbers: &mut Numbers) -> String {
 /// Frames of a drain: half router lines, half application lines.
 pub(crate) fn frames(count: usize, seed: u64) -> Vec<u8> {
     let mut numbers = Numbers::new(seed);
-    let mut out = Vec::new();
-    for index in 0..count {
-        let line = if index % 2 == 0 { router_line(&mut numbers) } else { app_line(&mut numbers) };
-        out.extend_from_slice(format!("{} {line}", line.len()).as_bytes());
-    }
-    out
+    let line = |index: usize| match index % 2 {
+        0 => router_line(&mut numbers),
+        _ => app_line(&mut numbers),
+    };
+    framed((0..count).map(line))
+}
+
+/// Frames of a drain: application lines only.
+pub(crate) fn app_frames(count: usize, seed: u64) -> Vec<u8> {
+    let mut numbers = Numbers::new(seed);
+    framed((0..count).map(|_| app_line(&mut numbers)))
+}
+
+fn framed(lines: impl Iterator<Item = String>) -> Vec<u8> {
+    lines.map(|line| format!("{} {line}", line.len())).collect::<String>().into_bytes()
+}
+
+/// An error report with a stack trace, about 700 bytes. With `fault` it says itself which fault it
+/// belongs to; without, the trace does.
+pub(crate) fn report(numbers: &mut Numbers, fault: Option<u64>) -> String {
+    let pinned = fault.map_or(String::new(), |fault| format!(r#","fingerprint":"cart-{fault}""#));
+    format!(
+        r#"{{"message":"TypeError: cannot read property 'total' of undefined (order {})","stackTrace":"TypeError: cannot read property 'total' of undefined\n    at Cart.total (/app/src/cart.js:{}:19)\n    at Checkout.pay (/app/src/checkout.js:118:31)\n    at async Orders.create (/app/src/orders.js:54:5)\n    at async /app/node_modules/koa-router/lib/router.js:372:9\n    at async dispatch (/app/node_modules/koa-compose/index.js:42:32)","level":"error","environment":"production","service":"shop","timestamp":"2026-11-22T03:00:{:02}.{:03}Z"{pinned},"attributes":{{"orderId":{},"userId":{},"release":"2026.11.3"}}}}"#,
+        numbers.below(1_000_000),
+        numbers.below(400),
+        numbers.below(60),
+        numbers.below(1_000),
+        numbers.below(1_000_000),
+        numbers.below(100_000),
+    )
+}
+
+/// Bodies of `messages` reports each, which go through `faults` in turn.
+pub(crate) fn report_bodies(bodies: u64, messages: u64, faults: Range<u64>) -> Vec<Vec<u8>> {
+    let mut numbers = Numbers::new(7);
+    let count = faults.end - faults.start;
+    let body = |body: u64| {
+        let one = |index: u64| {
+            let fault = faults.start + (body * messages + index) % count;
+            report(&mut numbers, Some(fault))
+        };
+        format!("[{}]", (0..messages).map(one).collect::<Vec<_>>().join(","))
+    };
+    (0..bodies).map(body).map(String::into_bytes).collect()
 }
 
 /// A block of one record.

@@ -1,0 +1,76 @@
+//! What the program says of itself on its admin listener.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use serde::Deserialize;
+
+use crate::servers::Server;
+
+/// A connection to the admin listener.
+pub(crate) struct Admin(TcpStream);
+
+/// One source's line of the ledger, in messages.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Line {
+    pub(crate) received: u64,
+    pub(crate) stored: u64,
+    pub(crate) duplicate: u64,
+    pub(crate) rejected: u64,
+    pub(crate) in_flight: u64,
+}
+
+impl Admin {
+    /// Waits until the program knows what its store has.
+    pub(crate) fn of(server: &Server) -> Self {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let stream = TcpStream::connect(server.admin).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut admin = Self(stream);
+        let started = Instant::now();
+        while admin.get("/api/ledger").is_none() {
+            assert!(started.elapsed() < PATIENCE, "the store is not reached");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        admin
+    }
+
+    pub(crate) fn ledger(&mut self, source: &str) -> Line {
+        let mut ledger: serde_json::Value =
+            serde_json::from_str(&self.get("/api/ledger").expect("it was there before")).unwrap();
+        serde_json::from_value(ledger["sources"][source].take()).unwrap()
+    }
+
+    /// Commits so far.
+    pub(crate) fn commits(&mut self) -> u64 {
+        let text = self.get("/metrics").expect("open to everybody");
+        let count = text.lines().find_map(|line| {
+            line.strip_prefix("faultline_store_operation_seconds_count{operation=\"commit\"} ")
+        });
+        count.map_or(0, |count| count.parse().unwrap())
+    }
+
+    /// The body of a 200; `None` for any other answer.
+    fn get(&mut self, path: &str) -> Option<String> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: faultline\r\n\r\n");
+        self.0.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let read = self.0.read(&mut piece).unwrap();
+            assert!(read > 0, "the server closed the connection");
+            answer.extend_from_slice(&piece[..read]);
+            let Some(end) = memchr::memmem::find(&answer, b"\r\n\r\n") else { continue };
+            let head = std::str::from_utf8(&answer[..end]).unwrap();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let body_end = end + 4 + length.map_or(0, |length| length.parse::<usize>().unwrap());
+            if answer.len() >= body_end {
+                let is_ok = head.starts_with("HTTP/1.1 200");
+                return is_ok.then(|| String::from_utf8_lossy(&answer[end + 4..]).into_owned());
+            }
+        }
+    }
+}
