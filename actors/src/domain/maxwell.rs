@@ -296,9 +296,11 @@ mod tests {
         assert_eq!(count_messages(b""), 0);
     }
 
+    type Owned = ([String; 4], Option<Micros>);
+
     /// A line as it is read with and without a tape.
-    fn both(line: &[u8]) -> [Result<([String; 4], Option<Micros>), MaxwellError>; 2] {
-        fn own(change: &Change<'_>) -> ([String; 4], Option<Micros>) {
+    fn both(line: &[u8]) -> [Result<Owned, MaxwellError>; 2] {
+        fn own(change: &Change<'_>) -> Owned {
             let Change { kind, database, table, position, occurred_at } = *change;
             ([kind, database, table, position].map(str::to_owned), occurred_at)
         }
