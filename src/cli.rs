@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
     if let Command::Keep { command } = &arguments.command {
         return keeper::keep(command);
     }
-    let config = match config::load(arguments.config.as_deref(), environment()) {
+    let config = match config::load(arguments.config.as_deref(), settings_of(&arguments.command)) {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
@@ -80,10 +80,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn obey(command: Command, mut config: Config) -> anyhow::Result<ExitCode> {
+async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run { stdin } => {
-            config.stdin.enabled |= stdin;
+        Command::Run { .. } => {
             let listeners = Listeners::bind(&config).await?;
             run(config, listeners, told_to_end()).await?;
             Ok(ExitCode::SUCCESS)
@@ -104,10 +103,14 @@ async fn obey(command: Command, mut config: Config) -> anyhow::Result<ExitCode> 
     }
 }
 
-/// Environment variables whose value is no text cannot be settings.
-fn environment() -> impl Iterator<Item = (String, String)> {
+/// The environment, and what the arguments set beyond it. Variables whose value is no text cannot
+/// be settings.
+fn settings_of(command: &Command) -> impl Iterator<Item = (String, String)> {
+    let reads_stdin = matches!(command, Command::Run { stdin: true });
+    let stdin = reads_stdin.then(|| ("FAULTLINE_STDIN__ENABLED".to_owned(), "true".to_owned()));
     std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .chain(stdin)
 }
 
 /// Waits for SIGTERM or SIGINT. A second one ends the process at once: what was accepted is in the

@@ -416,6 +416,15 @@ impl Config {
                 self.receiver.body_limit, self.spool.segment_bytes
             ));
         }
+        if self.stdin.is_on() && self.stdin.largest_record() > largest_frame {
+            problems.push(format!(
+                "stdin.line_limit = \"{}\": a line, and {} read with it, must fit into a segment of \
+                 the spool (spool.segment_bytes = \"{}\")",
+                self.stdin.line_limit,
+                bytesize::ByteSize(self.stdin.largest_record() - self.stdin.line_limit.as_u64()),
+                self.spool.segment_bytes
+            ));
+        }
         problems
     }
 }
@@ -517,6 +526,12 @@ mod tests {
                 "[receiver]\nbody_limit = \"64 MiB\"",
                 vec![],
                 "receiver.body_limit = \"64.0 MiB\": a body must fit",
+            ),
+            (
+                "[stdin]\nenabled = true\nline_limit = \"2 MiB\"\n\
+                 [spool]\nsegment_bytes = \"3 MiB\"\n[receiver]\nbody_limit = \"1 MiB\"",
+                vec![],
+                "stdin.line_limit = \"2.0 MiB\": a line, and 1.2 MiB read with it, must fit",
             ),
             (
                 "",

@@ -12,14 +12,15 @@
 
 use std::{
     collections::BTreeMap,
-    env,
+    env, fs,
     io::{BufWriter, Write},
+    path::Path,
     process::ChildStdin,
     thread::JoinHandle,
     time::Duration,
 };
 
-use faultline_testkit::{load::Load, program::Program};
+use faultline_testkit::{eventually, load::Load, program::Program};
 use tokio::time::Instant;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_faultline");
@@ -190,4 +191,51 @@ async fn standard_input_into_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn standard_input_into_postgres() {
     a_file_on_standard_input(Program::with_postgres(BINARY)).await;
+}
+
+/// Copies the files of a directory that has no directories in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_older_copy_of_the_spool_is_noticed() {
+    let mut program = Program::new(BINARY);
+    let (spool, older) = (program.directory().join("spool"), program.directory().join("older"));
+    let send = async |program: &Program, message: &str| {
+        program.report(&format!(r#"{{"message":"{message}"}}"#)).await;
+    };
+    program.start();
+    send(&program, "one").await;
+    program.settled().await;
+    program.kill();
+    copy(&spool, &older);
+    program.start();
+    send(&program, "two").await;
+    program.settled().await;
+    program.kill();
+    fs::remove_dir_all(&spool).unwrap();
+    fs::rename(&older, &spool).unwrap();
+
+    // What comes now gets the place that "two" had: it must not be taken for it.
+    program.start();
+    send(&program, "three").await;
+    eventually("health says so", async || {
+        let health = program.json("/health").await;
+        let error = health["components"]["database"]["error"].as_str().map(str::to_owned);
+        error.filter(|error| error.contains("an older copy")).ok_or(health)
+    })
+    .await;
+    program.kill();
+    fs::remove_file(spool.join("origin")).unwrap();
+    program.start();
+    program.settled().await;
+    program.finish().await;
+    let mut stored = program.database.texts("SELECT DISTINCT message FROM events").await;
+    stored.sort();
+    assert_eq!(stored, ["one", "three", "two"]);
 }

@@ -75,6 +75,12 @@ impl Settings {
         if self.flush_events == 0 {
             return Err("flush_events = 0: at least one event makes a commit".to_owned());
         }
+        if self.flush_age > Duration::from_mins(1) {
+            return Err(format!(
+                "flush_age = \"{:#}\": at most 1m is possible",
+                jiff::SignedDuration::try_from(self.flush_age).unwrap_or_default()
+            ));
+        }
         if self.flush_bytes.as_u64() == 0 {
             return Err("flush_bytes = \"0 B\": at least one byte is needed".to_owned());
         }
@@ -223,6 +229,15 @@ impl BatchWriter {
         }
         let stored = self.store.position(self.journal.origin()).await?;
         self.counters.succeeded(started.elapsed());
+        // To go on would take new records for old ones, and skip them.
+        let head = self.journal.status().head;
+        if stored.sequence > head {
+            return Err(StoreError::Unavailable(format!(
+                "records up to {} of this spool are stored, but it ends at {head}: it is an older \
+                 copy; without its file `origin` it is taken for another one",
+                stored.sequence
+            )));
+        }
         // A store that was replaced knows less than the journal has forgotten.
         let first_kept = self.journal.first_kept();
         if stored.sequence + 1 < first_kept {

@@ -197,11 +197,15 @@ async fn a_full_disk_is_told_and_recovers_without_a_restart() {
     let spool = open_on(directory.path(), Arc::new(disk.clone()));
     append(&spool, b"before").await.unwrap();
     disk.fail_write(true);
-    for _ in 0..3 {
+    eventually("the disk was tried several times", || async {
         assert!(matches!(append(&spool, b"half-written").await, Err(AppendError::Failing(_))));
-    }
+        (disk.failed_writes() > 3).then_some(())
+    })
+    .await;
     disk.fail_write(false);
     eventually("there is room again", || async { append(&spool, b"after").await.ok() }).await;
+    // The one that a write failed in, and the one after it.
+    assert_eq!(segments(directory.path()).len(), 2, "what failed leaves nothing behind");
     assert_eq!(read_after(&spool, 0).await, bodies(&["before", "after"]));
 }
 
@@ -218,9 +222,12 @@ async fn the_bound_is_kept_until_something_is_acknowledged() {
         }
     };
     assert!(matches!(refused, AppendError::Full { .. }), "{refused}");
+    assert_eq!(spool.refuses(), Some(refused), "whoever asks hears so too");
     assert!((30..=35).contains(&accepted), "{accepted} of 30 kB in 1 MiB");
     assert!(spool.status().used_bytes <= 1 << 20);
     spool.acknowledge(accepted);
+    let has_room = || async { spool.refuses().is_none().then_some(()) };
+    eventually("there is room, though nobody tried", has_room).await;
     append(&spool, &body).await.unwrap();
     let too_large = append(&spool, &vec![0; 64 << 10]).await;
     assert!(matches!(too_large, Err(AppendError::TooLarge(_))));
@@ -287,6 +294,32 @@ async fn a_refused_record_may_come_again_under_its_id() {
     .await;
     assert_eq!(outcome, Appended::New);
     assert_eq!(read_after(&spool, 0).await, bodies(&["body"]));
+}
+
+#[tokio::test]
+async fn the_sequence_goes_on_though_all_is_acknowledged_and_the_disk_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    append(&spool, b"one").await.unwrap();
+    drop(spool);
+    // No segment can be made; one is made but never gets a record, and no other; none can be made.
+    for writes in [0, 1, 0] {
+        let disk = TestDisk::default();
+        let spool = open_on(directory.path(), Arc::new(disk.clone()));
+        assert_eq!(spool.status().head, 1, "a store would take a new record for an old one");
+        disk.fail_writes_after(writes);
+        append(&spool, b"refused").await.unwrap_err();
+        spool.acknowledge(1);
+        eventually("the disk is tried again", || async {
+            append(&spool, b"refused").await.unwrap_err();
+            (disk.failed_writes() > 1).then_some(())
+        })
+        .await;
+    }
+    let spool = open(directory.path());
+    assert_eq!(spool.status().head, 1);
+    append(&spool, b"two").await.unwrap();
+    assert_eq!(read_after(&spool, 1).await, bodies(&["two"]));
 }
 
 #[tokio::test]

@@ -20,6 +20,17 @@ impl Database {
         }
     }
 
+    /// Runs statements.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub async fn execute(&self, sql: &str) {
+        match self {
+            Self::Sqlite(path) => open(path).execute_batch(sql).unwrap(),
+            Self::Postgres(postgres) => postgres.execute(sql).await,
+        }
+    }
+
     /// The single number that a query gives.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -112,6 +113,17 @@ impl Program {
         program
     }
 
+    /// The server that [`Program::with_postgres`] brought.
+    ///
+    /// # Panics
+    /// When it stores elsewhere.
+    pub fn postgres(&mut self) -> &mut Postgres {
+        match &mut self.database {
+            Database::Postgres(postgres) => postgres,
+            Database::Sqlite(_) => panic!("it stores in SQLite"),
+        }
+    }
+
     /// Sets `section.key`, as the environment does.
     #[must_use]
     pub fn set(mut self, key: &str, value: &str) -> Self {
@@ -149,9 +161,14 @@ impl Program {
     /// The command as it would be started, its outputs not set.
     #[must_use]
     pub fn command(&self) -> Command {
+        self.command_with(&self.arguments)
+    }
+
+    /// The same with other arguments, to run beside it.
+    pub fn command_with(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(&self.binary);
         command
-            .args(&self.arguments)
+            .args(arguments)
             .current_dir(self.directory())
             .env("FAULTLINE_STORE__URL", self.database.url())
             .env_remove("RUST_LOG")

@@ -114,8 +114,9 @@ pub(crate) struct TestDisk(Arc<Switches>);
 #[derive(Default)]
 struct Switches {
     fail_sync: AtomicBool,
-    /// Writes fail after writing half.
-    fail_write: AtomicBool,
+    /// How many more writes succeed; those behind them fail after writing half.
+    writes_left: Mutex<Option<u64>>,
+    failed_writes: AtomicU64,
     syncs: AtomicU64,
     unsynced: Mutex<Vec<Unsynced>>,
 }
@@ -137,7 +138,15 @@ impl TestDisk {
     }
 
     pub(crate) fn fail_write(&self, fail: bool) {
-        self.0.fail_write.store(fail, Ordering::SeqCst);
+        *self.0.writes_left.lock().unwrap() = fail.then_some(0);
+    }
+
+    pub(crate) fn fail_writes_after(&self, count: u64) {
+        *self.0.writes_left.lock().unwrap() = Some(count);
+    }
+
+    pub(crate) fn failed_writes(&self) -> u64 {
+        self.0.failed_writes.load(Ordering::SeqCst)
     }
 
     pub(crate) fn syncs(&self) -> u64 {
@@ -179,7 +188,16 @@ impl DiskFile for TestFile {
         self.file.read_at(&mut before, offset)?;
         let file = self.file.clone();
         self.switches.unsynced.lock().unwrap().push(Unsynced { file, offset, before });
-        if self.switches.fail_write.load(Ordering::SeqCst) {
+        let fails = match &mut *self.switches.writes_left.lock().unwrap() {
+            None => false,
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+        };
+        if fails {
+            self.switches.failed_writes.fetch_add(1, Ordering::SeqCst);
             self.file.write_at(&bytes[..bytes.len() / 2], offset)?;
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }

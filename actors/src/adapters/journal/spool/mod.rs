@@ -103,6 +103,9 @@ impl Settings {
     /// # Errors
     /// Names the key, and what would be right.
     pub fn validate(&self) -> Result<(), String> {
+        if self.dir.as_os_str().is_empty() {
+            return Err("dir = \"\": a directory is needed".to_owned());
+        }
         if self.segment_bytes < ByteSize::kib(64) || self.segment_bytes > ByteSize::gib(1) {
             return Err(format!(
                 "segment_bytes = \"{}\": between 64 KiB and 1 GiB is possible",
@@ -285,7 +288,7 @@ impl Spool {
             return Some(AppendError::Failing(failing.clone()));
         }
         let (used, limit) = (state.used(), self.settings.max_bytes.as_u64());
-        (used >= limit).then_some(AppendError::Full { used, limit })
+        (state.is_full || used >= limit).then_some(AppendError::Full { used, limit })
     }
 
     /// Starts the ledger anew: `settled` is what the store has, and everything behind `position`

@@ -47,6 +47,8 @@ pub(super) struct State {
     pub read_after: Option<u64>,
     /// Why the last write failed, until one succeeds.
     pub failing: Option<String>,
+    /// Whether the last record did not fit, and nothing was given back since.
+    pub is_full: bool,
     /// How many ids are remembered against retries.
     pub ids: usize,
     pub closed: bool,
@@ -163,6 +165,7 @@ pub(super) fn recover(directory: &Path, disk: &dyn Disk, longest: usize) -> io::
             commits: VecDeque::new(),
             read_after: None,
             failing: None,
+            is_full: false,
             ids: 0,
             closed: false,
         },
@@ -208,11 +211,10 @@ impl Recovered {
         } else {
             self.read_newest(segment, header.first_commit, longest)?
         };
-        if segment.last_sequence == 0 {
-            self.state.free.push(segment.number);
-            return Ok(());
+        // The newest is kept even without records: it tells where the sequence stands.
+        if segment.last_sequence != 0 {
+            self.state.head = segment.last_sequence;
         }
-        self.state.head = segment.last_sequence;
         self.state.segments.push_back(segment);
         Ok(())
     }

@@ -9,7 +9,7 @@
 
 use std::{
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -176,8 +176,10 @@ impl Writer {
         let used = self.shared.lock().used() + gathered;
         if used + length as u64 > limit {
             self.reclaim();
-            let used = self.shared.lock().used() + gathered;
+            let mut state = self.shared.lock();
+            let used = state.used() + gathered;
             if used + length as u64 > limit {
+                state.is_full = true;
                 return Err(AppendError::Full { used, limit });
             }
         }
@@ -243,6 +245,7 @@ impl Writer {
         state.head = self.next_sequence - 1;
         state.totals = self.totals;
         state.failing = None;
+        state.is_full = false;
         state.ids = self.ids.len();
         if state.commits.len() < REMEMBERED_COMMITS {
             let head = state.head;
@@ -292,17 +295,14 @@ impl Writer {
             fs::rename(segment_path(&self.directory, old), &path)?;
         }
         self.next_number += 1;
-        let file = self.disk.open(&path, self.settings.segment_bytes())?;
-        let header = SegmentHeader {
-            origin: self.origin,
-            number,
-            first_sequence: self.next_sequence,
-            totals: self.totals,
-            first_commit: self.next_commit,
+        let file = match self.make_segment(&path, number) {
+            Ok(file) => file,
+            Err(error) => {
+                // A disk that goes on failing must not be filled with segments that nobody uses.
+                let _ = fs::remove_file(&path);
+                return Err(error);
+            }
         };
-        file.write_at(&header.encode(), 0)?;
-        file.sync()?;
-        sync_directory(&self.directory)?;
         let mut state = self.shared.lock();
         // A segment that was opened but never got a record is no use as one.
         if let Some(empty) = state.segments.pop_back_if(|last| last.last_sequence == 0) {
@@ -320,17 +320,33 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives back segments whose records are all acknowledged.
+    /// Makes the file at `path` segment `number`, without records yet.
+    fn make_segment(&self, path: &Path, number: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.open(path, self.settings.segment_bytes())?;
+        let header = SegmentHeader {
+            origin: self.origin,
+            number,
+            first_sequence: self.next_sequence,
+            totals: self.totals,
+            first_commit: self.next_commit,
+        };
+        file.write_at(&header.encode(), 0)?;
+        file.sync()?;
+        sync_directory(&self.directory)?;
+        Ok(file)
+    }
+
+    /// Gives back segments whose records are all acknowledged, but never the newest: it alone tells
+    /// where the sequence stands until there is a newer one.
     fn reclaim(&mut self) {
         let mut state = self.shared.lock();
-        let current = self.current.as_ref().map(|current| current.number);
         let acknowledged = state.acknowledged;
-        while let Some(done) = state.segments.pop_front_if(|segment| {
-            Some(segment.number) != current
-                && segment.last_sequence != 0
-                && segment.last_sequence <= acknowledged
-        }) {
+        while state.segments.len() > 1
+            && let Some(done) =
+                state.segments.pop_front_if(|oldest| oldest.last_sequence <= acknowledged)
+        {
             state.free.push(done.number);
+            state.is_full = false;
         }
         let surplus = state.free.len().saturating_sub(SPARE_SEGMENTS);
         let surplus: Vec<u64> = state.free.drain(..surplus).collect();
