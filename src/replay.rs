@@ -123,9 +123,12 @@ async fn replay_rejected(
 ) -> anyhow::Result<()> {
     const PAGE: u32 = 100;
     let store = open_store(&config.store)?;
+    // What is rejected again comes back as a new one, which is for another time.
+    let newest = store.rejected(1).await?.first().map_or(0, |rejected| rejected.id);
     let mut after = 0;
     loop {
-        let page = store.unreplayed(after, PAGE).await?;
+        let mut page = store.unreplayed(after, PAGE).await?;
+        page.retain(|rejected| rejected.id <= newest);
         let Some(last) = page.last() else { return Ok(()) };
         after = last.id;
         for rejected in page {

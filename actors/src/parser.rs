@@ -65,6 +65,12 @@ impl Settings {
                 self.environment
             ));
         }
+        if self.join_wait > Duration::from_secs(10) {
+            return Err(format!(
+                "join_wait = \"{:#}\": at most 10s is possible: whole batches wait with a trace",
+                jiff::SignedDuration::try_from(self.join_wait).unwrap_or_default()
+            ));
+        }
         if self.batch_bytes.as_u64() == 0 || self.batch_bytes > ByteSize::mib(64) {
             return Err(format!(
                 "batch_bytes = \"{}\": between 1 byte and 64 MiB is possible",
@@ -226,12 +232,7 @@ fn poisoned(block: &Block) -> Batch {
             "the parser panicked on this record; it is kept as rejected"
         );
         metrics::counter!("faultline_parser_panics_total").increment(1);
-        let head = RecordHead {
-            sequence: record.sequence,
-            received_at: record.received_at,
-            source: record.source,
-        };
-        batch.start_record(head, record.messages);
+        batch.start_record(RecordHead::of(record), record.messages);
         let body = match &record.content {
             Content::Body { body, .. } => &block.bytes[body.clone()],
             Content::Damaged { bytes } => &block.bytes[bytes.clone()],

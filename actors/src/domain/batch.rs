@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::{
     event::{Kind, Severity, Source},
     ledger::Tally,
+    record::RecordRef,
     router,
     shape::Fingerprint,
     time::Micros,
@@ -139,6 +140,17 @@ pub struct RecordHead {
     pub sequence: u64,
     pub received_at: Micros,
     pub source: Source,
+    /// Empty where there is none.
+    pub body: Span,
+}
+
+impl RecordHead {
+    /// Without its body.
+    #[must_use]
+    pub fn of(record: &RecordRef) -> Self {
+        let RecordRef { sequence, received_at, source, .. } = *record;
+        Self { sequence, received_at, source, body: Span::EMPTY }
+    }
 }
 
 /// Where an event's attributes (a JSON object) come from.
@@ -513,7 +525,12 @@ mod tests {
     fn batch_over(block: &[u8]) -> Batch {
         let mut batch = Batch::default();
         batch.place(&Bytes::copy_from_slice(block));
-        let head = RecordHead { sequence: 7, received_at: 1, source: Source::Logdrains };
+        let head = RecordHead {
+            sequence: 7,
+            received_at: 1,
+            source: Source::Logdrains,
+            body: Span::EMPTY,
+        };
         batch.start_record(head, 3);
         batch
     }

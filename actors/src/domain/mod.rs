@@ -10,6 +10,7 @@ pub mod json;
 pub mod ledger;
 pub mod logplex;
 pub mod maxwell;
+pub mod original;
 pub mod parse;
 pub mod platform;
 pub mod record;

@@ -136,11 +136,11 @@ impl Parser {
         record: &RecordRef,
         default_environment: Span,
     ) {
-        let head = RecordHead {
-            sequence: record.sequence,
-            received_at: record.received_at,
-            source: record.source,
+        let body = match &record.content {
+            Content::Body { body, .. } => placed.span(&block[body.clone()]),
+            Content::Duplicate | Content::Damaged { .. } => Span::EMPTY,
         };
+        let head = RecordHead { body, ..RecordHead::of(record) };
         batch.start_record(head, record.messages);
         let (meta, body) = match &record.content {
             Content::Duplicate => return batch.count_duplicates(record.messages),

@@ -5,15 +5,16 @@
 //! is one transaction: events, rejected messages, fault counters, ledger, and "this origin is
 //! stored up to this sequence".
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
 use super::journal::Origin;
 use crate::domain::{
-    batch::{Batch, Span},
+    batch::{Batch, Rejected, Span},
     event::{Kind, Severity, Source},
     ledger::Tally,
+    original::original,
     shape::{Fingerprint, cut},
     time::Micros,
 };
@@ -267,7 +268,7 @@ pub(crate) struct RejectedRow<'a> {
     pub received_at: Micros,
     pub source: Source,
     pub reason: &'a str,
-    pub bytes: &'a [u8],
+    pub bytes: Cow<'a, [u8]>,
     pub length: u64,
     pub messages: u32,
 }
@@ -286,7 +287,7 @@ pub(crate) fn rejected_rows<'a>(
                 received_at: record.received_at,
                 source: record.source,
                 reason: &rejected.reason,
-                bytes: batch.text.get(rejected.bytes),
+                bytes: batch.text.get(rejected.bytes).into(),
                 length: rejected.length,
                 messages: rejected.messages,
             }
@@ -296,19 +297,32 @@ pub(crate) fn rejected_rows<'a>(
         let batch = &commit.batches[*batch];
         let event = &batch.events[*event];
         let record = batch.record_of(event);
-        let bytes = batch.text.get(event.message);
+        let bytes = original(batch, event);
+        let length = bytes.len() as u64;
         RejectedRow {
             sequence: record.sequence,
             ordinal: event.ordinal,
             received_at: record.received_at,
             source: record.source,
             reason,
-            bytes,
-            length: bytes.len() as u64,
+            bytes: kept(bytes),
+            length,
             messages: event.messages,
         }
     });
     parsed.chain(refused)
+}
+
+/// As much of a rejected message as is kept.
+fn kept(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    let most = Rejected::MAX_BYTES as usize;
+    match bytes {
+        Cow::Borrowed(bytes) => bytes[..bytes.len().min(most)].into(),
+        Cow::Owned(mut bytes) => {
+            bytes.truncate(most);
+            bytes.into()
+        }
+    }
 }
 
 pub(crate) fn text_of(batch: &Batch, span: Span) -> &str {

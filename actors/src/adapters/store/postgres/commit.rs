@@ -203,7 +203,7 @@ async fn add_rejected(
                     (&timestamp(received_at), Type::TIMESTAMPTZ),
                     (&source.name(), Type::TEXT),
                     (&reason, Type::TEXT),
-                    (&bytes, Type::BYTEA),
+                    (&&*bytes, Type::BYTEA),
                     (&as_i64(length), Type::INT8),
                     (&messages.cast_signed(), Type::INT4),
                 ],
