@@ -26,7 +26,7 @@ pub(crate) struct Line {
 impl Admin {
     /// Waits until the program knows what its store has.
     pub(crate) fn of(server: &Server) -> Self {
-        const PATIENCE: Duration = Duration::from_secs(60);
+        const PATIENCE: Duration = Duration::from_mins(1);
         let stream = TcpStream::connect(server.admin).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut admin = Self(stream);

@@ -31,12 +31,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        // This program is also the servers that it measures, as processes of their own.
-        Some("--serve") => servers::serve(&arguments[1..]),
-        _ => {
-            let sections = arguments.into_iter().filter(|argument| argument != "--bench");
-            sections::run(&sections.collect::<Vec<_>>());
-        }
+    // This program is also the servers that it measures, as processes of their own.
+    if let Some("--serve") = arguments.first().map(String::as_str) {
+        return servers::serve(&arguments[1..]);
     }
+    let sections = arguments.into_iter().filter(|argument| argument != "--bench");
+    sections::run(&sections.collect::<Vec<_>>());
 }

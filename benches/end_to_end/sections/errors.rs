@@ -18,7 +18,7 @@ const CONNECTIONS: [usize; 2] = [50, 500];
 const CREDIT: usize = 20_000;
 
 /// The whole program's side.
-struct Stored {
+struct Whole {
     rate: f64,
     answered_p99: f64,
     stored_p99: f64,
@@ -36,8 +36,8 @@ pub(super) fn run() {
     );
     for connections in CONNECTIONS {
         let plan = |until| Plan { connections, until, credit: CREDIT };
-        let rounds: Vec<(f64, Stored)> = (0..pairs())
-            .map(|_| (accepted(&requests, &plan), stored(&requests, &plan, &postgres)))
+        let rounds: Vec<(f64, Whole)> = (0..pairs())
+            .map(|_| (accepted(&requests, plan), stored(&requests, plan, &postgres)))
             .collect();
         println!(
             "{connections:11}  {:8.0}  {:16.0}  {:7.2}  {:9.1} ms  {:7.0} ms  {:7.1}  {:12.1}",
@@ -61,13 +61,13 @@ fn accepted(requests: &Arc<Requests>, plan: impl Fn(Until) -> Plan) -> f64 {
     sent.rate()
 }
 
-fn stored(requests: &Arc<Requests>, plan: impl Fn(Until) -> Plan, postgres: &Postgres) -> Stored {
+fn stored(requests: &Arc<Requests>, plan: impl Fn(Until) -> Plan, postgres: &Postgres) -> Whole {
     let server = Server::start(&Kind::Postgres(postgres.url()));
     flow(&server, "errors", requests, plan(Until::After(WARM_UP)));
     let meter = Meter::start(&server, postgres.pid());
     // Longer than the receiver alone: commits and PostgreSQL's own work come in waves.
     let flow = flow(&server, "errors", requests, plan(Until::After(2 * seconds())));
-    Stored {
+    Whole {
         rate: flow.rate(),
         answered_p99: flow.answered_p99,
         stored_p99: flow.stored_p99,

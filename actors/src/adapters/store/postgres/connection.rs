@@ -37,7 +37,7 @@ pub(super) fn parse(url: &str) -> Result<(tokio_postgres::Config, MakeRustlsConn
     let url = format!("{address}?{}", others.join("&"));
     let mut config = tokio_postgres::Config::from_str(url.trim_end_matches('?'))
         .map_err(|error| super::chain(&error))?;
-    let verifies = match mode {
+    let is_checked = match mode {
         "disable" | "prefer" | "require" => false,
         "verify-full" => true,
         _ => {
@@ -52,7 +52,7 @@ pub(super) fn parse(url: &str) -> Result<(tokio_postgres::Config, MakeRustlsConn
         _ => SslMode::Require,
     });
     let provider = Arc::new(crypto::aws_lc_rs::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = if verifies {
+    let verifier: Arc<dyn ServerCertVerifier> = if is_checked {
         trusted(root.map(Path::new), &provider)?
     } else {
         Arc::new(Unverified(provider.clone()))
