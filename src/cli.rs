@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     Listeners,
     config::{self, Config, ConfigError, StoreUrl, mask_url},
-    open_store,
+    open_store, read_countries,
     receiver::keeper,
     replay, run, telemetry,
 };
@@ -149,6 +149,12 @@ async fn check(config: &Config) -> anyhow::Result<ExitCode> {
     };
     report("store", check_store(config).await);
     report("spool", check_directory(&config.spool.dir));
+    let countries = &config.metrics_aggregator.countries;
+    if !countries.as_os_str().is_empty() {
+        let outcome =
+            read_countries(config).map(|_| format!("{} can be read", countries.display()));
+        report("countries", outcome.map_err(|error| error.0.join("; ")));
+    }
     for (what, address) in [("receiver", config.receiver.listen), ("admin", config.admin.listen)] {
         let bound = tokio::net::TcpListener::bind(address).await;
         let outcome = bound.map(|_| format!("{address} is free"));
@@ -199,6 +205,9 @@ fn refuse(error: &ConfigError) -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        return refuse(error);
+    }
     complain(&format!("{error:#}"));
     ExitCode::FAILURE
 }

@@ -94,6 +94,13 @@ impl StoreSettings {
         if self.connections < 2 {
             return Err(format!("connections = {}: at least 2 are needed", self.connections));
         }
+        for (name, timeout) in
+            [("connect_timeout", self.connect_timeout), ("commit_timeout", self.commit_timeout)]
+        {
+            if timeout.is_zero() {
+                return Err(format!("{name} = \"0s\": more than zero is needed"));
+            }
+        }
         Ok(())
     }
 }
@@ -383,10 +390,21 @@ fn describe(error: &serde_path_to_error::Error<toml::de::Error>, tree: &Table) -
         }
         _ => problem.to_owned(),
     };
-    match value {
-        Some(value) => format!("{path} = {}: {problem}", shown(&path, value)),
-        None => format!("{path}: {problem}"),
+    let Some(value) = value else { return format!("{path}: {problem}") };
+    let shown_value = shown(&path, value);
+    match default_of(&path) {
+        Some(default) if !problem.contains("expected one of") && !problem.contains(" or `") => {
+            format!("{path} = {shown_value}: {problem}; {default} is possible")
+        }
+        _ => format!("{path} = {shown_value}: {problem}"),
     }
+}
+
+/// The default of the setting at `path`, as an example of what is right.
+fn default_of(path: &str) -> Option<String> {
+    let (section, key) = path.split_once('.')?;
+    let default = defaults().get(section)?.get(key)?.clone();
+    Some(shown(path, &default))
 }
 
 impl Config {

@@ -29,7 +29,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, StoreSettings, StoreUrl},
+    config::{Config, ConfigError, StoreSettings, StoreUrl, mask_url},
     receiver::stdin::{OnEof, Reading},
     server::Limits,
 };
@@ -71,7 +71,10 @@ impl Listeners {
 /// When the URL is not understood, or the file cannot be opened.
 pub fn open_store(settings: &StoreSettings) -> anyhow::Result<Arc<dyn Store>> {
     match settings.parse_url().map_err(|problem| anyhow::anyhow!("store.{problem}"))? {
-        StoreUrl::Sqlite(path) => Ok(Arc::new(Sqlite::open(&path).context("opening the store")?)),
+        StoreUrl::Sqlite(path) => {
+            let key = || format!("store.url = \"{}\"", mask_url(settings.url.expose()));
+            Ok(Arc::new(Sqlite::open(&path).with_context(key)?))
+        }
         StoreUrl::Postgres(url) => Ok(Arc::new(Postgres::new(
             &url,
             settings.connections,
@@ -82,14 +85,21 @@ pub fn open_store(settings: &StoreSettings) -> anyhow::Result<Arc<dyn Store>> {
 }
 
 /// Reads the database of countries, where one is configured.
-fn read_countries(config: &Config) -> anyhow::Result<Option<Arc<Countries>>> {
+///
+/// # Errors
+/// Names the setting whose file cannot be read.
+pub fn read_countries(config: &Config) -> Result<Option<Arc<Countries>>, ConfigError> {
     let path = &config.metrics_aggregator.countries;
     if path.as_os_str().is_empty() {
         return Ok(None);
     }
-    let reader = Countries::open_readfile(path)
-        .with_context(|| format!("metrics_aggregator.countries = \"{}\"", path.display()))?;
-    Ok(Some(Arc::new(reader)))
+    let problem = |error| {
+        let path = path.display();
+        ConfigError(vec![format!(
+            "metrics_aggregator.countries = \"{path}\": {error}; a MaxMind database is needed"
+        )])
+    };
+    Countries::open_readfile(path).map(|reader| Some(Arc::new(reader))).map_err(problem)
 }
 
 /// How long stages may take to finish, once the spool has nothing more for them.

@@ -26,6 +26,18 @@ pub struct Limits {
     pub finish_timeout: Duration,
 }
 
+/// More connections than any machine holds.
+const MAX_CONNECTIONS: usize = 1_000_000;
+
+/// # Errors
+/// Names the key `connections`, and what would be right.
+pub fn check_connections(connections: usize) -> Result<(), String> {
+    if (1..=MAX_CONNECTIONS).contains(&connections) {
+        return Ok(());
+    }
+    Err(format!("connections = {connections}: between 1 and {MAX_CONNECTIONS} are possible"))
+}
+
 /// The most header fields of a request, and the most bytes of them.
 const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: usize = 16 << 10;

@@ -2,11 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
 
-use std::process::Output;
-
 use faultline_testkit::{
     eventually,
-    program::{Program, app_line, frames},
+    program::{Program, app_line, frames, run_to_end},
 };
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
@@ -192,10 +190,6 @@ async fn metrics_alone_may_need_a_token() {
     assert_eq!(status(program.look("/health")).await, 200);
 }
 
-fn output(program: &Program) -> Output {
-    program.command().output().unwrap()
-}
-
 #[tokio::test]
 async fn a_listener_beyond_loopback_needs_authentication() {
     let open = |key: &str| {
@@ -218,7 +212,7 @@ async fn a_listener_beyond_loopback_needs_authentication() {
         (open("admin.listen").set("admin.metrics_token", METRICS_TOKEN), "admin.auth"),
         (open("admin.listen").set("admin.auth", "token"), "admin.token"),
     ] {
-        let output = output(&program);
+        let output = program.run().await;
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(78), "{said}");
         assert!(said.contains(key), "{said}");
@@ -279,7 +273,7 @@ async fn secrets_are_never_shown() {
     program.ended().await;
     shown.push(program.log());
     for arguments in [&["check"][..], &["migrate"], &["replay", "--rejected"], &["--version"]] {
-        let output = output(&guarded().set("store.url", &url).arguments(arguments));
+        let output = guarded().set("store.url", &url).arguments(arguments).run().await;
         shown.push(format!("{output:?}"));
     }
     assert!(shown.iter().any(|text| text.contains("postgres://user:***@127.0.0.1:1/db")));
@@ -290,8 +284,8 @@ async fn secrets_are_never_shown() {
     }
 }
 
-#[test]
-fn secrets_are_never_shown_by_a_refusal() {
+#[tokio::test]
+async fn secrets_are_never_shown_by_a_refusal() {
     let url = |url: &str| format!("[store]\nurl = {url}");
     for config in [
         format!("[admin]\ntoken = \"{ADMIN_TOKEN}"),
@@ -318,7 +312,8 @@ fn secrets_are_never_shown_by_a_refusal() {
         let program = Program::new(BINARY).arguments(&["run", "--config", "wrong.toml"]);
         std::fs::write(program.directory().join("wrong.toml"), &config).unwrap();
         let mut command = program.command();
-        let output = command.env_remove("FAULTLINE_STORE__URL").output().unwrap();
+        command.env_remove("FAULTLINE_STORE__URL");
+        let output = run_to_end(command).await;
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(78), "{config}: {said}");
         for secret in SECRETS.into_iter().chain([&RECEIVER_TOKEN[..11]]) {

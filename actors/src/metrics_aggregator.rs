@@ -63,6 +63,10 @@ impl Settings {
         if self.window < Duration::from_secs(1) || self.window > Duration::from_hours(24) {
             return Err(format!("window = \"{window:#}\": between 1s and 24h is possible"));
         }
+        let every = jiff::SignedDuration::try_from(self.snapshot_every).unwrap_or_default();
+        if !every.is_zero() && every < jiff::SignedDuration::from_secs(1) {
+            return Err(format!("snapshot_every = \"{every:#}\": 0s, or at least 1s is possible"));
+        }
         Ok(())
     }
 }

@@ -27,6 +27,7 @@ use crate::{
         auth::{carries, check_token},
         stdin::Reading,
     },
+    server::check_connections,
 };
 
 mod health;
@@ -85,8 +86,7 @@ impl Settings {
             Auth::Token if self.token.is_empty() => {
                 Err("token = \"\": auth = \"token\" needs one".to_owned())
             }
-            _ if self.connections == 0 => Err("connections = 0: at least one is needed".to_owned()),
-            _ => Ok(()),
+            _ => check_connections(self.connections),
         }
     }
 }

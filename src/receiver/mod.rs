@@ -13,7 +13,10 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use self::auth::Drain;
-use crate::config::{Secret, is_loopback};
+use crate::{
+    config::{Secret, is_loopback},
+    server::check_connections,
+};
 
 pub mod auth;
 mod body;
@@ -83,15 +86,13 @@ impl Settings {
         if self.body_limit.as_u64() == 0 {
             return Err("body_limit = \"0 B\": at least one byte is needed".to_owned());
         }
-        if self.inflight_limit.as_u64() < 2 * self.body_limit.as_u64() {
+        if self.inflight_limit.as_u64() < self.body_limit.as_u64().saturating_mul(2) {
             return Err(format!(
                 "inflight_limit = \"{}\": at least twice body_limit (\"{}\") is needed",
                 self.inflight_limit, self.body_limit
             ));
         }
-        if self.connections == 0 {
-            return Err("connections = 0: at least one is needed".to_owned());
-        }
+        check_connections(self.connections)?;
         for (name, timeout) in [
             ("header_timeout", self.header_timeout),
             ("body_timeout", self.body_timeout),

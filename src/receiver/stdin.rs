@@ -92,7 +92,13 @@ impl Settings {
             return Err(format!("service: at most {} bytes are possible", Meta::MAX_NAME));
         }
         if self.restart_cap < FIRST_RESTART {
-            return Err("restart_cap: at least 500ms is needed".to_owned());
+            return Err(format!(
+                "restart_cap = \"{:#}\": at least 500ms is needed",
+                jiff::SignedDuration::try_from(self.restart_cap).unwrap_or_default()
+            ));
+        }
+        if self.command.first().is_some_and(String::is_empty) {
+            return Err("command = [\"\", …]: a program's name is needed first".to_owned());
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -174,6 +174,11 @@ impl Program {
             .env_remove("RUST_LOG")
             .envs(&self.settings);
         command
+    }
+
+    /// Runs it to its end instead; gives what it said.
+    pub async fn run(&self) -> Output {
+        run_to_end(self.command()).await
     }
 
     /// Starts the process and waits until both listeners are bound.
@@ -425,6 +430,16 @@ impl Drop for Program {
             eprintln!("its last log lines, newest first:\n{}", tail.join("\n"));
         }
     }
+}
+
+/// Runs a command to its end; gives what it said.
+///
+/// # Panics
+/// When it does not end in time.
+pub async fn run_to_end(mut command: Command) -> Output {
+    command.stdin(Stdio::null());
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output();
+    tokio::time::timeout(PATIENCE, output).await.expect("it ends in time").unwrap()
 }
 
 /// The program's log in its directory.
