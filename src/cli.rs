@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -83,8 +84,9 @@ pub fn main() -> ExitCode {
 async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { .. } => {
+            let told_to_end = told_to_end()?;
             let listeners = Listeners::bind(&config).await?;
-            run(config, listeners, told_to_end()).await?;
+            run(config, listeners, told_to_end).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check => check(&config).await,
@@ -113,27 +115,29 @@ fn settings_of(command: &Command) -> impl Iterator<Item = (String, String)> {
         .chain(stdin)
 }
 
-/// Waits for SIGTERM or SIGINT. A second one ends the process at once: what was accepted is in the
-/// spool.
-async fn told_to_end() {
+/// Listens for SIGTERM and SIGINT from now on; gives what waits for the first. A second one ends
+/// the process at once: what was accepted is in the spool.
+fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        tracing::error!("signals cannot be received");
-        return std::future::pending().await;
-    };
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut next = async move || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
-    next().await;
+    let (told_out, told) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
+        next().await;
+        let _ = told_out.send(());
         next().await;
         tracing::warn!("told again: ending at once; the spool keeps what is not stored");
         std::process::exit(EXIT_INTERRUPTED);
     });
+    Ok(async move {
+        let _ = told.await;
+    })
 }
 
 /// Tries everything that the configuration names, and says how that went.

@@ -131,6 +131,7 @@ pub async fn run_with(
     store: Arc<dyn Store>,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    let mut shutdown = std::pin::pin!(shutdown);
     let prometheus = telemetry::start_metrics();
     let countries = read_countries(&config)?;
     let ledger = Arc::new(Mutex::new(Ledger::default()));
@@ -138,7 +139,12 @@ pub async fn run_with(
         let (settings, ledger) = (config.spool.clone(), ledger.clone());
         let directory = settings.dir.display().to_string();
         let open = tokio::task::spawn_blocking(move || Spool::open(settings, ledger));
-        Arc::new(open.await?.with_context(|| format!("spool.dir = {directory:?}"))?)
+        // A long spool takes its time to be read.
+        let opened = tokio::select! {
+            opened = open => opened?,
+            () = &mut shutdown => return Ok(()),
+        };
+        Arc::new(opened.with_context(|| format!("spool.dir = {directory:?}"))?)
     };
     let settings = pipeline::Settings {
         parser: config.parser.clone(),
@@ -180,7 +186,6 @@ pub async fn run_with(
     let runtime_watch = tokio::spawn(telemetry::watch_runtime(prometheus));
     let mut stdin = tokio::spawn(follow_stdin(config.clone(), spool, reading, taking_in.clone()));
 
-    let mut shutdown = std::pin::pin!(shutdown);
     let ending = tokio::select! {
         () = &mut shutdown => Ending::Told,
         _ = &mut stdin, if reads_stdin => Ending::EndOfInput,

@@ -19,6 +19,15 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 const BINARY: &str = env!("CARGO_BIN_EXE_faultline");
 
 #[tokio::test]
+async fn told_to_end_as_soon_as_it_listens() {
+    for _ in 0..10 {
+        let mut program = Program::new(BINARY);
+        program.start();
+        program.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn told_to_end_it_stores_what_it_accepted() {
     for signal in ["TERM", "INT"] {
         let mut program = Program::new(BINARY);
