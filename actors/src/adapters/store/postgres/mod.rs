@@ -1,6 +1,6 @@
 //! The PostgreSQL store.
 //!
-//! Events go in by binary COPY, encoded by hand ([`super::copy`]), into daily partitions that are made
+//! Events go in by binary COPY, encoded by hand (`copy`), into daily partitions that are made
 //! ahead; faults, ledger and position follow in the same transaction, by sets.
 
 use std::time::Duration;
