@@ -103,7 +103,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The largest record that reading makes: pieces up to [`RECORD_BYTES`] and one more, which may
+    /// The largest record that reading makes: pieces up to `RECORD_BYTES` and one more, which may
     /// be the longest line with what was read behind it.
     #[must_use]
     pub fn largest_record(&self) -> u64 {
