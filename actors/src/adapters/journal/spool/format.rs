@@ -3,10 +3,10 @@
 //! A segment is a file of fixed size, named by its number. All integers are little-endian.
 //!
 //! ```text
-//! header, 4096 bytes (the rest is zero)      frame: head of 64 bytes, then meta, then body
+//! header, 4096 bytes (the rest is zero)      frame: head of 68 bytes, then meta, then body
 //!   0  magic "FLSPOOL1"                        0  length of meta and body, u32
-//!   8  origin, 16 bytes                        4  CRC-32 of the segment's number and all of
-//!  24  number, u64                                the frame but these four bytes
+//!   8  origin, 16 bytes                        4  CRC-32 of the origin, the segment's number and
+//!  24  number, u64                                all of the frame but these four bytes
 //!  32  sequence of the first frame, u64        8  sequence, u64
 //!  40  totals before the first frame,         16  received at, microseconds since 1970, i64
 //!      8 × u64, by source                     24  number of the commit it belongs to, u64
@@ -16,10 +16,14 @@
 //!                                             45  flags, u8: 1 duplicate, 2 first of its commit
 //!                                             46  length of meta, u16
 //!                                             48  id, 16 bytes
+//!                                             64  CRC-32 of the origin, the segment's number and
+//!                                                 bytes 0..4 and 8..64
 //! ```
 //!
-//! Segments are recycled without being cleared. Because the checksum covers the segment's number,
-//! frames of an earlier life never look valid.
+//! Segments are recycled without being cleared. Because the checksums cover the segment's number,
+//! frames of an earlier life never look valid. Because they cover the origin, which clients do not
+//! know, nobody can send a body that holds a frame, to be found when the one around it is damaged.
+//! The head has a checksum of its own, so that looking for frames costs little whatever is there.
 
 use crate::domain::{
     event::Source,
@@ -28,9 +32,10 @@ use crate::domain::{
 };
 
 pub const SEGMENT_HEADER: usize = 4096;
-pub const FRAME_HEAD: usize = 64;
+pub const FRAME_HEAD: usize = 68;
 const MAGIC: &[u8; 8] = b"FLSPOOL1";
 const HEADER_CRC_AT: usize = 112;
+const HEAD_CRC_AT: usize = 64;
 /// Totals in the header; more than there are sources, so that a source can be added.
 const TOTALS: usize = 8;
 const FLAG_DUPLICATE: u8 = 1;
@@ -88,6 +93,28 @@ impl SegmentHeader {
     }
 }
 
+/// What the checksums of a segment's frames begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentKey(u32);
+
+impl SegmentKey {
+    #[must_use]
+    pub fn new(origin: uuid::Uuid, number: u64) -> Self {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(origin.as_bytes());
+        hasher.update(&number.to_le_bytes());
+        Self(hasher.finalize())
+    }
+
+    /// The checksum of a frame, or of its head without that checksum.
+    fn checksum(self, bytes: &[u8]) -> u32 {
+        let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
+        hasher.update(&bytes[..4]);
+        hasher.update(&bytes[8..]);
+        hasher.finalize()
+    }
+}
+
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHead {
@@ -115,7 +142,7 @@ impl FrameHead {
 /// What [`push_frame`] adds to a record.
 #[derive(Clone, Copy, Debug)]
 pub struct FramePlace {
-    pub segment: u64,
+    pub segment: SegmentKey,
     pub sequence: u64,
     pub commit: u64,
     pub starts_commit: bool,
@@ -154,18 +181,12 @@ pub fn push_frame(out: &mut Vec<u8>, record: &NewRecord, place: FramePlace) {
     out.push(flags);
     out.extend_from_slice(&meta_len.to_le_bytes());
     out.extend_from_slice(&record.id.0);
+    let crc_of_head = place.segment.checksum(&out[start..]);
+    out.extend_from_slice(&crc_of_head.to_le_bytes());
     out.extend_from_slice(meta);
     out.extend_from_slice(body);
-    let crc = checksum(place.segment, &out[start..]);
+    let crc = place.segment.checksum(&out[start..]);
     out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
-}
-
-fn checksum(segment: u64, frame: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&segment.to_le_bytes());
-    hasher.update(&frame[..4]);
-    hasher.update(&frame[8..]);
-    hasher.finalize()
 }
 
 /// What stands at some place of a segment.
@@ -179,14 +200,13 @@ pub enum Found {
     Nothing,
 }
 
-/// Looks for a frame of segment number `segment` at the start of `bytes`. A frame longer than
-/// `longest` is none.
+/// Looks for a frame of `segment` at the start of `bytes`. A frame longer than `longest` is none.
 #[must_use]
-pub fn frame_at(segment: u64, bytes: &[u8], longest: usize) -> Found {
+pub fn frame_at(segment: SegmentKey, bytes: &[u8], longest: usize) -> Found {
     let Some(head) = bytes.get(..FRAME_HEAD) else {
         return Found::Short { needed: FRAME_HEAD };
     };
-    let Some(head) = decode_head(head) else {
+    let Some(head) = decode_head(segment, head) else {
         return Found::Nothing;
     };
     if head.frame_len() > longest {
@@ -194,13 +214,15 @@ pub fn frame_at(segment: u64, bytes: &[u8], longest: usize) -> Found {
     }
     match bytes.get(..head.frame_len()) {
         None => Found::Short { needed: head.frame_len() },
-        Some(frame) if u32_at(frame, 4) == Some(checksum(segment, frame)) => Found::Frame(head),
+        Some(frame) if u32_at(frame, 4) == Some(segment.checksum(frame)) => Found::Frame(head),
         Some(_) => Found::Nothing,
     }
 }
 
-/// Reads a head without checking anything but its form.
-fn decode_head(bytes: &[u8]) -> Option<FrameHead> {
+fn decode_head(segment: SegmentKey, bytes: &[u8]) -> Option<FrameHead> {
+    if u32_at(bytes, HEAD_CRC_AT)? != segment.checksum(bytes.get(..HEAD_CRC_AT)?) {
+        return None;
+    }
     let payload = u32_at(bytes, 0)?;
     let meta = u16::from_le_bytes(array_at(bytes, 46)?);
     let sequence = u64_at(bytes, 8)?;
@@ -267,6 +289,10 @@ mod tests {
 
     const LONGEST: usize = 1 << 20;
 
+    fn key(number: u64) -> SegmentKey {
+        SegmentKey::new(uuid::Uuid::from_u128(7), number)
+    }
+
     fn record(body: &[u8]) -> NewRecord {
         NewRecord {
             source: Source::Maxwell,
@@ -280,7 +306,7 @@ mod tests {
 
     fn place(sequence: u64) -> FramePlace {
         FramePlace {
-            segment: 9,
+            segment: key(9),
             sequence,
             commit: 4,
             starts_commit: true,
@@ -311,8 +337,26 @@ mod tests {
         let mut out = Vec::new();
         push_frame(&mut out, &record(b"body"), FramePlace { is_duplicate: true, ..place(1) });
         assert_eq!(out.len(), FRAME_HEAD);
-        let Found::Frame(head) = frame_at(9, &out, LONGEST) else { panic!() };
+        let Found::Frame(head) = frame_at(key(9), &out, LONGEST) else { panic!() };
         assert!(head.is_duplicate && head.messages == 3);
+    }
+
+    #[test]
+    fn a_frame_of_another_origin_is_none() {
+        let mut out = Vec::new();
+        let segment = SegmentKey::new(uuid::Uuid::from_u128(8), 9);
+        push_frame(&mut out, &record(b"forged"), FramePlace { segment, ..place(1) });
+        assert_eq!(frame_at(key(9), &out, LONGEST), Found::Nothing);
+    }
+
+    #[test]
+    fn a_head_is_known_without_its_body() {
+        let mut out = Vec::new();
+        push_frame(&mut out, &record(b"body"), place(1));
+        let short = Found::Short { needed: out.len() };
+        assert_eq!(frame_at(key(9), &out[..FRAME_HEAD], LONGEST), short);
+        out[17] ^= 1;
+        assert_eq!(frame_at(key(9), &out[..FRAME_HEAD], LONGEST), Found::Nothing);
     }
 
     proptest! {
@@ -320,12 +364,12 @@ mod tests {
         fn a_frame_comes_back(body in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut out = Vec::new();
             push_frame(&mut out, &record(&body), place(1));
-            let Found::Frame(head) = frame_at(9, &out, LONGEST) else { panic!() };
+            let Found::Frame(head) = frame_at(key(9), &out, LONGEST) else { panic!() };
             prop_assert_eq!((head.sequence, head.commit, head.total), (1, 4, 33));
             prop_assert_eq!(head.frame_len(), out.len());
             prop_assert_eq!(&out[FRAME_HEAD + usize::from(head.meta)..], body.as_slice());
-            prop_assert_eq!(frame_at(8, &out, LONGEST), Found::Nothing, "another life of the segment");
-            let torn = matches!(frame_at(9, &out[..out.len() - 1], LONGEST), Found::Short { .. });
+            prop_assert_eq!(frame_at(key(8), &out, LONGEST), Found::Nothing, "another life of the segment");
+            let torn = matches!(frame_at(key(9), &out[..out.len() - 1], LONGEST), Found::Short { .. });
             prop_assert!(torn);
         }
 
@@ -335,7 +379,7 @@ mod tests {
             push_frame(&mut out, &record(&body), place(1));
             let bit = bit.index(out.len() * 8);
             out[bit / 8] ^= 1 << (bit % 8);
-            let noticed = !matches!(frame_at(9, &out, LONGEST), Found::Frame(_));
+            let noticed = !matches!(frame_at(key(9), &out, LONGEST), Found::Frame(_));
             prop_assert!(noticed);
         }
 

@@ -16,7 +16,8 @@
 //!    first invalid frame, unless a later commit proves that the frame had been durable: then it is
 //!    damage (2). Every start opens a new segment, so nothing is written over an unclean end.
 //! 4. **Nothing stale comes back.** Segments are recycled without being cleared; a frame's checksum
-//!    covers the number of its segment, so what an earlier life left never looks valid.
+//!    covers the number of its segment, so what an earlier life left never looks valid; nor does
+//!    what a client sends, since the checksum covers the origin too.
 //! 5. **Bounded.** Records that wait take at most `max_bytes`; beyond that [`AppendError::Full`].
 //! 6. **One process.** A lock on the directory is held for as long as the spool is open.
 //!

@@ -121,7 +121,7 @@ impl Reader {
         let mut at = 0;
         let mut stopped_by = Found::Nothing;
         while place.sequence <= segment.last_sequence {
-            let found = frame_at(segment.number, &bytes[at..], self.longest);
+            let found = frame_at(segment.key, &bytes[at..], self.longest);
             let Found::Frame(head) = found else {
                 stopped_by = found;
                 break;

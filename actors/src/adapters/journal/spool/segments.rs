@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{
     disk::{Disk, DiskFile},
-    format::{Found, FrameHead, SEGMENT_HEADER, SegmentHeader, Totals, frame_at},
+    format::{Found, FrameHead, SEGMENT_HEADER, SegmentHeader, SegmentKey, Totals, frame_at},
     search::Search,
 };
 use crate::domain::{event::Source, time::Micros};
@@ -20,6 +20,7 @@ use crate::domain::{event::Source, time::Micros};
 #[derive(Clone)]
 pub(super) struct Segment {
     pub number: u64,
+    pub key: SegmentKey,
     pub first_sequence: u64,
     /// 0 while it holds no durable record.
     pub last_sequence: u64,
@@ -191,6 +192,7 @@ impl Recovered {
     ) -> io::Result<()> {
         let segment = Segment {
             number: header.number,
+            key: SegmentKey::new(header.origin, header.number),
             first_sequence: header.first_sequence,
             last_sequence: sealed_at.unwrap_or(0),
             totals: header.totals,
@@ -280,7 +282,7 @@ fn segment_numbers(directory: &Path) -> io::Result<Vec<u64>> {
 #[derive(Clone)]
 pub(super) struct Walk {
     file: Arc<dyn DiskFile>,
-    number: u64,
+    key: SegmentKey,
     longest: usize,
     limit: u64,
     /// Where the next frame starts.
@@ -321,7 +323,7 @@ impl Walk {
     ) -> Self {
         Self {
             file: segment.file.clone(),
-            number: segment.number,
+            key: segment.key,
             longest,
             limit,
             offset,
@@ -343,7 +345,7 @@ impl Walk {
                 .ok()
                 .and_then(|start| self.buffer.get(start..))
                 .unwrap_or_default();
-            match frame_at(self.number, available, self.longest) {
+            match frame_at(self.key, available, self.longest) {
                 Found::Frame(head) if head.sequence == self.expected => {
                     self.offset += head.frame_len() as u64;
                     self.expected += 1;
@@ -372,7 +374,7 @@ impl Walk {
 
     /// A search from here to the limit.
     fn search(&self) -> Search<'_> {
-        Search::new(&*self.file, self.number, self.longest, self.offset, self.limit)
+        Search::new(&*self.file, self.key, self.longest, self.offset, self.limit)
     }
 
     /// Goes on at the next valid frame of a sequence up to `last`, or to the limit where there is

@@ -19,7 +19,9 @@ use tokio::sync::oneshot;
 use super::{
     Settings,
     disk::{Disk, DiskFile, sync_directory},
-    format::{FramePlace, SEGMENT_HEADER, SegmentHeader, Totals, frame_len, push_frame},
+    format::{
+        FramePlace, SEGMENT_HEADER, SegmentHeader, SegmentKey, Totals, frame_len, push_frame,
+    },
     ids::Ids,
     segments::{Segment, Shared, segment_path},
 };
@@ -75,7 +77,7 @@ pub(super) struct Writer {
 
 /// The segment being written.
 pub(super) struct Current {
-    number: u64,
+    key: SegmentKey,
     file: Arc<dyn DiskFile>,
     offset: u64,
 }
@@ -147,7 +149,7 @@ impl Writer {
         }
         self.totals[record.source as usize] += u64::from(record.messages);
         let place = FramePlace {
-            segment: current.number,
+            segment: current.key,
             sequence: self.next_sequence,
             commit: self.next_commit,
             starts_commit: self.gathered.frames.is_empty(),
@@ -308,15 +310,17 @@ impl Writer {
         if let Some(empty) = state.segments.pop_back_if(|last| last.last_sequence == 0) {
             state.free.push(empty.number);
         }
+        let key = SegmentKey::new(self.origin, number);
         state.segments.push_back(Segment {
             number,
+            key,
             first_sequence: self.next_sequence,
             last_sequence: 0,
             totals: self.totals,
             end: SEGMENT_HEADER as u64,
             file: file.clone(),
         });
-        self.current = Some(Current { number, file, offset: SEGMENT_HEADER as u64 });
+        self.current = Some(Current { key, file, offset: SEGMENT_HEADER as u64 });
         Ok(())
     }
 
