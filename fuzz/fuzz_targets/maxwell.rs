@@ -82,5 +82,5 @@ fn expected(change: &Map<String, Value>) -> String {
         "" => "encrypted change",
         kind => kind,
     };
-    format!("{kind} {}", names.join(".")).trim_end_matches(' ').to_owned()
+    if names.is_empty() { kind.to_owned() } else { format!("{kind} {}", names.join(".")) }
 }
