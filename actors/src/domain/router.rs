@@ -217,9 +217,15 @@ pub fn may_be_error(line: &[u8]) -> bool {
     if !line.starts_with(b"at=info method=") {
         return true;
     }
-    // In quotes or with a zero in front it may still be one.
-    let is_fine = |at: usize| matches!(line.get(at + "status=".len()), Some(b'1'..=b'4'));
-    !STATUS.find_iter(line).all(is_fine)
+    let mut rest = line;
+    while let Some(at) = STATUS.find(rest) {
+        rest = &rest[at + "status=".len()..];
+        // In quotes or with a zero in front it may still be one.
+        if !matches!(rest.first(), Some(b'1'..=b'4')) {
+            return true;
+        }
+    }
+    false
 }
 
 impl Request<'_> {
