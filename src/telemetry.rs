@@ -106,6 +106,10 @@ fn describe() {
     counter!("faultline_http_connections_total", "Connections accepted by the receiver.");
     gauge!("faultline_http_connections", "Open connections of the receiver.");
     histogram!("faultline_spool_commit_seconds", "Time of one write and fdatasync of the spool.");
+    counter!(
+        "faultline_lost_messages_total",
+        "Messages answered before they were on disk (receiver.ack = \"received\"), and refused then."
+    );
     counter!("faultline_spool_written_bytes_total", "Bytes written to the spool.");
     counter!(
         "faultline_spool_write_errors_total",

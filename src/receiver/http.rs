@@ -28,6 +28,7 @@ use faultline_actors::{
     },
 };
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::{
     Ack, Settings, auth,
@@ -232,7 +233,12 @@ impl Receiver {
                 Ack::Durable => self.spool.append(record).await,
                 Ack::Received => match self.spool.refuses() {
                     Some(error) => Err(error),
-                    None => self.spool.enqueue(record).await.map(|_| Appended::New),
+                    None => {
+                        let (source, messages) = (record.source, record.messages);
+                        let outcome = self.spool.enqueue(record).await?;
+                        tokio::spawn(count_if_lost(source, messages, outcome));
+                        Ok(Appended::New)
+                    }
                 },
             }
         };
@@ -272,6 +278,20 @@ impl Receiver {
             };
             Problem::new(status, error.to_string())
         }
+    }
+}
+
+/// The price of `ack = "received"`: what the spool refuses after its client was answered is lost.
+async fn count_if_lost(
+    source: Source,
+    messages: u32,
+    outcome: oneshot::Receiver<Result<Appended, AppendError>>,
+) {
+    if let Ok(Err(error)) = outcome.await {
+        let source = source.name();
+        metrics::counter!("faultline_lost_messages_total", "source" => source)
+            .increment(messages.into());
+        tracing::error!(source, messages, %error, "lost: its client was answered before");
     }
 }
 

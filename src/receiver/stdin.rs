@@ -8,6 +8,10 @@
 //! into one record, so that a fast stream makes large commits and a slow one small ones. When the
 //! spool is full or failing nothing is read, and the pipe stops the sender. A line beyond the limit
 //! is kept by its start and rejected; reading goes on behind it.
+//!
+//! A line has no id by which a second reading could be known. But lines are accepted in their order,
+//! and after any end the ledger's `received` says how many were: whoever feeds the same lines again
+//! goes on behind these.
 
 use std::{
     io::{self, Read},
