@@ -70,7 +70,8 @@ impl Shape {
     /// A log line, or the joined lines of a stack trace.
     #[must_use]
     pub fn of_log(text: &str) -> Self {
-        let text = cut(text, 16 * MAX_MESSAGE);
+        // PHP and Rust begin their traces with a blank line.
+        let text = cut(text.trim_start_matches('\n'), 16 * MAX_MESSAGE);
         if text.contains('\n') {
             let (head, frames) = split_trace(text);
             let masked = mask(head);

@@ -28,7 +28,8 @@ enum Line {
 enum Opener {
     Python,
     Go,
-    Rust,
+    /// Says only that there is something; what, stands on the next line: Rust and Dart.
+    Announcement,
     /// `/srv/app.js:8`, the place that Node prints above an uncaught error's source line.
     Node,
     Other,
@@ -40,6 +41,8 @@ enum State {
     /// The last line was no part of a trace; only a frame would make it one.
     #[default]
     Plain,
+    /// A blank line: PHP and Rust begin with one.
+    Lead,
     /// An exception's first line.
     Head,
     /// Between the frames of a trace.
@@ -50,8 +53,11 @@ enum State {
     PythonEnd,
     /// Go prints functions unindented, each above its file.
     Go,
-    /// Rust's panic message stands on the next line.
-    RustMessage,
+    /// What happened stands on the next line.
+    MessageNext,
+    /// Ruby's exception; a blank line and the line of source that raised it may follow.
+    RubyHead,
+    RubySource,
     /// Node's source excerpt, above the error itself.
     NodeSource,
 }
@@ -75,7 +81,7 @@ impl Join {
     /// Starts with the first line of an event.
     #[must_use]
     pub fn of(line: &[u8]) -> Self {
-        Self { state: starts(look_at(line)) }
+        Self { state: starts(look_at(line), line) }
     }
 
     /// Takes the next line of the process.
@@ -85,52 +91,64 @@ impl Join {
             self.state = state;
             return Step::Continues;
         }
-        self.state = starts(kind);
+        self.state = starts(kind, line);
         Step::Starts
     }
 
     /// Whether the next line of the process may well belong to this event.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !matches!(self.state, State::Plain)
+        !matches!(self.state, State::Plain | State::Lead)
     }
 }
 
 /// The state after `line`, where it belongs to the event before it.
 #[expect(clippy::match_same_arms, reason = "the first rule that matches holds, so order matters")]
 fn continues(state: State, kind: Line, line: &[u8]) -> Option<State> {
-    use State::{Frames, Go, Head, NodeSource, Plain, PythonEnd, PythonFrames, RustMessage};
+    use State::{
+        Frames, Go, Head, Lead, MessageNext, NodeSource, Plain, PythonEnd, PythonFrames, RubyHead,
+        RubySource,
+    };
     match (state, kind) {
-        (RustMessage, _) => Some(Head),
+        (MessageNext, _) => Some(Head),
+        (Lead, Line::Opener(_) | Line::Exception) => Some(starts(kind, line)),
         (PythonFrames, Line::Frame | Line::Indented | Line::Blank) => Some(PythonFrames),
         (PythonFrames, _) => Some(PythonEnd),
         (PythonEnd, Line::Connector | Line::Blank) => Some(PythonEnd),
         (PythonEnd, Line::Opener(Opener::Python)) => Some(PythonFrames),
-        (PythonEnd | Plain, Line::Indented) => None,
+        (PythonEnd | Plain | Lead, Line::Indented) => None,
         (_, Line::Frame) => Some(if state == Go { Go } else { Frames }),
-        (Plain | PythonEnd, _) => None,
+        (Plain | Lead | PythonEnd, _) => None,
         (Go, Line::Indented | Line::Blank | Line::Connector) => Some(Go),
         (Go, _) if is_go_function(line) => Some(Go),
         (NodeSource, Line::Exception) => Some(Head),
         (NodeSource, Line::Indented | Line::Blank) => Some(NodeSource),
         (Head, Line::Connector) if line.starts_with(b"goroutine ") => Some(Go),
-        (Head | Frames, Line::Connector) => Some(Frames),
-        (Head | Frames, Line::Indented | Line::Blank) => Some(state),
+        (RubyHead, Line::Blank) => Some(RubySource),
+        (RubySource, Line::Plain | Line::Indented) => Some(Head),
+        (Head | RubyHead | Frames, Line::Connector) => Some(Frames),
+        (Head | Frames, Line::Indented) if line.ends_with(b"nested exception is:") => {
+            Some(MessageNext)
+        }
+        (Head | RubyHead | Frames, Line::Indented | Line::Blank) => Some(state),
         (Frames, Line::Opener(Opener::Python)) => Some(PythonFrames),
         _ => None,
     }
 }
 
 /// The state after `line`, where it starts an event.
-fn starts(kind: Line) -> State {
+fn starts(kind: Line, line: &[u8]) -> State {
     match kind {
+        Line::Connector if line.starts_with(b"goroutine ") => State::Go,
+        Line::Exception if is_ruby_head(line) => State::RubyHead,
+        Line::Blank => State::Lead,
         Line::Frame => State::Frames,
         Line::Opener(Opener::Python) => State::PythonFrames,
         Line::Opener(Opener::Go) => State::Go,
-        Line::Opener(Opener::Rust) => State::RustMessage,
+        Line::Opener(Opener::Announcement) => State::MessageNext,
         Line::Opener(Opener::Node) => State::NodeSource,
         Line::Opener(Opener::Other) | Line::Exception => State::Head,
-        Line::Blank | Line::Indented | Line::Connector | Line::Plain => State::Plain,
+        Line::Indented | Line::Connector | Line::Plain => State::Plain,
     }
 }
 
@@ -157,7 +175,7 @@ fn look_at(line: &[u8]) -> Line {
 }
 
 fn is_connector(text: &[u8]) -> bool {
-    const STARTS: [&[u8]; 12] = [
+    const STARTS: [&[u8]; 15] = [
         b"Caused by: ",
         b"Suppressed: ",
         b"During handling of the above exception",
@@ -170,11 +188,16 @@ fn is_connector(text: &[u8]) -> bool {
         b"--- End of ",
         b"note: ",
         b"[cause]: ",
+        b"[signal SIG",
+        b"[native code]",
+        b"<asynchronous suspension>",
     ];
     match text[0] {
-        b'C' | b'S' | b'D' | b'T' | b's' | b'g' | b'c' | b't' | b'-' | b'n' | b'[' => {
+        b'C' | b'S' | b'D' | b'T' | b's' | b'g' | b'c' | b't' | b'-' | b'n' | b'[' | b'<' => {
             STARTS.iter().any(|start| text.starts_with(start))
         }
+        b'h' => is_browser_place(text),
+        b'N' => text.strip_prefix(b"Next ").is_some_and(is_exception),
         b'.' => text.starts_with(b"... "),
         _ => false,
     }
@@ -211,11 +234,11 @@ fn is_ruby_place(text: &[u8]) -> bool {
     })
 }
 
-/// Firefox and Safari: `foo@http://path/to/file.js:41:13`
+/// Firefox and Safari: `foo@http://path/to/file.js:41:13`; Opera: `foo([a b])@http://path:1`
 fn is_browser_frame(text: &[u8]) -> bool {
     memchr::memchr(b'@', text).is_some_and(|at| {
         let place = &text[at + 1..];
-        memchr::memchr(b' ', &text[..at]).is_none()
+        (memchr::memchr(b' ', &text[..at]).is_none() || text[..at].ends_with(b")"))
             && [&b"http"[..], b"file:", b"/", b"webpack", b"resource:"]
                 .iter()
                 .any(|start| place.starts_with(start))
@@ -236,10 +259,13 @@ fn opener(text: &[u8]) -> Option<Opener> {
         b'f' if starts(b"fatal error: ") => Some(Opener::Go),
         b't' if starts(b"thread '") && memchr::memmem::find(text, b" panicked at ").is_some() => {
             let message_follows = text.ends_with(b":");
-            Some(if message_follows { Opener::Rust } else { Opener::Other })
+            Some(if message_follows { Opener::Announcement } else { Opener::Other })
         }
         b'E' if starts(b"Exception in thread ") => Some(Opener::Other),
-        b'U' if starts(b"Uncaught ") || starts(b"Unhandled ") => Some(Opener::Other),
+        b'U' if starts(b"Uncaught ") || starts(b"Unhandled ") => {
+            let message_follows = text.ends_with(b":");
+            Some(if message_follows { Opener::Announcement } else { Opener::Other })
+        }
         b'P' if starts(b"PHP Fatal error: ") => Some(Opener::Other),
         b'F' if starts(b"Fatal error: ") => Some(Opener::Other),
         b'/' | b'n' | b'f' if is_node_place(text) => Some(Opener::Node),
@@ -254,12 +280,18 @@ fn is_node_place(text: &[u8]) -> bool {
         && (text.starts_with(b"/") || text.starts_with(b"node:") || text.starts_with(b"file:"))
 }
 
-/// Go: `main.handler(0xc000012345, 0x1)`
+/// Safari: `http://path/to/file.js:48:22`
+fn is_browser_place(text: &[u8]) -> bool {
+    text.starts_with(b"http")
+        && ends_with_line_number(text)
+        && memchr::memchr(b' ', text).is_none()
+        && [&b".js:"[..], b".html:"].iter().any(|kind| memchr::memmem::find(text, kind).is_some())
+}
+
+/// Go: `main.handler(0xc000012345, 0x1)`, `panic(0x45cb40, 0x47ad70)`
 fn is_go_function(line: &[u8]) -> bool {
     line.ends_with(b")")
-        && memchr::memchr(b'(', line).is_some_and(|at| {
-            memchr::memchr(b'.', &line[..at]).is_some() && !line[..at].contains(&b' ')
-        })
+        && memchr::memchr(b'(', line).is_some_and(|at| at > 0 && !line[..at].contains(&b' '))
 }
 
 /// `java.lang.IllegalStateException: boom`, `NoMethodError (undefined …):`, `TypeError`; also
@@ -328,6 +360,15 @@ mod tests {
             "thread 'main' panicked at src/main.rs:2:5:\nindex out of bounds\nstack backtrace:\n   0: rust_begin_unwind\n             at /rustc/x/lib.rs:1\nnote: Some details are omitted",
             "Unhandled exception. System.InvalidOperationException: x\n   at A.B() in /x.cs:line 3\n   --- End of inner exception stack trace ---\n   at C.D()",
             "TypeError: x is undefined\nfoo@http://path/file.js:41:13\nbar@http://path/file.js:1:1",
+            "TypeError: null\nhttp://path/file.js:48:22\nfoo@http://path/file.js:52:15\n[native code]",
+            "Error: x\n<anonymous function>([arguments not available])@http://h/Lab.html:48\nf([a b])@http://h/Lab.html:1",
+            "\nFatal error: Uncaught JsonException: Syntax error in /srv/t.php:6\nStack trace:\n#0 /srv/t.php(6): json_decode()\n#1 {main}\n\nNext RuntimeException: job 1 failed in /srv/t.php:7\nStack trace:\n#0 {main}\n  thrown in /srv/t.php on line 7\n",
+            "\nthread 'main' (7335) panicked at t.rs:7:612:\ncalled `Result::unwrap()`\nstack backtrace:\n   0: main\n             at ./t.rs:7:612\n",
+            "t.rb:7:in `block in <main>': undefined method `upcase' (NoMethodError)\n\nputs nil.upcase\n        ^^^^^^^\n\tfrom t.rb:8:in `<main>'",
+            "Unhandled exception:\nBad state: oops\n#0      f (file:///x.dart:16:3)\n<asynchronous suspension>\n#1      main (file:///x.dart:24:5)\n",
+            "panic: x [recovered]\n[signal SIGSEGV: segmentation violation code=0x1]\n\ngoroutine 4 [running]:\npanic(0x45cb40, 0x47ad70)\n\t/usr/panic.go:542 +0x46c\ncreated by main.main\n\tfoo.go:5 +0x58\n\ngoroutine 1 [chan receive]:\nruntime.gopark(0x4739b8)\n\t/usr/proc.go:280 +0x12c",
+            "goroutine 135 [running]:\nnet/http.(*conn).serve(0xc0001a63c0)\n\t/http/server.go:1895 +0x86c",
+            "java.lang.RuntimeException: javax.mail.SendFailedException: Invalid;\n  nested exception is:\ncom.sun.mail.smtp.SMTPAddressFailedException: 550\n\n\tat A.b(A.java:236)\nCaused by: javax.mail.SendFailedException: Invalid;\n  nested exception is:\ncom.sun.X: 550\n\n\tat A.c(A.java:1)",
         ] {
             assert_eq!(events(trace), 1, "{trace}");
         }
@@ -340,6 +381,8 @@ mod tests {
             3
         );
         assert_eq!(events("one\ntwo\n\nthree"), 4);
+        assert_eq!(events("one\n\n\n  indented\n\nhttp://localhost:3000"), 6);
+        assert_eq!(events("ready\nhttp://localhost:3000/app.js:1\nNext step\nhi()"), 4);
         assert_eq!(events("ValueError: a\nnext line\nValueError: b"), 3);
     }
 
