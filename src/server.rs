@@ -1,6 +1,13 @@
 //! Serving HTTP: bounded connections, header time-out, graceful end. Both listeners use it.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{Router, body::Body, extract::Request};
 use hyper::body::Incoming;
@@ -65,7 +72,6 @@ pub async fn serve(
         .keep_alive_timeout(limits.header_timeout);
     let slots = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
-    let service = router.map_request(|request: Request<Incoming>| request.map(Body::new));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = async {
@@ -76,11 +82,25 @@ pub async fn serve(
             accepted = accepted => accepted,
             () = &mut shutdown => break,
         };
-        let service = TowerToHyperService::new(service.clone());
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let service = {
+            let (router, has_asked) = (router.clone(), has_asked.clone());
+            TowerToHyperService::new(router.map_request(move |request: Request<Incoming>| {
+                has_asked.store(true, Ordering::Relaxed);
+                request.map(Body::new)
+            }))
+        };
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let mut connection = std::pin::pin!(connection);
+            // hyper times the header only once it knows the version, and waits for that for ever.
+            let ended = match tokio::time::timeout(limits.header_timeout, &mut connection).await {
+                Err(_) if !has_asked.load(Ordering::Relaxed) => Ok(()),
+                Err(_) => connection.await,
+                Ok(ended) => ended,
+            };
+            if let Err(error) = ended {
                 // A client that goes away or sends no HTTP is its own affair.
                 tracing::debug!(error, "a connection ended early");
             }
