@@ -5,12 +5,13 @@ use faultline_actors::domain::{
     batch::repair,
     error_report::{self, Report, ReportError},
     event::{Kind, Source},
+    json::Members,
     parse::count_messages,
     record::Meta,
 };
 use faultline_fuzz::{check_fingerprint, is_object, parse, text};
 use libfuzzer_sys::fuzz_target;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 fuzz_target!(|body: &[u8]| {
     let batch = parse(Source::Errors, Meta::default(), &[body]);
@@ -18,7 +19,7 @@ fuzz_target!(|body: &[u8]| {
     let reports = match error_report::parse(body) {
         Ok(reports) => reports,
         Err(error) => {
-            check_pointer(&error, value.as_ref());
+            check_pointer(&error, body);
             assert_eq!((batch.events.len(), batch.rejected.len()), (0, 1));
             return;
         }
@@ -41,14 +42,35 @@ fuzz_target!(|body: &[u8]| {
 });
 
 /// The pointer leads to what is wrong, or to where something is missing.
-fn check_pointer(error: &ReportError, value: Option<&Value>) {
+fn check_pointer(error: &ReportError, body: &[u8]) {
     assert!(error.pointer.is_empty() || error.pointer.starts_with('/'));
-    let Some(value) = value else { return };
-    let missing = error.problem == "is missing";
-    let place =
-        if missing { error.pointer.rsplit_once('/').map(|(parent, _)| parent) } else { None };
-    assert!(value.pointer(place.unwrap_or(&error.pointer)).is_some(), "{error}");
-    assert!(!missing || value.pointer(&error.pointer).is_none());
+    let Ok(value) = serde_json::from_slice(body) else { return };
+    if error.problem == "is missing" {
+        let (parent, _) = error.pointer.rsplit_once('/').expect("a member's place");
+        assert!(resolves(value, parent) && !resolves(value, &error.pointer));
+    } else {
+        assert!(resolves(value, &error.pointer), "{error}");
+    }
+}
+
+/// Whether a JSON pointer leads to something; at any depth, which serde_json's own does not.
+fn resolves(value: &RawValue, pointer: &str) -> bool {
+    let mut value = value.get();
+    for part in pointer.split('/').skip(1) {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        let found = if value.starts_with('[') {
+            let elements: Vec<&RawValue> = serde_json::from_str(value).expect("an array");
+            part.parse().ok().and_then(|index: usize| elements.get(index).copied())
+        } else {
+            let Ok(Members(members)) = serde_json::from_str(value) else { return false };
+            members.into_iter().find(|(key, _)| *key == part).map(|(_, value)| value)
+        };
+        match found {
+            Some(found) => value = found.get(),
+            None => return false,
+        }
+    }
+    true
 }
 
 /// The report says what serde_json reads; of keys that stand twice, the last.
