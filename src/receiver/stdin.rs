@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use bytesize::ByteSize;
 use faultline_actors::{
     adapters::{
@@ -148,6 +148,8 @@ const READ_BYTES: usize = 256 << 10;
 const PIECES: usize = 4;
 /// A record is made of pieces up to about this size.
 const RECORD_BYTES: usize = 1 << 20;
+/// A record, and the piece that makes it one.
+const BUFFER_BYTES: usize = RECORD_BYTES + READ_BYTES;
 /// What is kept of a line beyond the limit.
 const KEPT_OF_LONG: usize = 64 << 10;
 const FIRST_RESTART: Duration = Duration::from_millis(500);
@@ -240,19 +242,29 @@ async fn follow(settings: &Settings, spool: &Arc<Spool>, source: Box<dyn Read + 
             }
         })
         .expect("a thread can be started");
+    // Used again for every record; allocated anew, each would grow step by step.
+    let mut buffer = BytesMut::with_capacity(BUFFER_BYTES);
     let mut next = pieces.recv_async().await.ok();
     while let Some(piece) = next.take() {
         match piece {
-            Piece::Overlong(start, length) => append(settings, spool, start, length).await,
-            Piece::Lines(mut lines) => {
-                while lines.len() < RECORD_BYTES && next.is_none() {
+            Piece::Overlong(start, length) => append(settings, spool, start.into(), length).await,
+            Piece::Lines(lines) => {
+                buffer.extend_from_slice(&lines);
+                while buffer.len() < RECORD_BYTES && next.is_none() {
                     match pieces.try_recv() {
-                        Ok(Piece::Lines(more)) => lines.extend_from_slice(&more),
+                        Ok(Piece::Lines(more)) => buffer.extend_from_slice(&more),
                         Ok(overlong) => next = Some(overlong),
                         Err(_) => break,
                     }
                 }
-                append(settings, spool, lines, 0).await;
+                let body = buffer.freeze();
+                append(settings, spool, body.clone(), 0).await;
+                buffer = match body.try_into_mut() {
+                    Ok(used) if used.capacity() <= BUFFER_BYTES => used,
+                    // It grew for a long line, which is rare.
+                    _ => BytesMut::with_capacity(BUFFER_BYTES),
+                };
+                buffer.clear();
             }
         }
         if next.is_none() {
@@ -262,7 +274,7 @@ async fn follow(settings: &Settings, spool: &Arc<Spool>, source: Box<dyn Read + 
 }
 
 /// Has the spool keep one record, however long that takes.
-async fn append(settings: &Settings, spool: &Arc<Spool>, body: Vec<u8>, overlong: u64) {
+async fn append(settings: &Settings, spool: &Arc<Spool>, body: Bytes, overlong: u64) {
     let messages = if overlong > 0 { 1 } else { maxwell::count_messages(&body) };
     if messages == 0 {
         return;
@@ -274,7 +286,7 @@ async fn append(settings: &Settings, spool: &Arc<Spool>, body: Vec<u8>, overlong
         messages,
         id: RecordId::NONE,
         meta: meta.encode(),
-        body: Bytes::from(body),
+        body,
     };
     let mut is_waiting = false;
     loop {

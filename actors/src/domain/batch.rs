@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::{
     event::{Kind, Severity, Source},
     ledger::Tally,
-    record::RecordRef,
+    record::{Block, RecordRef},
     router,
     shape::Fingerprint,
     time::Micros,
@@ -289,6 +289,18 @@ impl Batch {
         let _ = narrow(base + block.len());
         self.text.blocks.push(block.clone());
         Placed { block, base: narrow(base) }
+    }
+
+    /// Makes room for the events that `block` says it holds, in one step: doubling would take up to
+    /// twice the memory. What it says is believed for lines of some length.
+    pub fn expect_events(&mut self, block: &Block) {
+        const SHORT: usize = 100;
+        let said: usize = block.records.iter().map(|record| record.messages as usize).sum();
+        let room = said.min(block.bytes.len() / SHORT);
+        if self.events.capacity() - self.events.len() < room {
+            // Many small blocks must not move the events each time.
+            self.events.reserve_exact(room.max(self.events.len() / 2));
+        }
     }
 
     /// Whether no record was started.

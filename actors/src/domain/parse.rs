@@ -105,6 +105,7 @@ impl Parser {
     /// [`Parser::finish`] before the batch is handed on.
     pub fn parse(&mut self, batch: &mut Batch, block: &Block) -> Ending {
         let placed = batch.place(&block.bytes);
+        batch.expect_events(block);
         let default_environment = batch.text.push(self.environment.as_bytes());
         for record in &block.records {
             self.record(batch, placed, &block.bytes, record, default_environment);
