@@ -7,6 +7,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -25,16 +26,25 @@ use crate::{
     figures::p99,
     ledger::{Admin, Line},
     servers::Server,
+    support::report_body,
 };
 
-/// Requests that are sent again and again, one after the other.
+/// Requests that are sent one after the other.
 pub(crate) struct Requests {
     head: String,
-    bodies: Vec<Vec<u8>>,
+    bodies: Bodies,
     /// In each body.
     pub(crate) messages: u32,
     /// Whether each request has a `Logplex-Frame-Id` of its own, as Logplex gives them.
     has_frame_ids: bool,
+}
+
+/// What is in the requests.
+enum Bodies {
+    /// Again and again the same.
+    Kept(Vec<Vec<u8>>),
+    /// Made when they are sent, by number.
+    Made(Box<dyn Fn(u64) -> Vec<u8> + Send + Sync>),
 }
 
 impl Requests {
@@ -46,22 +56,37 @@ impl Requests {
              Logplex-Msg-Count: {messages}\r\n\
              Logplex-Drain-Token: d.8f3c5a9e-0000-4000-8000-000000000001\r\n"
         );
-        Self { head, bodies, messages, has_frame_ids: true }
+        Self { head, bodies: Bodies::Kept(bodies), messages, has_frame_ids: true }
     }
 
-    pub(crate) fn reports(bodies: Vec<Vec<u8>>, messages: u32) -> Self {
+    /// One report each.
+    pub(crate) fn single_reports(bodies: Vec<Vec<u8>>) -> Self {
+        Self::reports(Bodies::Kept(bodies), 1)
+    }
+
+    /// A hundred reports each, which go through `faults` in turn.
+    pub(crate) fn reports_of(faults: Range<u64>) -> Self {
+        const MESSAGES: u32 = 100;
+        let make = move |number| report_body(number, u64::from(MESSAGES), &faults);
+        Self::reports(Bodies::Made(Box::new(make)), MESSAGES)
+    }
+
+    fn reports(bodies: Bodies, messages: u32) -> Self {
         let head = "POST /errors/log HTTP/1.1\r\nHost: faultline\r\n\
                     Content-Type: application/json\r\n";
         Self { head: head.to_owned(), bodies, messages, has_frame_ids: false }
     }
 
-    pub(crate) fn len(&self) -> u64 {
-        self.bodies.len() as u64
-    }
-
     fn write(&self, number: u64, out: &mut Vec<u8>) {
         use std::io::Write;
-        let body = &self.bodies[usize::try_from(number % self.len()).unwrap()];
+        let made;
+        let body = match &self.bodies {
+            Bodies::Kept(bodies) => &bodies[usize::try_from(number).unwrap() % bodies.len()],
+            Bodies::Made(make) => {
+                made = make(number);
+                &made
+            }
+        };
         out.clear();
         out.extend_from_slice(self.head.as_bytes());
         if self.has_frame_ids {
@@ -151,7 +176,8 @@ async fn connection(
     const AFTER_REFUSAL: Duration = Duration::from_millis(50);
     let mut sent = Sent::default();
     let mut request = Vec::new();
-    let mut answer = vec![0; 4096];
+    // A hundred reports are answered with ten kilobytes.
+    let mut answer = vec![0; 64 << 10];
     loop {
         credit.acquire_many(requests.messages).await.unwrap().forget();
         let number = numbers.fetch_add(1, Ordering::Relaxed);

@@ -136,18 +136,14 @@ pub(crate) fn report(numbers: &mut Numbers, fault: Option<u64>) -> String {
     )
 }
 
-/// Bodies of `messages` reports each, which go through `faults` in turn.
-pub(crate) fn report_bodies(bodies: u64, messages: u64, faults: Range<u64>) -> Vec<Vec<u8>> {
-    let mut numbers = Numbers::new(7);
-    let count = faults.end - faults.start;
-    let body = |body: u64| {
-        let one = |index: u64| {
-            let fault = faults.start + (body * messages + index) % count;
-            report(&mut numbers, Some(fault))
-        };
-        format!("[{}]", (0..messages).map(one).collect::<Vec<_>>().join(","))
+/// The body with this number: `messages` reports, which go through `faults` in turn.
+pub(crate) fn report_body(number: u64, messages: u64, faults: &Range<u64>) -> Vec<u8> {
+    let mut numbers = Numbers::new(number);
+    let one = |index: u64| {
+        let turn = (number * messages + index) % (faults.end - faults.start);
+        report(&mut numbers, Some(faults.start + turn))
     };
-    (0..bodies).map(body).map(String::into_bytes).collect()
+    format!("[{}]", (0..messages).map(one).collect::<Vec<_>>().join(",")).into_bytes()
 }
 
 /// A block of one record.

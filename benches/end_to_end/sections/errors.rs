@@ -14,7 +14,7 @@ use crate::{
 };
 
 const CONNECTIONS: [usize; 2] = [50, 500];
-/// A second or two of them: PostgreSQL's commits must not run dry.
+/// A second or two of them: the next commit must never wait for reports.
 const CREDIT: usize = 20_000;
 
 /// The whole program's side.
@@ -29,7 +29,7 @@ pub(super) fn run() {
     let postgres = Postgres::start();
     let mut numbers = Numbers::new(7);
     let bodies = (0..64).map(|_| report(&mut numbers, None).into_bytes()).collect();
-    let requests = Arc::new(Requests::reports(bodies, 1));
+    let requests = Arc::new(Requests::single_reports(bodies));
     println!("goal: 0.70 of what the receiver alone accepts");
     println!(
         "connections  stored/s  accepted/s alone  of that  answered p99  stored p99  µs each  (PostgreSQL)"

@@ -19,7 +19,7 @@ use crate::{
     client::{Plan, Requests, Until, flow},
     figures::{Meter, median_of},
     servers::{Kind, Server},
-    support::{app_frames, report_bodies},
+    support::app_frames,
 };
 
 /// Messages of each load: nine tenths log lines, the rest reports.
@@ -76,20 +76,18 @@ impl Place {
     fn new(name: &str, faults: u64) -> Self {
         let postgres = Postgres::start();
         let server = Server::start(&Kind::Postgres(postgres.url()));
-        let bodies = report_bodies((faults / A_REQUEST).max(64), A_REQUEST, 0..faults);
-        let reports = Arc::new(Requests::reports(bodies, 100));
+        let reports = Arc::new(Requests::reports_of(0..faults));
         let place = Self { name: name.to_owned(), server, postgres, reports };
         // Makes the tables and the partition, and the load's faults known.
-        place.send_reports(place.reports.len());
+        place.send_reports((faults / A_REQUEST).max(64));
         place
     }
 
     /// With so many faults known in all.
     fn with_known(name: &str, faults: u64, known: u64) -> Self {
         let place = Self::new(name, faults);
-        let bodies = report_bodies(known / A_REQUEST, A_REQUEST, 0..known);
-        let all = Arc::new(Requests::reports(bodies, 100));
-        flow(&place.server, "errors", &all, plan(all.len()));
+        let all = Arc::new(Requests::reports_of(0..known));
+        flow(&place.server, "errors", &all, plan(known / A_REQUEST));
         place
     }
 

@@ -19,7 +19,7 @@ use crate::{
     figures::{median, peak_mib, resident_mib},
     ledger::Admin,
     servers::{Kind, Server},
-    support::{frames, report_bodies},
+    support::frames,
 };
 
 const CONNECTIONS: usize = 50;
@@ -40,10 +40,10 @@ pub(super) fn run() {
     report("as fast as answered", "logdrains", |server| {
         send(server.receiver, &drain, plan(Until::After(time)));
     });
-    let bodies = report_bodies(FAULTS / 100, 100, 0..FAULTS);
-    let faults = Arc::new(Requests::reports(bodies, 100));
+    let faults = Arc::new(Requests::reports_of(0..FAULTS));
     report("a million faults", "errors", |server| {
-        flow(server, "errors", &faults, plan(Until::Sent(faults.len())));
+        let requests = FAULTS / u64::from(faults.messages);
+        flow(server, "errors", &faults, plan(Until::Sent(requests)));
     });
 }
 

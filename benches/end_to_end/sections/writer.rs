@@ -38,7 +38,7 @@ use crate::{
 };
 
 const MESSAGES: u32 = 100;
-const RECORDS: u64 = 6_000;
+const RECORDS: usize = 6_000;
 /// In front of each row: how many fields it has.
 const FIELD_COUNT: usize = 2;
 /// In front of all rows: signature, flags, length of the extension.
@@ -92,7 +92,7 @@ fn ours(runtime: &Runtime, postgres: &Postgres) -> Side {
     let settings = [("FAULTLINE_SPOOL__DIR", spool.as_str())];
     let server = Server::start_with(&Kind::Postgres(postgres.url()), Stdio::null(), &settings);
     let mut admin = Admin::of(&server);
-    let all = RECORDS * u64::from(MESSAGES);
+    let all = RECORDS as u64 * u64::from(MESSAGES);
     let first = stored_beyond(&mut admin, 0);
     let (started, meter) = (Instant::now(), Meter::start(&server, postgres.pid()));
     let commits = admin.commits();
@@ -121,17 +121,17 @@ async fn fill(directory: &Path) {
     let settings = spool::Settings { dir: directory.to_owned(), ..spool::Settings::default() };
     let spool = Spool::open(settings, Arc::new(Mutex::new(Ledger::default()))).unwrap();
     let meta = Meta { sender_is_logplex: true, service: "shop", ..Meta::default() }.encode();
+    let bodies: Vec<Bytes> = (1..=64).map(|seed| frames(MESSAGES as usize, seed).into()).collect();
     let mut outcomes = Vec::new();
-    for number in 0..RECORDS {
+    for body in bodies.iter().cycle().take(RECORDS) {
         let received_at = jiff::Timestamp::now().as_microsecond();
-        let body = frames(MESSAGES as usize, number);
         let record = NewRecord {
             source: Source::Logdrains,
             received_at,
             messages: MESSAGES,
             id: RecordId::NONE,
             meta: meta.clone(),
-            body: Bytes::from(body),
+            body: body.clone(),
         };
         outcomes.push(spool.enqueue(record).await.unwrap());
     }
@@ -192,7 +192,7 @@ fn limit(runtime: &Runtime, postgres: &Postgres, batches: &[Bytes]) -> Side {
         let client = postgres.client().await;
         client.batch_execute("TRUNCATE copied; TRUNCATE events").await.unwrap();
         postgres.execute("CHECKPOINT").await;
-        let rows = RECORDS * u64::from(MESSAGES);
+        let rows = RECORDS as u64 * u64::from(MESSAGES);
         let (started, meter) = (Instant::now(), Meter::of_postgres(postgres.pid()));
         for batch in batches {
             let sink = client.copy_in("COPY copied FROM STDIN (FORMAT binary)").await.unwrap();
