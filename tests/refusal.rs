@@ -32,6 +32,7 @@ async fn run_with(config: &str, environment: &[(&str, &str)]) -> (Option<i32>, S
     outcome(&run_to_end(command).await)
 }
 
+#[expect(clippy::too_many_lines, reason = "one list of cases")]
 #[tokio::test]
 async fn a_wrong_setting_is_named_with_its_value_and_what_is_right() {
     for (config, expected) in [
