@@ -164,7 +164,8 @@ pub async fn run_with(
         reads_stdin.then(|| reading.clone()),
     );
     let (taking_in, looking) = (CancellationToken::new(), CancellationToken::new());
-    let limits = |connections| Limits {
+    let limits = |listener, connections| Limits {
+        listener,
         connections,
         header_timeout: config.receiver.header_timeout,
         finish_timeout: FINISH,
@@ -174,13 +175,13 @@ pub async fn run_with(
     let receiver = tokio::spawn(server::serve(
         listeners.receiver,
         receiver::http::router(&config.receiver, spool.clone()),
-        limits(config.receiver.connections),
+        limits("receiver", config.receiver.connections),
         taking_in.clone().cancelled_owned(),
     ));
     let admin = tokio::spawn(server::serve(
         listeners.admin,
         admin::router(&admin),
-        limits(config.admin.connections),
+        limits("admin", config.admin.connections),
         looking.clone().cancelled_owned(),
     ));
     let runtime_watch = tokio::spawn(telemetry::watch_runtime(prometheus));

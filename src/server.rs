@@ -25,6 +25,8 @@ use tower::ServiceExt as _;
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Whose bounds these are; a label of metrics.
+    pub listener: &'static str,
     /// Connections at one time; more wait in the kernel's queue.
     pub connections: usize,
     /// A connection must have sent a whole header within this time.
@@ -82,6 +84,7 @@ pub async fn serve(
             accepted = accepted => accepted,
             () = &mut shutdown => break,
         };
+        let open = Open::count(limits.listener);
         let has_asked = Arc::new(AtomicBool::new(false));
         let service = {
             let (router, has_asked) = (router.clone(), has_asked.clone());
@@ -104,12 +107,32 @@ pub async fn serve(
                 // A client that goes away or sends no HTTP is its own affair.
                 tracing::debug!(error, "a connection ended early");
             }
-            drop(slot);
+            drop((slot, open));
         });
     }
     drop(listener);
     if tokio::time::timeout(limits.finish_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections did not end in time");
+    }
+}
+
+/// An open connection, as metrics count it.
+struct Open {
+    listener: &'static str,
+}
+
+impl Open {
+    fn count(listener: &'static str) -> Self {
+        metrics::counter!("faultline_http_connections_total", "listener" => listener).increment(1);
+        metrics::gauge!("faultline_http_connections_open", "listener" => listener).increment(1.0);
+        Self { listener }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        metrics::gauge!("faultline_http_connections_open", "listener" => self.listener)
+            .decrement(1.0);
     }
 }
 

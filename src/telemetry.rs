@@ -77,6 +77,19 @@ const BUCKETS: [f64; 15] = [
     10.0,
 ];
 
+/// What is exposed as 0 before it ever happens, so that a first time is seen as a rise.
+const SELDOM: [&str; 9] = [
+    "faultline_lost_messages_total",
+    "faultline_parser_panics_total",
+    "faultline_snapshots_lost_total",
+    "faultline_spool_damaged_records_total",
+    "faultline_spool_read_errors_total",
+    "faultline_spool_write_errors_total",
+    "faultline_stdin_restarts_total",
+    "faultline_store_failures_total",
+    "faultline_upstream_dropped_total",
+];
+
 /// Sets up metrics; gives what renders them. Later calls give the same.
 ///
 /// # Panics
@@ -91,6 +104,9 @@ pub fn start_metrics() -> PrometheusHandle {
                 .install_recorder()
                 .expect("metrics are set up once");
             describe();
+            for name in SELDOM {
+                metrics::counter!(name).increment(0);
+            }
             handle
         })
         .clone()
@@ -103,8 +119,8 @@ fn describe() {
     };
     histogram!("faultline_http_request_seconds", "Time to answer a request, by path.");
     counter!("faultline_http_requests_total", "Requests, by path and status.");
-    counter!("faultline_http_connections_total", "Connections accepted by the receiver.");
-    gauge!("faultline_http_connections", "Open connections of the receiver.");
+    counter!("faultline_http_connections_total", "Connections accepted, by listener.");
+    gauge!("faultline_http_connections_open", "Open connections, by listener.");
     histogram!("faultline_spool_commit_seconds", "Time of one write and fdatasync of the spool.");
     counter!(
         "faultline_lost_messages_total",
@@ -147,6 +163,7 @@ fn describe() {
         "Failed tries to reach or write the store; tried again."
     );
     counter!("faultline_snapshots_lost_total", "Statistics snapshots that could not be stored.");
+    counter!("faultline_stdin_restarts_total", "Times that stdin.command was started again.");
     gauge!("faultline_channel_depth", "Items that wait in a channel.");
     gauge!("faultline_channel_capacity", "Items that fit into a channel.");
     counter!("faultline_messages_total", "The ledger: messages by source and outcome.");
@@ -177,7 +194,44 @@ pub async fn watch_runtime(metrics: PrometheusHandle) {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
     use super::*;
+
+    /// The metrics named in `text` as arguments of one of the macros.
+    fn names(text: &str) -> BTreeSet<&str> {
+        let calls = text.match_indices("!(").filter_map(|(at, _)| {
+            let is_metric =
+                ["counter", "gauge", "histogram"].iter().any(|name| text[..at].ends_with(name));
+            let name = text[at + 2..].trim_start().strip_prefix('"')?.split('"').next()?;
+            (is_metric && name.starts_with("faultline_")).then_some(name)
+        });
+        calls.filter(|name| !name.contains("_test_")).collect()
+    }
+
+    fn read_sources(directory: &Path, out: &mut String) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read_sources(&path, out);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                out.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_recorded_is_described_and_what_is_described_is_recorded() {
+        let mut sources = String::new();
+        for directory in ["src", "actors/src"] {
+            read_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut sources);
+        }
+        let (before, rest) = sources.split_once("fn describe() {").unwrap();
+        let (descriptions, after) = rest.split_once("\n}\n").unwrap();
+        let recorded = names(before).union(&names(after)).copied().collect::<BTreeSet<_>>();
+        assert_eq!(recorded, names(descriptions));
+        assert!(SELDOM.iter().all(|name| recorded.contains(name)));
+    }
 
     fn resident_mib() -> usize {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();

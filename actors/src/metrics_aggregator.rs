@@ -174,7 +174,10 @@ impl MetricsAggregator {
         tokio::spawn(async move {
             let Ok(json) = serde_json::to_string(&snapshot) else { return };
             let saved = store.save_snapshot(clock::now(), &json);
+            let started = std::time::Instant::now();
             let outcome = tokio::time::timeout(Duration::from_secs(20), saved).await;
+            metrics::histogram!("faultline_store_operation_seconds", "operation" => "snapshot")
+                .record(started.elapsed());
             if !matches!(outcome, Ok(Ok(()))) {
                 metrics::counter!("faultline_snapshots_lost_total").increment(1);
                 tracing::debug!("a snapshot of the statistics could not be stored");

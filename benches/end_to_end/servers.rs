@@ -152,6 +152,7 @@ async fn serve_receiver(config: Config, listener: TcpListener) {
         }
     });
     let limits = server::Limits {
+        listener: "receiver",
         connections: 5_000,
         header_timeout: Duration::from_secs(10),
         finish_timeout: Duration::from_secs(1),

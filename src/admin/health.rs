@@ -95,6 +95,8 @@ impl Admin {
     async fn database(&self) -> Component {
         let started = Instant::now();
         let ping = tokio::time::timeout(PING_TIMEOUT, self.store.ping()).await;
+        metrics::histogram!("faultline_store_operation_seconds", "operation" => "ping")
+            .record(started.elapsed());
         let error = match ping {
             Err(_) => Some(format!("no answer within {PING_TIMEOUT:?}")),
             Ok(Err(error)) => Some(error.to_string()),

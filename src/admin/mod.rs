@@ -3,7 +3,7 @@
 //! `/livez` and `/readyz` are open and say nothing but yes or no; everything else needs the token
 //! when `admin.auth = "token"`.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
@@ -200,24 +200,29 @@ fn away(error: StoreError) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the store does not answer: {error}"))
 }
 
+/// `{"<name>": rows}`. Not by way of a JSON value, which holds no big numbers.
+fn listing<T: Serialize>(name: &'static str, rows: Vec<T>) -> Response {
+    Json(BTreeMap::from([(name, rows)])).into_response()
+}
+
 /// `GET /api/events?limit=…&fingerprint=…`: the newest events.
 async fn events(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
     let list = list(listed)?;
     let limit = list.limit()?;
     let events = admin.store.events(list.fingerprint.as_deref(), limit).await.map_err(away)?;
-    Ok(Json(serde_json::json!({ "events": events })).into_response())
+    Ok(listing("events", events))
 }
 
 /// `GET /api/faults?limit=…`: the faults seen last.
 async fn faults(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
     let limit = list(listed)?.limit()?;
     let faults = admin.store.faults(limit).await.map_err(away)?;
-    Ok(Json(serde_json::json!({ "faults": faults })).into_response())
+    Ok(listing("faults", faults))
 }
 
 /// `GET /api/rejected?limit=…`: the newest rejected messages.
 async fn rejected(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
     let limit = list(listed)?.limit()?;
     let rejected = admin.store.rejected(limit).await.map_err(away)?;
-    Ok(Json(serde_json::json!({ "rejected": rejected })).into_response())
+    Ok(listing("rejected", rejected))
 }
