@@ -231,15 +231,15 @@ impl Receiver {
         let kept = async {
             match self.settings.ack {
                 Ack::Durable => self.spool.append(record).await,
-                Ack::Received => match self.spool.refuses() {
-                    Some(error) => Err(error),
-                    None => {
-                        let (source, messages) = (record.source, record.messages);
-                        let outcome = self.spool.enqueue(record).await?;
-                        tokio::spawn(count_if_lost(source, messages, outcome));
-                        Ok(Appended::New)
+                Ack::Received => {
+                    if let Some(error) = self.spool.refuses() {
+                        return Err(error);
                     }
-                },
+                    let (source, messages) = (record.source, record.messages);
+                    let outcome = self.spool.enqueue(record).await?;
+                    tokio::spawn(count_if_lost(source, messages, outcome));
+                    Ok(Appended::New)
+                }
             }
         };
         match tokio::time::timeout(self.settings.append_timeout, kept).await {
