@@ -99,14 +99,13 @@ async fn the_same_rows() {
                 text) END";
     for (sql, count) in [
         (
-            format!(
-                "SELECT source || '|' || kind || '|' || severity || '|' || environment || '|' || \
-                 service || '|' || coalesce(process, '-') || '|' || message || '|' || \
-                 HEX(message_bytes) || '|' || coalesce(stack_trace, '-') || '|' || \
-                 coalesce(cast(attributes AS text), '-') || '|' || coalesce(cast(priority AS text), \
-                 '-') || '|' || messages || '|' || coalesce(fingerprint, '-') FROM events ORDER BY \
-                 sequence, ordinal"
-            ),
+            "SELECT source || '|' || kind || '|' || severity || '|' || environment || '|' || \
+             service || '|' || coalesce(process, '-') || '|' || message || '|' || \
+             HEX(message_bytes) || '|' || coalesce(stack_trace, '-') || '|' || \
+             coalesce(cast(attributes AS text), '-') || '|' || coalesce(cast(priority AS text), \
+             '-') || '|' || messages || '|' || coalesce(fingerprint, '-') FROM events ORDER BY \
+             sequence, ordinal"
+            .to_owned(),
             14,
         ),
         (format!("SELECT {time} FROM events ORDER BY sequence, ordinal"), 14),
