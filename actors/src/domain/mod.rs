@@ -5,6 +5,7 @@ pub mod batch;
 pub mod dedupe;
 pub mod error_report;
 pub mod event;
+pub mod fault;
 pub mod frame;
 pub mod json;
 pub mod ledger;
