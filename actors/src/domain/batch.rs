@@ -17,7 +17,7 @@ use super::{
     ledger::Tally,
     record::{Block, RecordRef},
     router,
-    shape::Fingerprint,
+    shape::{Fingerprint, Shape},
     time::Micros,
 };
 
@@ -231,6 +231,8 @@ pub struct FaultDelta {
     /// The worst that was met.
     pub severity: Severity,
     pub title: Span,
+    /// See [`Shape::template`].
+    pub template: Span,
     /// Index of the latest event.
     pub example: u32,
     pub count: u64,
@@ -405,8 +407,9 @@ impl Batch {
         self.current_tally().duplicate += u64::from(messages);
     }
 
-    /// Assigns `event` to the fault of `fingerprint`, counting it.
-    pub fn assign_fault(&mut self, event: u32, fingerprint: Fingerprint, title: &str) {
+    /// Assigns `event` to its shape, counting it.
+    pub fn assign_fault(&mut self, event: u32, shape: &Shape) {
+        let fingerprint = shape.fingerprint;
         let Event { scope, occurred_at, severity, kind, .. } = self.events[event as usize];
         let (environment, service) = self.names(scope);
         let key = self.fault_index.hasher().hash_one((fingerprint, environment, service));
@@ -427,14 +430,16 @@ impl Batch {
             at = delta.next;
         }
         let new = narrow(self.faults.len());
-        let title = self.text.push(title.as_bytes());
+        let title = self.text.push(shape.title.as_bytes());
         let title = self.keep_text(title).text;
+        let template = self.text.push(shape.template.as_bytes());
         self.faults.push(FaultDelta {
             fingerprint,
             scope,
             kind,
             severity,
             title,
+            template,
             example: event,
             count: 1,
             first_seen: occurred_at,
@@ -621,10 +626,10 @@ mod tests {
     fn faults_are_counted_by_environment() {
         let mut batch = batch_over(b"prod dev");
         let (prod, dev) = (Span { start: 0, len: 4 }, Span { start: 5, len: 3 });
-        let fingerprint = Fingerprint::of_parts(["x"]);
+        let shape = Shape::of_log("x");
         for environment in [prod, dev, prod] {
             let index = batch.push_event(event(environment));
-            batch.assign_fault(index, fingerprint, "title");
+            batch.assign_fault(index, &shape);
         }
         let counts: Vec<_> = batch.faults.iter().map(|delta| delta.count).collect();
         assert_eq!(counts, [2, 1]);

@@ -36,6 +36,26 @@ pub enum Why {
     Similar { here: String },
 }
 
+impl Why {
+    /// The word for it in tables and answers.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Similar { .. } => "similar",
+        }
+    }
+
+    /// What there is to say beside the word.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::New => "",
+            Self::Similar { here } => here,
+        }
+    }
+}
+
 /// Finds the fault that a shape joins. Holds a bounded number of places; when it is full, the
 /// oldest are forgotten, and shapes similar only to those become faults of their own.
 #[derive(Debug)]
@@ -140,9 +160,8 @@ impl Parts {
         if template.is_empty() || template.len() > LONGEST_TEMPLATE {
             return None;
         }
-        let separates = |character: char| {
-            character.is_whitespace() || "\"'`()[]{}<>,;=|".contains(character)
-        };
+        let separates =
+            |character: char| character.is_whitespace() || "\"'`()[]{}<>,;=|".contains(character);
         let mut places = Vec::new();
         let mut start = 0;
         for part in template.split_inclusive(separates) {
@@ -199,9 +218,18 @@ mod tests {
 
     #[test]
     fn a_variable_and_a_constant_in_one_place_are_one_fault() {
-        assert_eq!(gather(&["LOGIN chdir(*) failed: gone", "LOGIN chdir(pwd) failed: gone"]), [0, 0]);
-        assert_eq!(gather(&["LOGIN chdir(pwd) failed: gone", "LOGIN chdir(*) failed: gone"]), [0, 0]);
-        assert_eq!(gather(&["error loading a*: no such file", "error loading *: no such file"]), [0, 0]);
+        assert_eq!(
+            gather(&["LOGIN chdir(*) failed: gone", "LOGIN chdir(pwd) failed: gone"]),
+            [0, 0]
+        );
+        assert_eq!(
+            gather(&["LOGIN chdir(pwd) failed: gone", "LOGIN chdir(*) failed: gone"]),
+            [0, 0]
+        );
+        assert_eq!(
+            gather(&["error loading a*: no such file", "error loading *: no such file"]),
+            [0, 0]
+        );
     }
 
     #[test]
@@ -213,7 +241,11 @@ mod tests {
 
     #[test]
     fn the_older_of_two_faults_is_joined() {
-        let texts = ["cannot open file one today", "cannot open file two today", "cannot open file * today"];
+        let texts = [
+            "cannot open file one today",
+            "cannot open file two today",
+            "cannot open file * today",
+        ];
         assert_eq!(gather(&texts), [0, 1, 0]);
         assert_eq!(gather(&[texts[1], texts[2], texts[0]]), [0, 0, 0]);
     }

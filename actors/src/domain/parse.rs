@@ -335,7 +335,7 @@ impl Stream {
         }
         if is_joined || self.is_fault {
             let shape = Shape::of_log(text_of(batch, batch.events[self.event as usize].message));
-            batch.assign_fault(self.event, shape.fingerprint, &shape.title);
+            batch.assign_fault(self.event, &shape);
         }
     }
 }
@@ -378,7 +378,7 @@ fn request(batch: &mut Batch, keep: &Keep<'_>, message: &Message<'_>) {
             piece(request.method_text),
             piece(request.path),
         );
-        batch.assign_fault(index, shape.fingerprint, &shape.title);
+        batch.assign_fault(index, &shape);
     }
 }
 
@@ -421,7 +421,7 @@ fn notice(batch: &mut Batch, keep: &Keep<'_>, message: &Message<'_>) {
             text_of(batch, process),
             text_of(batch, kept.text),
         );
-        batch.assign_fault(event, shape.fingerprint, &shape.title);
+        batch.assign_fault(event, &shape);
     }
 }
 
@@ -462,7 +462,7 @@ fn reports(batch: &mut Batch, current: &Current<'_>) {
         });
         // A report is a fault whatever its level: somebody took the trouble to send it.
         let shape = report.shape();
-        batch.assign_fault(event, shape.fingerprint, &shape.title);
+        batch.assign_fault(event, &shape);
     }
 }
 
@@ -653,7 +653,7 @@ mod tests {
             titles,
             [
                 "H12 GET /u/<id>",
-                "Error L<n> (output buffer overflow): <n> messages dropped since t."
+                "L10: Error L<id> (output buffer overflow): <n> messages dropped since t."
             ]
         );
     }

@@ -5,7 +5,12 @@
 //! is one transaction: events, rejected messages, fault counters, ledger, and "this origin is
 //! stored up to this sequence".
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 
@@ -19,6 +24,7 @@ use crate::domain::{
     time::Micros,
 };
 
+mod assignments;
 mod copy;
 pub mod postgres;
 pub mod sqlite;
@@ -198,10 +204,21 @@ pub(crate) struct FaultSum<'a> {
     pub kind: Kind,
     pub severity: Severity,
     pub title: &'a str,
+    pub template: &'a str,
     pub example: &'a str,
+    pub latest: &'a str,
     pub count: u64,
     pub first_seen: Micros,
     pub last_seen: Micros,
+}
+
+impl FaultSum<'_> {
+    /// Identifies the shape within its environment and service.
+    pub(crate) fn key(&self) -> u128 {
+        let scope = BuildHasherDefault::<DefaultHasher>::default()
+            .hash_one((self.environment, self.service));
+        self.fingerprint.short() ^ u128::from(scope)
+    }
 }
 
 /// Bytes of an event's message that a fault keeps as its example.
@@ -227,7 +244,10 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, refused: &Refused) -> Vec<Fault
                 .and_modify(|sum| {
                     sum.count += count;
                     sum.first_seen = sum.first_seen.min(delta.first_seen);
-                    sum.last_seen = sum.last_seen.max(delta.last_seen);
+                    if delta.last_seen >= sum.last_seen {
+                        sum.last_seen = delta.last_seen;
+                        sum.latest = cut(example, EXAMPLE);
+                    }
                     sum.severity = sum.severity.min(delta.severity);
                 })
                 .or_insert_with(|| FaultSum {
@@ -237,7 +257,9 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, refused: &Refused) -> Vec<Fault
                     kind: delta.kind,
                     severity: delta.severity,
                     title: text(delta.title),
+                    template: text(delta.template),
                     example: cut(example, EXAMPLE),
+                    latest: cut(example, EXAMPLE),
                     count,
                     first_seen: delta.first_seen,
                     last_seen: delta.last_seen,

@@ -43,10 +43,10 @@ impl Fingerprint {
         Self(hash.finalize().into())
     }
 
-    /// Its first bytes as a number, as good as a hash.
+    /// Its first half as a number.
     #[must_use]
-    pub fn short(&self) -> u64 {
-        u64::from_le_bytes(*self.0.first_chunk().expect("32 bytes hold 8"))
+    pub fn short(&self) -> u128 {
+        u128::from_le_bytes(*self.0.first_chunk().expect("32 bytes hold 16"))
     }
 }
 
@@ -165,8 +165,11 @@ impl Shape {
         let dyno_type = process.split('.').next().unwrap_or_default();
         let masked = Masked::new(text);
         let template = template_of(&masked);
-        let identity = if code.is_empty() { &template } else { code };
-        Self::new("platform", &[identity, dyno_type], &title_of(&masked))
+        let title = title_of(&masked);
+        if code.is_empty() {
+            return Self::new("platform", &[&template, dyno_type], &title);
+        }
+        Self::new("platform", &[code, dyno_type], &format!("{code}: {title}"))
     }
 }
 

@@ -5,16 +5,16 @@ use deadpool_postgres::Object;
 use futures_util::{SinkExt, future::try_join3};
 use tokio_postgres::{Error, Transaction, types::Type};
 
-use super::{chain, timestamp, unavailable};
+use super::{chain, faults, timestamp, unavailable};
 use crate::{
     adapters::{
         journal::Origin,
         store::{
-            Commit, Committed, FaultSum, Refused, RejectedRow, StoreError, as_i64, copy,
-            rejected_rows, sum_faults, tallies_with,
+            Commit, Committed, Refused, RejectedRow, StoreError, as_i64, assignments::Assignments,
+            copy, rejected_rows, sum_faults, tallies_with,
         },
     },
-    domain::{event::Source, ledger::Tally, time::Micros},
+    domain::{event::Source, ledger::Tally},
 };
 
 /// A COPY message of this size is sent while the next one is encoded.
@@ -38,6 +38,7 @@ pub(super) async fn commit(
     client: &mut Object,
     commit: &Commit,
     refused: &Refused,
+    assignments: &mut Assignments,
 ) -> Result<Committed, Failure> {
     let transaction = client.transaction().await?;
     let origin = move_position(&transaction, commit).await?;
@@ -46,13 +47,15 @@ pub(super) async fn commit(
     let rows = rows.filter(|row| !refused.contains_key(row));
     copy_events(&transaction, commit, origin, rows).await.map_err(Failure::Row)?;
     let tallies = tallies_with(commit, refused);
+    let sums = sum_faults(commit, refused);
     try_join3(
-        add_faults(&transaction, commit, refused),
+        faults::add(&transaction, &sums, assignments),
         add_rejected(&transaction, commit, refused, origin),
         add_to_ledger(&transaction, commit.origin, &tallies),
     )
     .await?;
     transaction.commit().await?;
+    assignments.committed();
     Ok(Committed { tallies })
 }
 
@@ -138,48 +141,6 @@ async fn copy_events(
     copy::finish(&mut chunk);
     sink.send(Bytes::from(chunk)).await?;
     sink.finish().await.map(drop)
-}
-
-async fn add_faults(
-    transaction: &Transaction<'_>,
-    commit: &Commit,
-    refused: &Refused,
-) -> Result<(), Failure> {
-    let faults = sum_faults(commit, refused);
-    if faults.is_empty() {
-        return Ok(());
-    }
-    let texts =
-        |get: fn(&FaultSum<'_>) -> String| -> Vec<String> { faults.iter().map(get).collect() };
-    let times = |get: fn(&FaultSum<'_>) -> Micros| -> Vec<jiff::Timestamp> {
-        faults.iter().map(|fault| timestamp(get(fault))).collect()
-    };
-    let counts: Vec<i64> = faults.iter().map(|fault| as_i64(fault.count)).collect();
-    transaction
-        .query_typed(
-            "INSERT INTO faults (environment, service, fingerprint, kind, severity, title, example,
-                 count, first_seen, last_seen)
-             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
-                 $6::text[], $7::text[], $8::bigint[], $9::timestamptz[], $10::timestamptz[])
-             ON CONFLICT (environment, service, fingerprint) DO UPDATE SET
-                 count = faults.count + excluded.count,
-                 first_seen = least(faults.first_seen, excluded.first_seen),
-                 last_seen = greatest(faults.last_seen, excluded.last_seen)",
-            &[
-                (&texts(|fault| fault.environment.to_owned()), Type::TEXT_ARRAY),
-                (&texts(|fault| fault.service.to_owned()), Type::TEXT_ARRAY),
-                (&texts(|fault| fault.fingerprint.to_string()), Type::TEXT_ARRAY),
-                (&texts(|fault| fault.kind.name().to_owned()), Type::TEXT_ARRAY),
-                (&texts(|fault| fault.severity.name().to_owned()), Type::TEXT_ARRAY),
-                (&texts(|fault| fault.title.to_owned()), Type::TEXT_ARRAY),
-                (&texts(|fault| fault.example.to_owned()), Type::TEXT_ARRAY),
-                (&counts, Type::INT8_ARRAY),
-                (&times(|fault| fault.first_seen), Type::TIMESTAMPTZ_ARRAY),
-                (&times(|fault| fault.last_seen), Type::TIMESTAMPTZ_ARRAY),
-            ],
-        )
-        .await?;
-    Ok(())
 }
 
 async fn add_rejected(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use serde_json::value::RawValue;
+use tokio::sync::Mutex;
 use tokio_postgres::{
     Error, Row,
     types::{Json, ToSql},
@@ -16,7 +17,7 @@ use tokio_postgres::{
 use self::{commit::Failure, partitions::Partitions};
 use super::{
     Commit, Committed, Position, Refused, Store, StoreError, StoredEvent, StoredFault,
-    StoredRejected, as_u64,
+    StoredRejected, as_u64, assignments::Assignments,
 };
 use crate::{
     adapters::journal::Origin,
@@ -25,6 +26,7 @@ use crate::{
 
 mod commit;
 mod connection;
+mod faults;
 mod partitions;
 
 mod migrations {
@@ -39,6 +41,8 @@ pub struct Postgres {
     pool: Pool,
     commit_timeout: Duration,
     partitions: Partitions,
+    /// Held during a commit; there is never more than one at a time.
+    assignments: Mutex<Assignments>,
 }
 
 impl Postgres {
@@ -63,7 +67,12 @@ impl Postgres {
             .recycle_timeout(Some(connect_timeout))
             .build()
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Self { pool, commit_timeout, partitions: Partitions::default() })
+        Ok(Self {
+            pool,
+            commit_timeout,
+            partitions: Partitions::default(),
+            assignments: Mutex::new(Assignments::new()),
+        })
     }
 
     /// Whether `url` can be one of a PostgreSQL.
@@ -138,26 +147,28 @@ impl Store for Postgres {
 
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         let work = async {
+            let assignments = &mut *self.assignments.lock().await;
             let mut client = self.client().await?;
             self.partitions.make(&client, commit).await?;
-            let error = match commit::commit(&mut client, commit, &Refused::new()).await {
-                Ok(committed) => return Ok(committed),
-                Err(Failure::Other(StoreError::Moved { .. })) => {
-                    let position = self.position_of(commit.origin).await?;
-                    return Err(StoreError::Moved { position });
-                }
-                Err(Failure::Other(error)) => return Err(error),
-                Err(Failure::Row(error)) if !commit::is_refusal(&error) => {
-                    return Err(unavailable(error));
-                }
-                Err(Failure::Row(error)) => error,
-            };
+            let error =
+                match commit::commit(&mut client, commit, &Refused::new(), assignments).await {
+                    Ok(committed) => return Ok(committed),
+                    Err(Failure::Other(StoreError::Moved { .. })) => {
+                        let position = self.position_of(commit.origin).await?;
+                        return Err(StoreError::Moved { position });
+                    }
+                    Err(Failure::Other(error)) => return Err(error),
+                    Err(Failure::Row(error)) if !commit::is_refusal(&error) => {
+                        return Err(unavailable(error));
+                    }
+                    Err(Failure::Row(error)) => error,
+                };
             tracing::warn!(error = chain(&error), "the store refuses an event; looking for it");
             // A partition that somebody dropped looks like a refused row as well.
             self.partitions.forget();
             self.partitions.make(&client, commit).await?;
             let refused = commit::find_refused(&mut client, commit).await?;
-            match commit::commit(&mut client, commit, &refused).await {
+            match commit::commit(&mut client, commit, &refused, assignments).await {
                 Ok(committed) => Ok(committed),
                 Err(Failure::Other(error)) => Err(error),
                 Err(Failure::Row(error)) => Err(unavailable(error)),

@@ -18,12 +18,15 @@ use serde_json::value::RawValue;
 
 use super::{
     Commit, Committed, Position, Refused, Store, StoreError, StoredEvent, StoredFault,
-    StoredRejected, as_i64, as_u64, rejected_rows, sum_faults, tallies_with,
+    StoredRejected, as_i64, as_u64, assignments::Assignments, rejected_rows, sum_faults,
+    tallies_with,
 };
 use crate::{
     adapters::{clock, journal::Origin},
     domain::{batch::Span, event::Source, ledger::Tally, time::Micros},
 };
+
+mod faults;
 
 mod migrations {
     refinery::embed_migrations!("../migrations/sqlite");
@@ -33,6 +36,7 @@ mod migrations {
 pub struct Sqlite {
     writer: Arc<Mutex<Connection>>,
     reader: Arc<Mutex<Connection>>,
+    assignments: Arc<Mutex<Assignments>>,
 }
 
 impl Sqlite {
@@ -61,6 +65,7 @@ impl Sqlite {
         Ok(Self {
             writer: Arc::new(Mutex::new(connect().map_err(named)?)),
             reader: Arc::new(Mutex::new(connect().map_err(named)?)),
+            assignments: Arc::new(Mutex::new(Assignments::new())),
         })
     }
 }
@@ -121,16 +126,19 @@ impl Store for Sqlite {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
-        let commit = commit.clone();
+        let (commit, assignments) = (commit.clone(), self.assignments.clone());
         on(&self.writer, move |connection| {
             let transaction = connection.transaction()?;
             let origin = move_position(&transaction, &commit)?;
             let refused = add_events(&transaction, &commit, origin)?;
-            add_faults(&transaction, &commit, &refused)?;
+            let sums = sum_faults(&commit, &refused);
+            let mut assignments = assignments.lock().unwrap_or_else(PoisonError::into_inner);
+            faults::add(&transaction, &sums, &mut assignments)?;
             add_rejected(&transaction, &commit, &refused, origin)?;
             let tallies = tallies_with(&commit, &refused);
             add_to_ledger(&transaction, commit.origin, &tallies)?;
             transaction.commit()?;
+            assignments.committed();
             Ok(Committed { tallies })
         })
         .await
@@ -340,37 +348,6 @@ fn is_refusal(error: &rusqlite::Error) -> bool {
         error.sqlite_error_code(),
         Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
     )
-}
-
-fn add_faults(
-    transaction: &Transaction<'_>,
-    commit: &Commit,
-    refused: &Refused,
-) -> Result<(), StoreError> {
-    let mut upsert = transaction.prepare_cached(
-        "INSERT INTO faults (environment, service, fingerprint, kind, severity, title, example,
-             count, first_seen, last_seen)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-         ON CONFLICT (environment, service, fingerprint) DO UPDATE SET
-             count = count + excluded.count,
-             first_seen = min(first_seen, excluded.first_seen),
-             last_seen = max(last_seen, excluded.last_seen)",
-    )?;
-    for fault in sum_faults(commit, refused) {
-        upsert.execute(params![
-            fault.environment,
-            fault.service,
-            fault.fingerprint.to_string(),
-            fault.kind.name(),
-            fault.severity.name(),
-            fault.title,
-            fault.example,
-            as_i64(fault.count),
-            fault.first_seen,
-            fault.last_seen,
-        ])?;
-    }
-    Ok(())
 }
 
 fn add_rejected(
