@@ -12,6 +12,7 @@ use faultline_actors::{
     domain::{
         batch::Batch,
         event::Source,
+        lesson::Lesson,
         parse::{Parser, count_messages},
         record::{Block, Content, Meta, RecordRef},
     },
@@ -211,10 +212,93 @@ async fn conforms(store: &dyn Store) {
     records_of_long_ago_and_of_several_days_are_stored(store).await;
     rejected_messages_are_replayed_once(store).await;
     migrations_run_once_and_snapshots_are_kept(store).await;
+    similar_shapes_are_one_fault_and_people_teach_otherwise(store).await;
+    what_cannot_be_taught_is_said(store).await;
 }
 
 fn postgres(url: &str) -> Postgres {
     Postgres::new(url, 4, Duration::from_secs(5), Duration::from_secs(30)).unwrap()
+}
+
+async fn similar_shapes_are_one_fault_and_people_teach_otherwise(store: &dyn Store) {
+    let origin = Origin::now_v7();
+    store.position(origin).await.unwrap();
+    let mut after = 0;
+    let mut report_all = async |messages: &[&str]| {
+        let reports = messages.iter().zip(after + 1..);
+        let batches: Vec<_> = reports.map(|(message, at)| report(at, message)).collect();
+        let from = after;
+        after += messages.len() as u64;
+        store.commit(&commit(origin, from, batches)).await.unwrap();
+    };
+    let fault_of = async |title: &str| {
+        let faults = store.faults(100).await.unwrap();
+        faults.into_iter().find(|fault| fault.title == title).map(|fault| (fault.id, fault.count))
+    };
+    report_all(&["cannot open file /tmp/7 today", "cannot open file pwd today"]).await;
+    report_all(&["cannot open file pwd today", "the door is open", "the gate is open"]).await;
+    let (files, count) = fault_of("cannot open file <path> today").await.unwrap();
+    assert_eq!(count, 3);
+    let detail = store.fault(files).await.unwrap().unwrap();
+    let shapes: Vec<_> = detail
+        .shapes
+        .iter()
+        .map(|shape| (shape.title.as_str(), shape.why.as_str(), shape.detail.as_str(), shape.count))
+        .collect();
+    assert_eq!(
+        shapes,
+        [
+            ("cannot open file <path> today", "new", "", 1),
+            ("cannot open file pwd today", "similar", "pwd", 2)
+        ]
+    );
+    assert_eq!(detail.fault.latest, "cannot open file pwd today");
+
+    // What people teach holds for what comes later.
+    let split = Lesson::Split { fault: files, fingerprint: detail.shapes[1].fingerprint.clone() };
+    let alone = store.teach(&split, "ann").await.unwrap();
+    let (door, _) = fault_of("the door is open").await.unwrap();
+    let (gate, _) = fault_of("the gate is open").await.unwrap();
+    store.teach(&Lesson::Merge { fault: gate, into: door }, "ann").await.unwrap();
+    report_all(&["cannot open file pwd today", "the gate is open"]).await;
+    assert_eq!(fault_of("cannot open file <path> today").await, Some((files, 1)));
+    assert_eq!(fault_of("cannot open file pwd today").await, Some((alone, 3)));
+    assert_eq!(fault_of("the door is open").await, Some((door, 3)));
+    assert_eq!(fault_of("the gate is open").await, None);
+    assert_eq!(store.fault(gate).await.unwrap().unwrap().fault.merged_into, Some(door));
+
+    let pin = Lesson::Pin { fault: door, name: "doors".to_owned() };
+    store.teach(&pin, "bob").await.unwrap();
+    let body = br#"{"message":"another text","fingerprint":"doors"}"#;
+    let pinned = batch(after + 1, Source::Errors, body);
+    store.commit(&commit(origin, after, vec![pinned])).await.unwrap();
+    assert_eq!(fault_of("the door is open").await, Some((door, 4)));
+
+    let audit = store.audit(10).await.unwrap();
+    let actions: Vec<_> =
+        audit.iter().rev().map(|entry| (entry.who.as_str(), entry.action.as_str())).collect();
+    assert_eq!(actions, [("ann", "fault.split"), ("ann", "fault.merge"), ("bob", "fault.pin")]);
+}
+
+async fn what_cannot_be_taught_is_said(store: &dyn Store) {
+    let origin = Origin::now_v7();
+    store.position(origin).await.unwrap();
+    let reports = vec![report(1, "a lonely fault of mine")];
+    store.commit(&commit(origin, 0, reports)).await.unwrap();
+    let fault = store.faults(1).await.unwrap()[0].clone();
+    for (lesson, expected) in [
+        (Lesson::Merge { fault: fault.id, into: fault.id }, "into itself"),
+        (Lesson::Merge { fault: fault.id, into: 999_999 }, "there is no fault 999999"),
+        (
+            Lesson::Split { fault: fault.id, fingerprint: fault.fingerprint.clone() },
+            "its only shape",
+        ),
+        (Lesson::Split { fault: fault.id, fingerprint: "v1:0".to_owned() }, "has no shape v1:0"),
+        (Lesson::Pin { fault: fault.id, name: String::new() }, "1 to 200 bytes"),
+    ] {
+        let error = store.teach(&lesson, "ann").await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -246,13 +330,41 @@ async fn postgres_bears_a_dropped_partition_and_two_hubs_that_start_at_once() {
     let server = faultline_testkit::postgres::Postgres::start();
     let (one, two) = (postgres(&server.url()), postgres(&server.url()));
     let (first, second) = tokio::join!(one.migrate(), two.migrate());
-    assert_eq!(first.unwrap().len() + second.unwrap().len(), 1);
+    assert_eq!(first.unwrap().len() + second.unwrap().len(), 2, "each migration once");
     let origin = Origin::now_v7();
     one.position(origin).await.unwrap();
     one.commit(&commit(origin, 0, vec![report(1, "before")])).await.unwrap();
     server.execute("DROP TABLE events_20261122").await;
     let committed = one.commit(&commit(origin, 1, vec![report(2, "after")])).await.unwrap();
     assert_eq!(committed.tallies[Source::Errors as usize].stored, 1);
+}
+
+#[tokio::test]
+async fn hubs_that_meet_new_shapes_at_once_agree() {
+    let server = faultline_testkit::postgres::Postgres::start();
+    let stores: Vec<_> = (0..4).map(|_| postgres(&server.url())).collect();
+    stores[0].migrate().await.unwrap();
+    // Each hub meets the same two hundred things going wrong, in an order of its own, some as a
+    // path and some as a word.
+    let hubs = stores.iter().enumerate().map(|(hub, store)| async move {
+        let origin = Origin::now_v7();
+        store.position(origin).await.unwrap();
+        for at in 0..200_usize {
+            let letters = |n: usize| {
+                [n / 26, n % 26].map(|digit| char::from(b'a' + u8::try_from(digit).unwrap()))
+            };
+            let [one, two] = letters((at * 7 + hub * 50) % 200);
+            let file = if (at + hub) % 2 == 0 { "/tmp/1" } else { "pwd" };
+            let message = format!("cannot open {file} in step {one}{two} of this");
+            let from = at as u64;
+            store.commit(&commit(origin, from, vec![report(from + 1, &message)])).await.unwrap();
+        }
+    });
+    futures_util::future::join_all(hubs).await;
+    assert_eq!(server.number("SELECT count(*) FROM faults").await, 200);
+    assert_eq!(server.number("SELECT sum(count)::bigint FROM faults").await, 800);
+    assert_eq!(server.number("SELECT min(count) FROM faults").await, 4);
+    assert_eq!(server.number("SELECT sum(count)::bigint FROM fault_shapes").await, 800);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ pub mod fault;
 pub mod frame;
 pub mod json;
 pub mod ledger;
+pub mod lesson;
 pub mod logplex;
 pub mod maxwell;
 pub mod original;

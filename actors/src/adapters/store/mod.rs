@@ -18,7 +18,9 @@ use super::journal::Origin;
 use crate::domain::{
     batch::{Batch, Rejected, Span},
     event::{Kind, Severity, Source},
+    fault::FaultId,
     ledger::Tally,
+    lesson::{Lesson, Unteachable},
     original::original,
     shape::{Fingerprint, cut},
     time::Micros,
@@ -116,6 +118,16 @@ pub trait Store: Send + Sync + 'static {
     /// The faults seen last.
     async fn faults(&self, limit: u32) -> Result<Vec<StoredFault>, StoreError>;
 
+    /// One fault with its shapes; `None` where there is none.
+    async fn fault(&self, id: FaultId) -> Result<Option<FaultDetail>, StoreError>;
+
+    /// Corrects which fault a shape belongs to, and keeps that in the audit trail; gives the fault
+    /// that the lesson is about afterwards.
+    async fn teach(&self, lesson: &Lesson, who: &str) -> Result<FaultId, TeachError>;
+
+    /// The newest entries of the audit trail.
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
+
     /// The newest rejected messages.
     async fn rejected(&self, limit: u32) -> Result<Vec<StoredRejected>, StoreError>;
 
@@ -125,6 +137,52 @@ pub trait Store: Send + Sync + 'static {
 
     /// Marks a rejected message as replayed.
     async fn mark_replayed(&self, id: i64) -> Result<(), StoreError>;
+}
+
+/// Why [`Store::teach`] did not.
+#[derive(Debug, thiserror::Error)]
+pub enum TeachError {
+    #[error(transparent)]
+    Unteachable(#[from] Unteachable),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A fault with all that belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct FaultDetail {
+    #[serde(flatten)]
+    pub fault: StoredFault,
+    /// The oldest first.
+    pub shapes: Vec<StoredShape>,
+}
+
+/// A shape as a person sees it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StoredShape {
+    pub fingerprint: String,
+    pub title: String,
+    /// `new`, `similar`, `merged`, `split` or `pinned`.
+    pub why: String,
+    /// To `why`: where it differed, or which fault it came from.
+    pub detail: String,
+    pub count: i64,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub first_seen: Micros,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub last_seen: Micros,
+}
+
+/// Who did what.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct AuditEntry {
+    pub id: i64,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub at: Micros,
+    pub who: String,
+    pub action: String,
+    pub subject: String,
+    pub details: Box<serde_json::value::RawValue>,
 }
 
 /// An event as a person sees it.
@@ -157,12 +215,17 @@ pub struct StoredFault {
     pub kind: String,
     pub severity: String,
     pub title: String,
+    /// The first event's message.
     pub example: String,
+    /// The latest event's message.
+    pub latest: String,
     pub count: i64,
     #[serde(serialize_with = "as_rfc3339")]
     pub first_seen: Micros,
     #[serde(serialize_with = "as_rfc3339")]
     pub last_seen: Micros,
+    /// The fault that it was merged into.
+    pub merged_into: Option<FaultId>,
 }
 
 /// A rejected message.

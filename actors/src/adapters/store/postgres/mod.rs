@@ -16,17 +16,18 @@ use tokio_postgres::{
 
 use self::{commit::Failure, partitions::Partitions};
 use super::{
-    Commit, Committed, Position, Refused, Store, StoreError, StoredEvent, StoredFault,
-    StoredRejected, as_u64, assignments::Assignments,
+    AuditEntry, Commit, Committed, FaultDetail, Position, Refused, Store, StoreError, StoredEvent,
+    StoredFault, StoredRejected, StoredShape, TeachError, as_u64, assignments::Assignments,
 };
 use crate::{
     adapters::journal::Origin,
-    domain::{event::Source, ledger::Tally, time::Micros},
+    domain::{event::Source, fault::FaultId, ledger::Tally, lesson::Lesson, time::Micros},
 };
 
 mod commit;
 mod connection;
 mod faults;
+mod lessons;
 mod partitions;
 
 mod migrations {
@@ -235,12 +236,44 @@ impl Store for Postgres {
     async fn faults(&self, limit: u32) -> Result<Vec<StoredFault>, StoreError> {
         let rows = self
             .query(
-                "SELECT id, environment, service, fingerprint, kind, severity, title, example, count,
-                 first_seen, last_seen FROM faults ORDER BY last_seen DESC, id DESC LIMIT $1",
+                &format!(
+                    "SELECT {FAULT} FROM faults WHERE merged_into IS NULL
+                     ORDER BY last_seen DESC, id DESC LIMIT $1"
+                ),
                 &[&i64::from(limit)],
             )
             .await?;
         Ok(rows.iter().map(fault_of).collect())
+    }
+
+    async fn fault(&self, id: FaultId) -> Result<Option<FaultDetail>, StoreError> {
+        let faults =
+            self.query(&format!("SELECT {FAULT} FROM faults WHERE id = $1"), &[&id]).await?;
+        let Some(fault) = faults.first().map(fault_of) else { return Ok(None) };
+        let shapes = self
+            .query(
+                "SELECT fingerprint, title, why, detail, count, first_seen, last_seen
+                 FROM fault_shapes WHERE fault = $1 ORDER BY id",
+                &[&id],
+            )
+            .await?;
+        Ok(Some(FaultDetail { fault, shapes: shapes.iter().map(shape_of).collect() }))
+    }
+
+    async fn teach(&self, lesson: &Lesson, who: &str) -> Result<FaultId, TeachError> {
+        let mut client = self.client().await?;
+        lessons::teach(&mut client, lesson, who).await
+    }
+
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        let rows = self
+            .query(
+                "SELECT id, at, who, action, subject, details FROM audit_trail
+                 ORDER BY id DESC LIMIT $1",
+                &[&i64::from(limit)],
+            )
+            .await?;
+        Ok(rows.iter().map(audit_of).collect())
     }
 
     async fn rejected(&self, limit: u32) -> Result<Vec<StoredRejected>, StoreError> {
@@ -328,6 +361,9 @@ fn event_of(row: &Row) -> StoredEvent {
     }
 }
 
+const FAULT: &str = "id, environment, service, fingerprint, kind, severity, title, example, latest,
+    count, first_seen, last_seen, merged_into";
+
 fn fault_of(row: &Row) -> StoredFault {
     StoredFault {
         id: row.get(0),
@@ -338,9 +374,34 @@ fn fault_of(row: &Row) -> StoredFault {
         severity: row.get(5),
         title: row.get(6),
         example: row.get(7),
-        count: row.get(8),
-        first_seen: micros_of(row, 9),
-        last_seen: micros_of(row, 10),
+        latest: row.get(8),
+        count: row.get(9),
+        first_seen: micros_of(row, 10),
+        last_seen: micros_of(row, 11),
+        merged_into: row.get(12),
+    }
+}
+
+fn shape_of(row: &Row) -> StoredShape {
+    StoredShape {
+        fingerprint: row.get(0),
+        title: row.get(1),
+        why: row.get(2),
+        detail: row.get(3),
+        count: row.get(4),
+        first_seen: micros_of(row, 5),
+        last_seen: micros_of(row, 6),
+    }
+}
+
+fn audit_of(row: &Row) -> AuditEntry {
+    AuditEntry {
+        id: row.get(0),
+        at: micros_of(row, 1),
+        who: row.get(2),
+        action: row.get(3),
+        subject: row.get(4),
+        details: row.get::<_, Json<Box<RawValue>>>(5).0,
     }
 }
 

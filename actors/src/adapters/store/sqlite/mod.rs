@@ -17,16 +17,19 @@ use rusqlite::{
 use serde_json::value::RawValue;
 
 use super::{
-    Commit, Committed, Position, Refused, Store, StoreError, StoredEvent, StoredFault,
-    StoredRejected, as_i64, as_u64, assignments::Assignments, rejected_rows, sum_faults,
-    tallies_with,
+    AuditEntry, Commit, Committed, FaultDetail, Position, Refused, Store, StoreError, StoredEvent,
+    StoredFault, StoredRejected, StoredShape, TeachError, as_i64, as_u64, assignments::Assignments,
+    rejected_rows, sum_faults, tallies_with,
 };
 use crate::{
     adapters::{clock, journal::Origin},
-    domain::{batch::Span, event::Source, ledger::Tally, time::Micros},
+    domain::{
+        batch::Span, event::Source, fault::FaultId, ledger::Tally, lesson::Lesson, time::Micros,
+    },
 };
 
 mod faults;
+mod lessons;
 
 mod migrations {
     refinery::embed_migrations!("../migrations/sqlite");
@@ -71,10 +74,10 @@ impl Sqlite {
 }
 
 /// Runs `work` on a thread that may block.
-async fn on<T: Send + 'static>(
+async fn on<T: Send + 'static, E: From<StoreError> + Send + 'static>(
     connection: &Arc<Mutex<Connection>>,
-    work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
+    work: impl FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
     let connection = connection.clone();
     tokio::task::spawn_blocking(move || {
         work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
@@ -194,10 +197,47 @@ impl Store for Sqlite {
         on(&self.reader, move |connection| {
             rows(
                 connection,
-                "SELECT id, environment, service, fingerprint, kind, severity, title, example, count,
-                 first_seen, last_seen FROM faults ORDER BY last_seen DESC, id DESC LIMIT ?1",
+                &format!(
+                    "SELECT {FAULT} FROM faults WHERE merged_into IS NULL
+                     ORDER BY last_seen DESC, id DESC LIMIT ?1"
+                ),
                 params![limit],
                 fault_of,
+            )
+        })
+        .await
+    }
+
+    async fn fault(&self, id: FaultId) -> Result<Option<FaultDetail>, StoreError> {
+        on(&self.reader, move |connection| {
+            let sql = format!("SELECT {FAULT} FROM faults WHERE id = ?1");
+            let mut faults = rows(connection, &sql, params![id], fault_of)?;
+            let Some(fault) = faults.pop() else { return Ok(None) };
+            let shapes = rows(
+                connection,
+                "SELECT fingerprint, title, why, detail, count, first_seen, last_seen
+                 FROM fault_shapes WHERE fault = ?1 ORDER BY id",
+                params![id],
+                shape_of,
+            )?;
+            Ok(Some(FaultDetail { fault, shapes }))
+        })
+        .await
+    }
+
+    async fn teach(&self, lesson: &Lesson, who: &str) -> Result<FaultId, TeachError> {
+        let (lesson, who) = (lesson.clone(), who.to_owned());
+        on(&self.writer, move |connection| lessons::teach(connection, &lesson, &who)).await
+    }
+
+    async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        on(&self.reader, move |connection| {
+            rows(
+                connection,
+                "SELECT id, at, who, action, subject, details FROM audit_trail
+                 ORDER BY id DESC LIMIT ?1",
+                params![limit],
+                audit_of,
             )
         })
         .await
@@ -431,6 +471,9 @@ fn event_of(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
     })
 }
 
+const FAULT: &str = "id, environment, service, fingerprint, kind, severity, title, example, latest,
+    count, first_seen, last_seen, merged_into";
+
 fn fault_of(row: &Row<'_>) -> rusqlite::Result<StoredFault> {
     Ok(StoredFault {
         id: row.get(0)?,
@@ -441,9 +484,34 @@ fn fault_of(row: &Row<'_>) -> rusqlite::Result<StoredFault> {
         severity: row.get(5)?,
         title: row.get(6)?,
         example: row.get(7)?,
-        count: row.get(8)?,
-        first_seen: row.get(9)?,
-        last_seen: row.get(10)?,
+        latest: row.get(8)?,
+        count: row.get(9)?,
+        first_seen: row.get(10)?,
+        last_seen: row.get(11)?,
+        merged_into: row.get(12)?,
+    })
+}
+
+fn shape_of(row: &Row<'_>) -> rusqlite::Result<StoredShape> {
+    Ok(StoredShape {
+        fingerprint: row.get(0)?,
+        title: row.get(1)?,
+        why: row.get(2)?,
+        detail: row.get(3)?,
+        count: row.get(4)?,
+        first_seen: row.get(5)?,
+        last_seen: row.get(6)?,
+    })
+}
+
+fn audit_of(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
+    Ok(AuditEntry {
+        id: row.get(0)?,
+        at: row.get(1)?,
+        who: row.get(2)?,
+        action: row.get(3)?,
+        subject: row.get(4)?,
+        details: RawValue::from_string(row.get(5)?).unwrap_or_default(),
     })
 }
 
