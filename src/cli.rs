@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     Listeners,
     config::{self, Config, ConfigError, StoreUrl, mask_url},
-    open_store, read_countries,
+    group, open_store, read_countries,
     receiver::keeper,
     replay, run, telemetry,
 };
@@ -43,11 +43,21 @@ enum Command {
         stdin: bool,
     },
     /// Validate the configuration and try to reach every dependency.
-    Check,
+    Check {
+        /// Say for each line of a file what would become of it.
+        #[arg(long, value_name = "FILE")]
+        explain: Option<PathBuf>,
+    },
     /// Bring the store's schema up to date.
     Migrate,
     /// Send recorded bodies, or rejected messages, to a running Faultline.
     Replay(replay::Arguments),
+    /// Read messages from standard input, one a line; print the fault of each, one a line.
+    Group {
+        /// Store them as the pipeline does, in the configured store.
+        #[arg(long)]
+        stored: bool,
+    },
     /// Run a command that ends with whoever holds standard input open.
     #[command(hide = true)]
     Keep {
@@ -89,7 +99,13 @@ async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             run(config, listeners, told_to_end).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Check => check(&config).await,
+        Command::Check { explain: Some(file) } => explain(&file, &config).await,
+        Command::Check { explain: None } => check(&config).await,
+        Command::Group { stored } => {
+            let store = if stored { Some(open_store(&config.store)?) } else { None };
+            group::group(store, io::stdin().lock(), io::stdout().lock()).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Migrate => {
             let applied = open_store(&config.store)?.migrate().await?;
             for migration in &applied {
@@ -138,6 +154,17 @@ fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
     Ok(async move {
         let _ = told.await;
     })
+}
+
+/// Against the configured store where it is there; as nothing was ever met otherwise.
+async fn explain(file: &Path, config: &Config) -> anyhow::Result<ExitCode> {
+    let is_missing = match config.store.parse_url().map_err(anyhow::Error::msg)? {
+        StoreUrl::Sqlite(path) => !path.exists(),
+        StoreUrl::Postgres(_) => false,
+    };
+    let store = if is_missing { None } else { Some(open_store(&config.store)?) };
+    group::explain_file(file, store.as_deref(), &config.parser.environment, say).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Tries everything that the configuration names, and says how that went.

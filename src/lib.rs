@@ -37,6 +37,7 @@ use crate::{
 pub mod admin;
 pub mod cli;
 pub mod config;
+mod group;
 mod problem;
 pub mod receiver;
 mod replay;

@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use faultline_actors::{
     adapters::store::{Store, StoreError},
@@ -30,6 +30,7 @@ use crate::{
     server::check_connections,
 };
 
+mod faults;
 mod health;
 mod ledger;
 mod metrics;
@@ -135,7 +136,12 @@ pub fn router(admin: &Arc<Admin>) -> Router {
         .route("/api/health", get(health::health))
         .route("/api/ledger", get(ledger::ledger))
         .route("/api/events", get(events))
-        .route("/api/faults", get(faults))
+        .route("/api/faults", get(faults::list))
+        .route("/api/faults/{id}", get(faults::one))
+        .route("/api/faults/{id}/merge", post(faults::merge))
+        .route("/api/faults/{id}/split", post(faults::split))
+        .route("/api/faults/{id}/pin", post(faults::pin))
+        .route("/api/audit", get(faults::audit))
         .route("/api/rejected", get(rejected))
         .route_layer(middleware::from_fn_with_state(admin.clone(), require_token));
     Router::new()
@@ -145,7 +151,7 @@ pub fn router(admin: &Arc<Admin>) -> Router {
         .merge(protected)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only GET is possible here")
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not possible here")
         })
         .with_state(admin.clone())
 }
@@ -211,13 +217,6 @@ async fn events(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Respo
     let limit = list.limit()?;
     let events = admin.store.events(list.fingerprint.as_deref(), limit).await.map_err(away)?;
     Ok(listing("events", events))
-}
-
-/// `GET /api/faults?limit=…`: the faults seen last.
-async fn faults(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
-    let limit = list(listed)?.limit()?;
-    let faults = admin.store.faults(limit).await.map_err(away)?;
-    Ok(listing("faults", faults))
 }
 
 /// `GET /api/rejected?limit=…`: the newest rejected messages.

@@ -3,8 +3,9 @@
 //! Most shapes are faults of their own, because masking leaves what the programmer wrote. What it
 //! cannot see from one message alone is that a plain word was a variable: `cannot open pwd` beside
 //! `cannot open <path>`. So a shape that is seen for the first time joins a fault when the two
-//! differ in one place only, and one of them has a variable there. Two constants in the same place
-//! (`Link ok`, `Link error`) are never gathered: they say what happened.
+//! differ in one place only, and one of them has nothing but a variable there. Two constants in the
+//! same place (`Link ok`, `Link error`), or two names with numbers (`eth0`, `usb1`), are never
+//! gathered: they say what happened.
 //!
 //! Whether two shapes are similar depends on nothing but the two, so the order in which shapes are
 //! first seen matters only to a shape that is similar to two faults which are not similar to each
@@ -70,7 +71,7 @@ pub struct Gathering {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     fault: FaultId,
-    has_variable: bool,
+    is_variable: bool,
 }
 
 impl Gathering {
@@ -93,7 +94,7 @@ impl Gathering {
         for place in parts.places() {
             let Some(known) = self.places.get(&self.key(scope, template, &place)) else { continue };
             let is_older = found.as_ref().is_none_or(|(fault, _)| known.fault < *fault);
-            if is_older && (known.has_variable || place.has_variable) {
+            if is_older && (known.is_variable || place.is_variable) {
                 let here = template[place.start..place.end].to_owned();
                 found = Some((known.fault, Why::Similar { here }));
             }
@@ -106,14 +107,14 @@ impl Gathering {
         let Some(parts) = Parts::of(template) else { return };
         for place in parts.places() {
             let key = self.key(scope, template, &place);
-            let new = Known { fault, has_variable: place.has_variable };
+            let new = Known { fault, is_variable: place.is_variable };
             match self.places.entry(key) {
                 std::collections::hash_map::Entry::Occupied(mut known) => {
                     let known = known.get_mut();
                     // The older fault stays; where it has no variable here, the younger one's
                     // makes them similar.
                     known.fault = known.fault.min(fault);
-                    known.has_variable |= place.has_variable;
+                    known.is_variable |= place.is_variable;
                 }
                 std::collections::hash_map::Entry::Vacant(vacant) => {
                     vacant.insert(new);
@@ -144,7 +145,7 @@ impl Gathering {
 struct Place {
     start: usize,
     end: usize,
-    has_variable: bool,
+    is_variable: bool,
     /// It has letters, so it counts as a word of the template.
     is_word: bool,
 }
@@ -165,14 +166,15 @@ impl Parts {
         let mut places = Vec::new();
         let mut start = 0;
         for part in template.split_inclusive(separates) {
-            let end = start + part.trim_end_matches(separates).len();
+            let word = part.trim_end_matches(separates).trim_end_matches(['.', ':', '!', '?']);
+            let end = start + word.len();
             if end > start {
                 let text = &template[start..end];
                 let letters = text.chars().filter(|character| character.is_alphabetic());
                 places.push(Place {
                     start,
                     end,
-                    has_variable: text.contains(Shape::HOLE),
+                    is_variable: text.strip_prefix(Shape::HOLE).is_some_and(str::is_empty),
                     is_word: letters.take(2).count() == 2,
                 });
             }
@@ -208,7 +210,7 @@ mod tests {
             let template = template(text);
             let fault = match gathering.find(&"scope", &template) {
                 Some((fault, _)) => fault,
-                None => index as FaultId,
+                None => FaultId::try_from(index).unwrap(),
             };
             gathering.add(&"scope", &template, fault);
             faults.push(fault);
@@ -236,6 +238,7 @@ mod tests {
     fn constants_keep_shapes_apart() {
         assert_eq!(gather(&["the link is now up", "the link is now down"]), [0, 1]);
         assert_eq!(gather(&["job * failed", "job x failed"]), [0, 1], "too few words");
+        assert_eq!(gather(&["lost link on eth* again", "lost link on usb* again"]), [0, 1]);
         assert_eq!(gather(&["open file * failed on *", "open * failed on disk"]), [0, 1]);
     }
 
@@ -274,7 +277,7 @@ mod tests {
             let mut gathering = Gathering::new(50);
             for (index, text) in texts.iter().enumerate() {
                 let _ = gathering.find(&"s", text);
-                gathering.add(&"s", text, index as FaultId);
+                gathering.add(&"s", text, FaultId::try_from(index).unwrap());
                 prop_assert!(gathering.order.len() <= 50);
                 prop_assert_eq!(gathering.order.len(), gathering.places.len());
             }

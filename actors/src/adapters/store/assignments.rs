@@ -12,7 +12,7 @@ use crate::domain::fault::{FaultId, Gathering};
 /// So many shapes are remembered in each of two generations.
 const GENERATION: usize = 100_000;
 /// Places of templates that new shapes are compared with; about 40 bytes each.
-const PLACES: usize = 300_000;
+pub(super) const PLACES: usize = 300_000;
 /// So many of the newest templates are read when nothing is remembered.
 pub(crate) const TEMPLATES: i64 = 30_000;
 

@@ -18,11 +18,11 @@ use super::journal::Origin;
 use crate::domain::{
     batch::{Batch, Rejected, Span},
     event::{Kind, Severity, Source},
-    fault::FaultId,
+    fault::{FaultId, Gathering, Why},
     ledger::Tally,
     lesson::{Lesson, Unteachable},
     original::original,
-    shape::{Fingerprint, cut},
+    shape::{Fingerprint, Shape, cut},
     time::Micros,
 };
 
@@ -121,6 +121,14 @@ pub trait Store: Send + Sync + 'static {
     /// One fault with its shapes; `None` where there is none.
     async fn fault(&self, id: FaultId) -> Result<Option<FaultDetail>, StoreError>;
 
+    /// The fault that a shape of this environment and service belongs to, or would join.
+    async fn place(
+        &self,
+        environment: &str,
+        service: &str,
+        shape: &Shape,
+    ) -> Result<Option<Placed>, StoreError>;
+
     /// Corrects which fault a shape belongs to, and keeps that in the audit trail; gives the fault
     /// that the lesson is about afterwards.
     async fn teach(&self, lesson: &Lesson, who: &str) -> Result<FaultId, TeachError>;
@@ -155,6 +163,30 @@ pub struct FaultDetail {
     pub fault: StoredFault,
     /// The oldest first.
     pub shapes: Vec<StoredShape>,
+}
+
+/// Where a shape belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub fault: FaultId,
+    /// The fault's title: the template that the shape is like.
+    pub title: String,
+    /// It was met before; otherwise it would join.
+    pub is_known: bool,
+    pub why: String,
+    pub detail: String,
+}
+
+/// The fault that a shape nobody has met would join, among `templates`.
+fn would_join(
+    templates: impl Iterator<Item = (String, FaultId)>,
+    shape: &Shape,
+) -> Option<(FaultId, Why)> {
+    let mut gathering = Gathering::new(assignments::PLACES);
+    for (template, fault) in templates {
+        gathering.add(&(), &template, fault);
+    }
+    gathering.find(&(), &shape.template)
 }
 
 /// A shape as a person sees it.

@@ -33,15 +33,15 @@ impl<'a> Exception<'a> {
     /// The exception in `text`; `None` where there are no frames.
     #[must_use]
     pub fn find(text: &'a str) -> Option<Self> {
-        let mut reader = Reader::default();
+        let mut trace = Reader::default();
         let mut lines = text.lines().take(MAX_LINES).peekable();
         while let Some(line) = lines.next() {
             if !line.trim().is_empty() {
-                reader.line(line, lines.peek().copied().unwrap_or_default());
+                trace.line(line, lines.peek().copied().unwrap_or_default());
             }
         }
-        reader.end_link();
-        let links = reader.links;
+        trace.end_link();
+        let links = trace.links;
         (!links.is_empty()).then_some(Self { links })
     }
 

@@ -59,16 +59,19 @@ pub(super) enum Word {
     Variable { stem: usize, class: Class, tail: usize },
 }
 
+/// Shorter words of hexadecimal digits that begin with a letter are no numbers.
+const SHORTEST_HEX: usize = 5;
+
 /// Longer words without separators are ids or secrets even where they begin with letters.
 const LONGEST_STEM: usize = 16;
 
 /// Classifies a word: no white space, quotes, brackets, commas or `=` are in it.
 pub(super) fn classify(word: &[u8]) -> Word {
     if word.iter().all(u8::is_ascii_alphabetic) {
-        return match is_bool(word) {
-            true => Word::Variable { stem: 0, class: Class::Bool, tail: word.len() },
-            false => Word::Constant,
-        };
+        if is_bool(word) {
+            return Word::Variable { stem: 0, class: Class::Bool, tail: word.len() };
+        }
+        return Word::Constant;
     }
     let tail = core_end(word);
     let mut start = 0;
@@ -158,8 +161,7 @@ fn begins_core(rest: &[u8]) -> bool {
 }
 
 fn is_bool(word: &[u8]) -> bool {
-    (3..=9).contains(&word.len())
-        && one_of(word, &["true", "false", "null", "nil", "none", "undefined", "nan"])
+    (3..=9).contains(&word.len()) && one_of(word, &["true", "false", "null", "nil", "undefined"])
 }
 
 fn one_of(word: &[u8], names: &[&str]) -> bool {
@@ -191,7 +193,9 @@ fn digits_class(core: &[u8], census: &Census) -> Option<Class> {
     let separators = census.colons + census.dashes;
     let hex_digits = census.digits + census.hex_letters;
     let is_grouped_hex = hex_digits >= 8 && separators > 0;
-    if hex_digits + separators == core.len() && (census.digits > 0 || is_grouped_hex) {
+    // ee0 and be2 are names with a number.
+    let is_long = hex_digits >= SHORTEST_HEX || core[0].is_ascii_digit();
+    if hex_digits + separators == core.len() && (census.digits > 0 && is_long || is_grouped_hex) {
         return Some(hex_class(core, census));
     }
     if census.dots == 3 && census.colons <= 1 && census.digits + census.colons + 3 == core.len() {
@@ -409,10 +413,6 @@ pub(super) fn announces_name(word: &[u8]) -> bool {
 
 /// Words behind which a secret comes: names of secrets with a colon, authentication schemes.
 pub(super) fn announces_secret(word: &[u8]) -> bool {
-    let (word, has_colon) = match word {
-        [word @ .., b':'] => (word, true),
-        word => (word, false),
-    };
     const SECRETS: [&str; 9] = [
         "password",
         "passwd",
@@ -424,6 +424,10 @@ pub(super) fn announces_secret(word: &[u8]) -> bool {
         "api-key",
         "authorization",
     ];
+    let (word, has_colon) = match word {
+        [word @ .., b':'] => (word, true),
+        word => (word, false),
+    };
     (5..=13).contains(&word.len())
         && (has_colon && one_of(word, &SECRETS) || !has_colon && one_of(word, &["bearer", "basic"]))
 }
@@ -483,6 +487,7 @@ mod tests {
             ("java.net.ConnectException:", "java.net.ConnectException:"),
             ("ann@example.com", "<email>"),
             ("eth0", "eth<id>"),
+            ("ee0", "ee<id>"),
             ("node-17", "node-<id>"),
             ("blk_-16089", "blk_<id>"),
             ("attempt_1445_0001_m_000000_0", "attempt_<id>"),

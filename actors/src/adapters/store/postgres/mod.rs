@@ -16,12 +16,16 @@ use tokio_postgres::{
 
 use self::{commit::Failure, partitions::Partitions};
 use super::{
-    AuditEntry, Commit, Committed, FaultDetail, Position, Refused, Store, StoreError, StoredEvent,
-    StoredFault, StoredRejected, StoredShape, TeachError, as_u64, assignments::Assignments,
+    AuditEntry, Commit, Committed, FaultDetail, Placed, Position, Refused, Store, StoreError,
+    StoredEvent, StoredFault, StoredRejected, StoredShape, TeachError, as_u64,
+    assignments::{Assignments, TEMPLATES},
+    would_join,
 };
 use crate::{
     adapters::journal::Origin,
-    domain::{event::Source, fault::FaultId, ledger::Tally, lesson::Lesson, time::Micros},
+    domain::{
+        event::Source, fault::FaultId, ledger::Tally, lesson::Lesson, shape::Shape, time::Micros,
+    },
 };
 
 mod commit;
@@ -258,6 +262,39 @@ impl Store for Postgres {
             )
             .await?;
         Ok(Some(FaultDetail { fault, shapes: shapes.iter().map(shape_of).collect() }))
+    }
+
+    async fn place(
+        &self,
+        environment: &str,
+        service: &str,
+        shape: &Shape,
+    ) -> Result<Option<Placed>, StoreError> {
+        let known = self
+            .query(
+                "SELECT fault, why, detail FROM fault_shapes
+                 WHERE environment = $1 AND service = $2 AND fingerprint = $3",
+                &[&environment, &service, &shape.fingerprint.to_string()],
+            )
+            .await?;
+        let (fault, is_known, why, detail) = if let Some(row) = known.first() {
+            (row.get(0), true, row.get(1), row.get(2))
+        } else {
+            let templates = self
+                .query(
+                    "SELECT template, fault FROM fault_shapes
+                     WHERE environment = $1 AND service = $2 AND template <> ''
+                     ORDER BY id DESC LIMIT $3",
+                    &[&environment, &service, &TEMPLATES],
+                )
+                .await?;
+            let templates = templates.iter().map(|row| (row.get(0), row.get(1)));
+            let Some((fault, why)) = would_join(templates, shape) else { return Ok(None) };
+            (fault, false, why.name().to_owned(), why.detail().to_owned())
+        };
+        let titles = self.query("SELECT title FROM faults WHERE id = $1", &[&fault]).await?;
+        let title = titles.first().map(|row| row.get(0)).unwrap_or_default();
+        Ok(Some(Placed { fault, title, is_known, why, detail }))
     }
 
     async fn teach(&self, lesson: &Lesson, who: &str) -> Result<FaultId, TeachError> {

@@ -6,7 +6,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -17,14 +20,16 @@ use rusqlite::{
 use serde_json::value::RawValue;
 
 use super::{
-    AuditEntry, Commit, Committed, FaultDetail, Position, Refused, Store, StoreError, StoredEvent,
-    StoredFault, StoredRejected, StoredShape, TeachError, as_i64, as_u64, assignments::Assignments,
-    rejected_rows, sum_faults, tallies_with,
+    AuditEntry, Commit, Committed, FaultDetail, Placed, Position, Refused, Store, StoreError,
+    StoredEvent, StoredFault, StoredRejected, StoredShape, TeachError, as_i64, as_u64,
+    assignments::{Assignments, TEMPLATES},
+    rejected_rows, sum_faults, tallies_with, would_join,
 };
 use crate::{
     adapters::{clock, journal::Origin},
     domain::{
-        batch::Span, event::Source, fault::FaultId, ledger::Tally, lesson::Lesson, time::Micros,
+        batch::Span, event::Source, fault::FaultId, ledger::Tally, lesson::Lesson, shape::Shape,
+        time::Micros,
     },
 };
 
@@ -53,6 +58,23 @@ impl Sqlite {
                 StoreError::Unavailable(format!("{}: {error}", directory.display()))
             })?;
         }
+        Self::connect(path)
+            .map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
+    }
+
+    /// A store that is gone when it is dropped.
+    ///
+    /// # Errors
+    /// When SQLite cannot make it.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        // Two connections see the same one by its name.
+        static STORES: AtomicU64 = AtomicU64::new(0);
+        let number = STORES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("file:faultline-{number}?mode=memory&cache=shared");
+        Ok(Self::connect(Path::new(&name))?)
+    }
+
+    fn connect(path: &Path) -> rusqlite::Result<Self> {
         let connect = || -> rusqlite::Result<Connection> {
             let connection = Connection::open(path)?;
             connection.busy_timeout(std::time::Duration::from_secs(10))?;
@@ -62,12 +84,9 @@ impl Sqlite {
             connection.pragma_update(None, "cache_size", -8_192)?;
             Ok(connection)
         };
-        let named = |error: rusqlite::Error| {
-            StoreError::Unavailable(format!("{}: {error}", path.display()))
-        };
         Ok(Self {
-            writer: Arc::new(Mutex::new(connect().map_err(named)?)),
-            reader: Arc::new(Mutex::new(connect().map_err(named)?)),
+            writer: Arc::new(Mutex::new(connect()?)),
+            reader: Arc::new(Mutex::new(connect()?)),
             assignments: Arc::new(Mutex::new(Assignments::new())),
         })
     }
@@ -221,6 +240,49 @@ impl Store for Sqlite {
                 shape_of,
             )?;
             Ok(Some(FaultDetail { fault, shapes }))
+        })
+        .await
+    }
+
+    async fn place(
+        &self,
+        environment: &str,
+        service: &str,
+        shape: &Shape,
+    ) -> Result<Option<Placed>, StoreError> {
+        let (scope, shape) = ((environment.to_owned(), service.to_owned()), shape.clone());
+        on(&self.reader, move |connection| {
+            let known = rows(
+                connection,
+                "SELECT fault, why, detail FROM fault_shapes
+                 WHERE environment = ?1 AND service = ?2 AND fingerprint = ?3",
+                params![scope.0, scope.1, shape.fingerprint.to_string()],
+                |row| Ok((row.get(0)?, true, row.get(1)?, row.get(2)?)),
+            )?;
+            let joins = || -> Result<_, StoreError> {
+                let templates = rows(
+                    connection,
+                    "SELECT template, fault FROM fault_shapes
+                     WHERE environment = ?1 AND service = ?2 AND template <> ''
+                     ORDER BY id DESC LIMIT ?3",
+                    params![scope.0, scope.1, TEMPLATES],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )?;
+                let found = would_join(templates.into_iter(), &shape);
+                Ok(found.map(|(fault, why)| {
+                    (fault, false, why.name().to_owned(), why.detail().to_owned())
+                }))
+            };
+            let found = match known.into_iter().next() {
+                Some(known) => Some(known),
+                None => joins()?,
+            };
+            let Some((fault, is_known, why, detail)) = found else { return Ok(None) };
+            let title =
+                connection.query_row("SELECT title FROM faults WHERE id = ?1", [fault], |row| {
+                    row.get(0)
+                })?;
+            Ok(Some(Placed { fault, title, is_known, why, detail }))
         })
         .await
     }

@@ -1,0 +1,151 @@
+//! `/api/faults`: what keeps happening, why its shapes are one, and what people teach about that.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State, rejection::JsonRejection},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use faultline_actors::{
+    adapters::store::{FaultDetail, StoredEvent, TeachError},
+    domain::{
+        fault::FaultId,
+        lesson::{Lesson, Unteachable},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Admin, Listed, away, list as listed, listing};
+use crate::problem::Problem;
+
+/// How many of a fault's newest events are shown with it.
+const EVENTS: u32 = 10;
+
+/// `GET /api/faults?limit=…`: the faults seen last.
+pub(super) async fn list(
+    State(admin): State<Arc<Admin>>,
+    query: Listed,
+) -> Result<Response, Problem> {
+    let limit = listed(query)?.limit()?;
+    let faults = admin.store.faults(limit).await.map_err(away)?;
+    Ok(listing("faults", faults))
+}
+
+/// Not by way of a JSON value, which holds no big numbers.
+#[derive(Serialize)]
+struct Shown {
+    fault: FaultDetail,
+    events: Vec<StoredEvent>,
+}
+
+/// `GET /api/faults/{id}`: one fault with its shapes, why each belongs to it, and its newest
+/// events.
+pub(super) async fn one(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = id_of(&id)?;
+    let fault = admin.store.fault(id).await.map_err(away)?;
+    let fault = fault.ok_or_else(|| not_taught(TeachError::from(Unteachable::NoFault(id))))?;
+    let mut events = Vec::new();
+    for shape in &fault.shapes {
+        events.extend(
+            admin
+                .store
+                .events(Some(&shape.fingerprint), EVENTS)
+                .await
+                .map_err(away)?
+                .into_iter()
+                .filter(|event| {
+                    event.environment == fault.fault.environment
+                        && event.service == fault.fault.service
+                }),
+        );
+    }
+    events.sort_by_key(|event| std::cmp::Reverse(event.occurred_at));
+    events.truncate(EVENTS as usize);
+    Ok(Json(Shown { fault, events }).into_response())
+}
+
+/// `GET /api/audit?limit=…`: who did what, the newest first.
+pub(super) async fn audit(
+    State(admin): State<Arc<Admin>>,
+    query: Listed,
+) -> Result<Response, Problem> {
+    let limit = listed(query)?.limit()?;
+    let audit = admin.store.audit(limit).await.map_err(away)?;
+    Ok(listing("audit", audit))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Merge {
+    into: FaultId,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Named {
+    fingerprint: String,
+}
+
+/// `POST /api/faults/{id}/merge` `{"into": 7}`: both are one.
+pub(super) async fn merge(
+    admin: State<Arc<Admin>>,
+    id: Path<String>,
+    body: Result<Json<Merge>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let (fault, Json(Merge { into })) = (id_of(&id)?, body.map_err(unreadable)?);
+    teach(&admin, Lesson::Merge { fault, into }).await
+}
+
+/// `POST /api/faults/{id}/split` `{"fingerprint": "v1:…"}`: that shape is a fault of its own.
+pub(super) async fn split(
+    admin: State<Arc<Admin>>,
+    id: Path<String>,
+    body: Result<Json<Named>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let (fault, Json(Named { fingerprint })) = (id_of(&id)?, body.map_err(unreadable)?);
+    teach(&admin, Lesson::Split { fault, fingerprint }).await
+}
+
+/// `POST /api/faults/{id}/pin` `{"fingerprint": "checkout"}`: reports that name it belong here.
+pub(super) async fn pin(
+    admin: State<Arc<Admin>>,
+    id: Path<String>,
+    body: Result<Json<Named>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let (fault, Json(Named { fingerprint })) = (id_of(&id)?, body.map_err(unreadable)?);
+    teach(&admin, Lesson::Pin { fault, name: fingerprint }).await
+}
+
+async fn teach(admin: &Admin, lesson: Lesson) -> Result<Response, Problem> {
+    let fault = admin.store.teach(&lesson, "api").await.map_err(not_taught)?;
+    tracing::info!(action = lesson.action(), fault = lesson.fault(), "somebody taught");
+    Ok(Json(serde_json::json!({ "fault": fault })).into_response())
+}
+
+fn id_of(id: &str) -> Result<FaultId, Problem> {
+    id.parse().map_err(|_| {
+        Problem::new(StatusCode::BAD_REQUEST, format!("{id:?}: a fault's number is needed"))
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
+fn unreadable(error: JsonRejection) -> Problem {
+    Problem::new(error.status(), error.body_text())
+}
+
+fn not_taught(error: TeachError) -> Problem {
+    let status = match error {
+        TeachError::Store(error) => return away(error),
+        TeachError::Unteachable(Unteachable::NoFault(_) | Unteachable::NoShape(..)) => {
+            StatusCode::NOT_FOUND
+        }
+        TeachError::Unteachable(Unteachable::Name) => StatusCode::BAD_REQUEST,
+        TeachError::Unteachable(_) => StatusCode::CONFLICT,
+    };
+    Problem::new(status, error.to_string())
+}
