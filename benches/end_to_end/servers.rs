@@ -15,11 +15,14 @@ use faultline_actors::{
     adapters::{
         journal::{Origin, spool::Spool},
         store::{
-            Commit, Committed, Position, Store, StoreError, StoredEvent, StoredFault,
-            StoredRejected,
+            AuditEntry, Commit, Committed, FaultDetail, Placed, Position, Store, StoreError,
+            StoredEvent, StoredFault, StoredRejected, TeachError,
         },
     },
-    domain::{event::Source, ledger::Ledger, ledger::Tally, time::Micros},
+    domain::{
+        event::Source, fault::FaultId, ledger::Ledger, ledger::Tally, lesson::Lesson,
+        lesson::Unteachable, shape::Shape, time::Micros,
+    },
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -191,6 +194,18 @@ impl Store for Nothing {
         Ok(Vec::new())
     }
     async fn faults(&self, _: u32) -> Result<Vec<StoredFault>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn fault(&self, _: FaultId) -> Result<Option<FaultDetail>, StoreError> {
+        Ok(None)
+    }
+    async fn place(&self, _: &str, _: &str, _: &Shape) -> Result<Option<Placed>, StoreError> {
+        Ok(None)
+    }
+    async fn teach(&self, lesson: &Lesson, _: &str) -> Result<FaultId, TeachError> {
+        Err(Unteachable::NoFault(lesson.fault()).into())
+    }
+    async fn audit(&self, _: u32) -> Result<Vec<AuditEntry>, StoreError> {
         Ok(Vec::new())
     }
     async fn rejected(&self, _: u32) -> Result<Vec<StoredRejected>, StoreError> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 mod errors;
+mod grouping;
 mod growth;
 mod maxwell;
 mod memory;
@@ -17,7 +18,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const CREDIT: usize = 60_000;
 
 pub(crate) fn run(wanted: &[String]) {
-    let sections: [(&str, fn()); 8] = [
+    let sections: [(&str, fn()); 9] = [
         ("parsers", parsers::run),
         ("receiver", receiver::run),
         ("maxwell", maxwell::run),
@@ -26,6 +27,7 @@ pub(crate) fn run(wanted: &[String]) {
         ("peers", peers::run),
         ("growth", growth::run),
         ("memory", memory::run),
+        ("grouping", grouping::run),
     ];
     let names = sections.map(|(name, _)| name);
     if let Some(unknown) = wanted.iter().find(|wanted| !names.contains(&wanted.as_str())) {
