@@ -6,13 +6,13 @@
 
 mod support;
 
-use std::hint::black_box;
+use std::{collections::HashMap, hint::black_box};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use faultline_actors::domain::{event::Source, parse::Parser, shape::Shape};
+use faultline_actors::domain::{event::Source, fault::Gathering, parse::Parser, shape::Shape};
 use simd_json::Buffers;
 use support::{
-    block, frames, maxwell_lines,
+    Numbers, block, frames, maxwell_lines,
     parse::{logplex_limit, maxwell_limit, parse_all},
 };
 
@@ -50,12 +50,82 @@ fn logplex(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn shape(criterion: &mut Criterion) {
-    let line = "connect to 10.0.0.7:5432 failed after 30 ms: user 'bob' not found in blk_123";
-    criterion.bench_function("shape/line", |bencher| {
-        bencher.iter(|| black_box(Shape::of_log(black_box(line))));
-    });
+/// Lines of about the length and the variables of those in LogHub.
+fn lines_of_logs() -> Vec<String> {
+    let mut numbers = Numbers::new(7);
+    (0..MESSAGES)
+        .map(|_| {
+            let (one, two) = (numbers.below(1_000), numbers.below(250));
+            match numbers.below(6) {
+                0 => format!(
+                    "Received block blk_{one}{two} of size 67108864 from /10.250.{two}.1:54106"
+                ),
+                1 => format!(
+                    "Failed password for invalid user u{one} from 10.0.0.{two} port {one} ssh2"
+                ),
+                2 => format!(
+                    "[instance: 4c0ffee1-0000-4000-8000-{one:012x}] Took {two}.5 seconds to build"
+                ),
+                3 => format!("jk2_init() Found child {one} in scoreboard slot {two}"),
+                4 => format!("Connection broken for id {one}, my id = {two}, error = timed out"),
+                _ => "data TLB error interrupt".to_owned(),
+            }
+        })
+        .collect()
 }
 
-criterion_group!(benches, maxwell, logplex, shape);
+/// The shape of a message and the look-up of one that is known, against a search for the end of
+/// the line.
+fn shape(criterion: &mut Criterion) {
+    let lines = lines_of_logs();
+    let mut group = criterion.benchmark_group("shape");
+    group.throughput(Throughput::Elements(MESSAGES as u64));
+    group.bench_function("limit: memchr", |bencher| {
+        let text = lines.join("\n");
+        bencher.iter(|| black_box(memchr::memchr_iter(b'\n', black_box(text.as_bytes())).count()));
+    });
+    group.bench_function("known", |bencher| {
+        let known: HashMap<_, usize> = lines
+            .iter()
+            .enumerate()
+            .map(|(at, line)| (Shape::of_log(line).fingerprint, at))
+            .collect();
+        bencher.iter(|| {
+            lines
+                .iter()
+                .map(|line| known[&Shape::of_log(black_box(line)).fingerprint])
+                .sum::<usize>()
+        });
+    });
+    group.finish();
+}
+
+/// A shape that nobody has met, with 100,000 faults known.
+fn first_sight(criterion: &mut Criterion) {
+    let template = |number: u64| {
+        let letters =
+            [17_576, 676, 26, 1].map(|unit| char::from(b'a' + (number / unit % 26) as u8));
+        let [a, b, c, d] = letters;
+        format!("cannot {a}{b}open the {c}{d}file \u{1} in {a}{c}step of this {b}{d}job")
+    };
+    let mut gathering = Gathering::new(2_000_000);
+    for number in 0..100_000 {
+        gathering.add(&("production", "shop"), &template(number), number as i64);
+    }
+    let mut group = criterion.benchmark_group("fault");
+    group.throughput(Throughput::Elements(1));
+    let mut number = 100_000;
+    group.bench_function("first sight, 100,000 known", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            let template = template(number);
+            let found = gathering.find(&("production", "shop"), &template);
+            gathering.add(&("production", "shop"), &template, number as i64);
+            black_box(found)
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, maxwell, logplex, shape, first_sight);
 criterion_main!(benches);
