@@ -1,84 +1,49 @@
 //! How well messages are gathered into faults, by the program itself (`faultline group`).
 //!
-//! The measure is that of the log-parsing literature: *grouping accuracy* (Zhu et al., ICSE 2019)
-//! is the share of lines whose group, as a set of lines, is exactly the true one; *FGA* (Jiang et
-//! al., ISSTA 2024) is the harmonic mean of the shares of predicted and of true groups that are
-//! right. The data is LogHub-2k (github.com/logpai/loghub), which its licence keeps out of this
-//! repository: `LOGHUB` names a directory with `NAME/NAME_2k.log_structured.csv` and
-//! `NAME/NAME.content.txt`, one message a line.
+//! Against LogHub-2k, see [`faultline_testkit::loghub`].
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    fs,
     io::Write,
-    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use faultline_testkit::postgres::Postgres;
+use faultline_testkit::{
+    loghub::{self, DataSet, groups, groups_of, moved, score},
+    postgres::Postgres,
+};
 
 pub(super) fn run() {
-    let Some(directory) = directory() else {
+    let Some(directory) = loghub::directory() else {
         println!(
             "not measured: LOGHUB names no directory of LogHub-2k, and ../shared/data has none"
         );
         return;
     };
-    let mut names: Vec<String> = fs::read_dir(&directory)
-        .unwrap()
-        .flatten()
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
     println!(
         "data set     lines  accuracy    FGA  faults  true  moved by order  by a restart  by two hubs"
     );
     let mut sums = [0.0; 2];
-    for name in &names {
-        let (messages, truth) = read(&directory, name);
-        let predicted = group(&[&messages]);
-        let (accuracy, fga) = score(&truth, &predicted);
+    let sets = loghub::sets(&directory);
+    for DataSet { name, messages, truth } in &sets {
+        let predicted = group(&[messages]);
+        let (accuracy, fga) = score(truth, &predicted);
         sums[0] += accuracy;
         sums[1] += fga;
         let half = messages.len() / 2;
         let restarted = group(&[&messages[..half], &messages[half..]]);
-        let shared = by_two_hubs(&messages);
+        let shared = by_two_hubs(messages);
         println!(
             "{name:10}  {:6}    {accuracy:.4}  {fga:.4}  {:6}  {:4}  {:12.2} %  {:10.2} %  {:9.2} %",
             messages.len(),
             groups(&predicted).len(),
-            groups(&truth).len(),
-            100.0 * moved_by_order(&messages),
+            groups(truth).len(),
+            100.0 * moved_by_order(messages),
             100.0 * moved(&groups_of(&predicted), &groups_of(&restarted)),
             100.0 * moved(&groups_of(&predicted), &groups_of(&shared)),
         );
     }
-    let count = names.len() as f64;
+    let count = sets.len() as f64;
     println!("mean                {:.4}  {:.4}", sums[0] / count, sums[1] / count);
-}
-
-fn directory() -> Option<PathBuf> {
-    let named = std::env::var_os("LOGHUB").map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/loghub");
-    named.or(Some(beside)).filter(|path| path.is_dir())
-}
-
-/// Messages and their true groups.
-fn read(directory: &Path, name: &str) -> (Vec<String>, Vec<String>) {
-    let content = fs::read(directory.join(name).join(format!("{name}.content.txt"))).unwrap();
-    let content = String::from_utf8_lossy(&content);
-    let messages: Vec<String> = content.split_terminator('\n').map(str::to_owned).collect();
-    let path = directory.join(name).join(format!("{name}_2k.log_structured.csv"));
-    let mut reader = csv::Reader::from_path(path).unwrap();
-    let column = reader.byte_headers().unwrap().iter().position(|name| name == b"EventId");
-    let column = column.expect("a column EventId");
-    let truth: Vec<String> = reader
-        .byte_records()
-        .map(|record| String::from_utf8_lossy(&record.unwrap()[column]).into_owned())
-        .collect();
-    assert_eq!(messages.len(), truth.len(), "{name}");
-    (messages, truth)
 }
 
 /// The faults of messages that come in several runs of the program on one store.
@@ -122,37 +87,6 @@ fn by_two_hubs(messages: &[String]) -> Vec<String> {
         running.into_iter().map(|hub| hub.join().unwrap()).collect()
     });
     (0..messages.len()).map(|line| faults[line % 2][line / 2].clone()).collect()
-}
-
-/// Groups as sets of lines.
-fn groups(labels: &[String]) -> HashMap<&str, BTreeSet<usize>> {
-    let mut groups: HashMap<&str, BTreeSet<usize>> = HashMap::new();
-    for (line, label) in labels.iter().enumerate() {
-        groups.entry(label).or_default().insert(line);
-    }
-    groups
-}
-
-/// The group of each line.
-fn groups_of(labels: &[String]) -> Vec<BTreeSet<usize>> {
-    let groups = groups(labels);
-    labels.iter().map(|label| groups[label.as_str()].clone()).collect()
-}
-
-fn score(truth: &[String], predicted: &[String]) -> (f64, f64) {
-    let truth: BTreeSet<BTreeSet<usize>> = groups(truth).into_values().collect();
-    let predicted: BTreeSet<BTreeSet<usize>> = groups(predicted).into_values().collect();
-    let right: Vec<&BTreeSet<usize>> = truth.intersection(&predicted).collect();
-    let lines: usize = truth.iter().map(BTreeSet::len).sum();
-    let right_lines: usize = right.iter().map(|group| group.len()).sum();
-    let fga = 2.0 * right.len() as f64 / (truth.len() + predicted.len()) as f64;
-    (right_lines as f64 / lines as f64, fga)
-}
-
-/// The share of lines whose group is another one.
-fn moved(one: &[BTreeSet<usize>], other: &[BTreeSet<usize>]) -> f64 {
-    let moved = one.iter().zip(other).filter(|(one, other)| one != other).count();
-    moved as f64 / one.len() as f64
 }
 
 /// The share of lines whose group differs between two shuffled orders.
