@@ -110,7 +110,7 @@ fn first_sight(criterion: &mut Criterion) {
     };
     let mut gathering = Gathering::new(2_000_000);
     for number in 0..100_000 {
-        gathering.add(&("production", "shop"), &template(number), number as i64);
+        gathering.add(&("production", "shop"), &template(number), number.cast_signed());
     }
     let mut group = criterion.benchmark_group("fault");
     group.throughput(Throughput::Elements(1));
@@ -120,7 +120,7 @@ fn first_sight(criterion: &mut Criterion) {
             number += 1;
             let template = template(number);
             let found = gathering.find(&("production", "shop"), &template);
-            gathering.add(&("production", "shop"), &template, number as i64);
+            gathering.add(&("production", "shop"), &template, number.cast_signed());
             black_box(found)
         });
     });
