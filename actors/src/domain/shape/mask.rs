@@ -1,7 +1,7 @@
 //! Masking: a message becomes the template that a programmer wrote, by replacing what was filled
 //! in.
 //!
-//! One pass from left to right over the bytes. What a word is, [`word`](super::word) says from the
+//! One pass from left to right over the bytes. What a word is, `word` says from the
 //! word alone; this adds what only its neighbours say: values behind `=`, quoted strings, units
 //! and dates, lists of any length, names behind `user`. There is no backtracking, and every look
 //! ahead or back is bounded, so the cost is linear in the length; what is longer than
