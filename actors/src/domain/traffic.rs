@@ -29,6 +29,7 @@ const TOP_KEPT: usize = 256;
 const TOP_SHOWN: usize = 10;
 /// Dynos kept apart; those beyond count as one.
 const MAX_DYNOS: usize = 500;
+const OTHER_DYNOS: &str = "other";
 /// Answers slower than this count as slow.
 const SLOW_MS: u32 = 1_000;
 const NANOS_PER_MS: f64 = 1e6;
@@ -369,20 +370,26 @@ impl Counts {
         if request.dyno.is_empty() {
             return;
         }
-        let mut name = text(request.dyno);
-        if !self.dynos.contains_key(name) {
-            if self.dynos.len() >= MAX_DYNOS {
-                name = "other";
-            }
-            self.dynos.entry(name.into()).or_default();
-        }
-        let dyno = self.dynos.get_mut(name).expect("there is one now");
+        let dyno = self.dyno(text(request.dyno));
         dyno.requests += 1;
         dyno.errors += u64::from(request.is_error());
         if let Some(ms) = request.service_ms {
             dyno.timed += 1;
             dyno.service_ms += u64::from(ms);
         }
+    }
+
+    /// The counts of a dyno, or of all those beyond the bound.
+    fn dyno(&mut self, name: &str) -> &mut Dyno {
+        let mut name = name;
+        if !self.dynos.contains_key(name) {
+            let others = usize::from(self.dynos.contains_key(OTHER_DYNOS));
+            if self.dynos.len() - others >= MAX_DYNOS {
+                name = OTHER_DYNOS;
+            }
+            self.dynos.entry(name.into()).or_default();
+        }
+        self.dynos.get_mut(name).expect("there is one now")
     }
 
     fn merge(&mut self, other: &Self) {
@@ -394,7 +401,7 @@ impl Counts {
         // Both sketches have the same configuration, the one thing that could fail here.
         let _ = self.sketch.merge(&other.sketch);
         for (name, dyno) in &other.dynos {
-            let sum = self.dynos.entry(name.clone()).or_default();
+            let sum = self.dyno(name);
             sum.requests += dyno.requests;
             sum.errors += dyno.errors;
             sum.timed += dyno.timed;
@@ -575,5 +582,14 @@ mod tests {
         let snapshot = traffic.snapshot(0, ChannelHealth::default());
         assert!(snapshot.dyno_performance.len() <= MAX_DYNOS + 1);
         assert_eq!(snapshot.dyno_performance["other"].request_count, 1_500);
+        // Other names in the next slot make no difference.
+        for number in 2_000..3_000 {
+            let line = format!("method=GET path=\"/\" dyno=web.{number} status=200");
+            traffic.add(&requests(&[&line]), MINUTE, NO_COUNTRY);
+        }
+        let snapshot = traffic.snapshot(MINUTE, ChannelHealth::default());
+        assert!(snapshot.dyno_performance.len() <= MAX_DYNOS + 1);
+        let sum: u64 = snapshot.dyno_performance.values().map(|dyno| dyno.request_count).sum();
+        assert_eq!(sum, 3_000);
     }
 }
