@@ -95,9 +95,14 @@ async fn clients_that_try_again(mut program: Program) {
     accepted.assert_stored_once(&program.database).await;
 }
 
+/// In small segments, which are sealed, given back and written again between the kills.
 #[tokio::test(flavor = "multi_thread")]
 async fn http_into_sqlite() {
-    clients_that_try_again(Program::new(BINARY)).await;
+    let program = Program::new(BINARY)
+        .set("spool.segment_bytes", "128 KiB")
+        .set("spool.commit_bytes", "64 KiB")
+        .set("receiver.body_limit", "64 KiB");
+    clients_that_try_again(program).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,9 +188,14 @@ async fn a_file_on_standard_input(program: Program) {
     assert!(from > 0 && written_in_vain > 0, "it was killed while it was reading");
 }
 
+/// In segments that hold just one of the largest records.
 #[tokio::test(flavor = "multi_thread")]
 async fn standard_input_into_sqlite() {
-    a_file_on_standard_input(Program::new(BINARY)).await;
+    let program = Program::new(BINARY)
+        .set("spool.segment_bytes", "2 MiB")
+        .set("stdin.line_limit", "256 KiB")
+        .set("receiver.body_limit", "1 MiB");
+    a_file_on_standard_input(program).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
