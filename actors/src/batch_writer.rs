@@ -229,12 +229,14 @@ impl BatchWriter {
         }
         let stored = self.store.position(self.journal.origin()).await?;
         self.counters.succeeded(started.elapsed());
-        // To go on would take new records for old ones, and skip them.
-        let head = self.journal.status().head;
-        if stored.sequence > head {
+        // Before this process has stored anything, only what earlier ones had left can be stored. To
+        // go on would take new records for old ones, and skip them.
+        let is_first = !self.ledger.lock().unwrap_or_else(PoisonError::into_inner).is_complete();
+        let recovered = self.journal.recovered();
+        if is_first && stored.sequence > recovered {
             return Err(StoreError::Unavailable(format!(
-                "records up to {} of this spool are stored, but it ends at {head}: it is an older \
-                 copy; without its file `origin` it is taken for another one",
+                "records up to {} of this spool are stored, but it ended at {recovered}: it is an \
+                 older copy; without its file `origin` it is taken for another one",
                 stored.sequence
             )));
         }

@@ -388,3 +388,29 @@ async fn a_sqlite_file_that_cannot_be_opened_is_named() {
     let error = Sqlite::open(Path::new("/proc/nowhere/faultline.db")).err().unwrap();
     assert!(error.to_string().contains("/proc/nowhere"), "{error}");
 }
+
+/// A history that takes no entry stands for a process that died before it wrote one.
+const NO_HISTORY: &str = "
+    CREATE TABLE refinery_schema_history (
+        version int4 PRIMARY KEY, name varchar(255), applied_on varchar(255),
+        checksum varchar(255), CHECK (version < 0))";
+const FORGET_HISTORY: &str = "DROP TABLE refinery_schema_history";
+
+#[tokio::test]
+async fn migrations_that_were_interrupted_are_begun_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("faultline.db");
+    let store = Sqlite::open(&path).unwrap();
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute_batch(NO_HISTORY).unwrap();
+    store.migrate().await.unwrap_err();
+    database.execute_batch(FORGET_HISTORY).unwrap();
+    assert!(!store.migrate().await.unwrap().is_empty());
+
+    let server = faultline_testkit::postgres::Postgres::start();
+    let store = postgres(&server.url());
+    server.execute(NO_HISTORY).await;
+    store.migrate().await.unwrap_err();
+    server.execute(FORGET_HISTORY).await;
+    assert!(!store.migrate().await.unwrap().is_empty());
+}

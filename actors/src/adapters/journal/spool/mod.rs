@@ -161,6 +161,7 @@ impl Settings {
 /// See the [module](self).
 pub struct Spool {
     origin: Origin,
+    recovered: u64,
     shared: Arc<Shared>,
     commands: flume::Sender<Command>,
     blocks: flume::Receiver<Block>,
@@ -254,6 +255,7 @@ impl Spool {
         ];
         Ok(Self {
             origin,
+            recovered: head,
             shared,
             commands,
             blocks,
@@ -329,6 +331,12 @@ impl Spool {
         drop(state);
         let longest = self.settings.longest_frame();
         Ok(locate(&segment, position + 1, &at_end, longest)?.totals)
+    }
+
+    /// The last sequence that an earlier process had left.
+    #[must_use]
+    pub fn recovered(&self) -> u64 {
+        self.recovered
     }
 
     /// The sequence of the first record that is still there.

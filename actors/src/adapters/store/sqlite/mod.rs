@@ -113,7 +113,9 @@ impl Store for Sqlite {
 
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         on(&self.writer, |connection| {
+            // One by one, a migration and the note that it was applied are two transactions.
             let report = migrations::migrations::runner()
+                .set_grouped(true)
                 .run(connection)
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;
             Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
