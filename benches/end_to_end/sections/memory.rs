@@ -1,9 +1,11 @@
 //! What the program holds in memory at full load into PostgreSQL.
 //!
-//! Three loads: as fast as is stored, as fast as is answered (the spool fills up and clients hear
-//! 503), and a million faults, each met once. `BENCH_MINUTES` (1) is how long the first two last.
+//! Three loads: as fast as is stored, as fast as is answered (the spool is soon full and clients
+//! hear 503), and a million faults, each met once. `BENCH_MINUTES` (1) is how long the first two
+//! last. Stored rows are thrown away all the time: ten minutes of them would fill a small disk.
 
 use std::{
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,6 +27,7 @@ use crate::{
 const CONNECTIONS: usize = 50;
 const FAULTS: u64 = 1_000_000;
 const EVERY: Duration = Duration::from_millis(250);
+const THROW_AWAY_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) fn run() {
     let minutes = setting("BENCH_MINUTES", 1);
@@ -50,11 +53,15 @@ pub(super) fn run() {
 /// Runs the load on a server of its own, and prints what that held.
 fn report(name: &str, source: &str, load: impl FnOnce(&Server)) {
     let postgres = Postgres::start();
-    let server = Server::start(&Kind::Postgres(postgres.url()));
-    let mut admin = Admin::of(&server);
+    let settings = [("FAULTLINE_SPOOL__MAX_BYTES", "512 MiB")];
+    let kind = Kind::Postgres(postgres.url());
+    let server = Server::start_with(&kind, Stdio::null(), &settings);
+    // The tables are made.
+    Admin::of(&server);
     let has_ended = AtomicBool::new(false);
     let samples = std::thread::scope(|scope| {
         let samples = scope.spawn(|| sample(server.pid(), &has_ended));
+        scope.spawn(|| throw_away(&postgres, &has_ended));
         load(&server);
         has_ended.store(true, Ordering::Relaxed);
         samples.join().unwrap()
@@ -71,8 +78,21 @@ fn report(name: &str, source: &str, load: impl FnOnce(&Server)) {
         peak_mib(server.pid()),
         median(&within(0.0, span)),
         median(&within(last - span, last)),
-        admin.ledger(source).stored,
+        Admin::of(&server).ledger(source).stored,
     );
+}
+
+/// Empties the table from time to time.
+fn throw_away(postgres: &Postgres, has_ended: &AtomicBool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut last = Instant::now();
+    while !has_ended.load(Ordering::Relaxed) {
+        if last.elapsed() > THROW_AWAY_EVERY {
+            runtime.block_on(postgres.execute("TRUNCATE events"));
+            last = Instant::now();
+        }
+        std::thread::sleep(EVERY);
+    }
 }
 
 /// Seconds since the start, and MiB held then.
