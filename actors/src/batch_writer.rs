@@ -60,7 +60,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             flush_events: 20_000,
-            flush_bytes: ByteSize::mib(8),
+            flush_bytes: ByteSize::mib(4),
             flush_age: Duration::from_millis(100),
             retry_first: Duration::from_millis(100),
             retry_cap: Duration::from_secs(10),
