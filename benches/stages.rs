@@ -12,8 +12,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use faultline_actors::domain::{event::Source, fault::Gathering, parse::Parser, shape::Shape};
 use simd_json::Buffers;
 use support::{
-    Numbers, block, frames, maxwell_lines,
+    Numbers, block, body_of, frames, maxwell_lines,
     parse::{logplex_limit, maxwell_limit, parse_all},
+    report,
 };
 
 const MESSAGES: usize = 700;
@@ -46,6 +47,32 @@ fn logplex(criterion: &mut Criterion) {
     group.bench_function("parser", |bencher| {
         let mut parser = Parser::new("production");
         bencher.iter(|| black_box(parse_all(&mut parser, &block)));
+    });
+    group.finish();
+}
+
+/// One report a body, as most are sent.
+fn error_report(criterion: &mut Criterion) {
+    let mut numbers = Numbers::new(7);
+    let blocks: Vec<_> =
+        (0..64).map(|_| block(Source::Errors, report(&mut numbers, None).as_bytes())).collect();
+    let bodies: Vec<_> = blocks.iter().map(|block| body_of(block)).collect();
+    let mut group = criterion.benchmark_group("error_report");
+    group.throughput(Throughput::Elements(blocks.len() as u64));
+    group.bench_function("limit: serde_json into values", |bencher| {
+        bencher.iter(|| {
+            for body in &bodies {
+                black_box(serde_json::from_slice::<serde_json::Value>(body).unwrap());
+            }
+        });
+    });
+    group.bench_function("parser", |bencher| {
+        let mut parser = Parser::new("production");
+        bencher.iter(|| {
+            for block in &blocks {
+                black_box(parse_all(&mut parser, block));
+            }
+        });
     });
     group.finish();
 }
@@ -127,5 +154,5 @@ fn first_sight(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, maxwell, logplex, shape, first_sight);
+criterion_group!(benches, maxwell, logplex, error_report, shape, first_sight);
 criterion_main!(benches);

@@ -158,3 +158,11 @@ pub(crate) fn block(source: Source, body: &[u8]) -> Block {
     }];
     Block { bytes: [&meta, body].concat().into(), records }
 }
+
+/// What the only record of such a block holds.
+pub(crate) fn body_of(block: &Block) -> &[u8] {
+    match &block.records[0].content {
+        Content::Body { body, .. } => &block.bytes[body.clone()],
+        _ => unreachable!("made by `block`"),
+    }
+}

@@ -1,5 +1,9 @@
 //! One frame of a stack trace.
 
+use std::sync::OnceLock;
+
+use aho_corasick::AhoCorasick;
+
 /// Who printed a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Language {
@@ -51,8 +55,21 @@ pub(super) fn read(
     language.is_none_or(|language| language == found).then_some((frame, found))
 }
 
-fn contains_one(text: &str, parts: &[&str]) -> bool {
-    parts.iter().any(|part| text.contains(part))
+/// Parts of which a text may contain one; all are searched for at once.
+struct Parts {
+    parts: &'static [&'static str],
+    search: OnceLock<AhoCorasick>,
+}
+
+impl Parts {
+    const fn new(parts: &'static [&'static str]) -> Self {
+        Self { parts, search: OnceLock::new() }
+    }
+
+    fn are_in(&self, text: &str) -> bool {
+        let build = || AhoCorasick::new(self.parts).expect("a few short parts");
+        self.search.get_or_init(build).is_match(text)
+    }
 }
 
 fn starts_with_one(text: &str, starts: &[&str]) -> bool {
@@ -65,18 +82,23 @@ fn is_number(text: &str) -> bool {
 
 /// `/app/a.py", line 3, in f`
 fn python(rest: &str) -> Option<Frame> {
-    const LIBRARIES: [&str; 6] =
-        ["site-packages/", "dist-packages/", "/lib/python", "\\lib\\", "<frozen ", "/usr/lib/"];
+    static LIBRARIES: Parts = Parts::new(&[
+        "site-packages/",
+        "dist-packages/",
+        "/lib/python",
+        "\\lib\\",
+        "<frozen ",
+        "/usr/lib/",
+    ]);
     let (file, place) = rest.split_once("\", line ")?;
     let function = place.split_once(", in ").map_or("", |(_, function)| function.trim());
-    let function = format!("{} {function}", base(file));
-    Some(Frame { function, is_own: !contains_one(file, &LIBRARIES) })
+    Some(Frame { function: function_of(file, function), is_own: !LIBRARIES.are_in(file) })
 }
 
 /// Behind `at `: `f (a.js:1:2)` and `a.js:1:2` of V8, `pkg.Class.method(File.java:3)` of the JVM,
 /// `Ns.Class.Method(String s) in f.cs:line 3` of .NET.
 fn call(rest: &str) -> Option<(Frame, Language)> {
-    const JVM: [&str; 9] = [
+    static JVM: Parts = Parts::new(&[
         ".java",
         ".kt",
         ".scala",
@@ -86,12 +108,12 @@ fn call(rest: &str) -> Option<(Frame, Language)> {
         "Unknown Source",
         "SourceFile",
         "<generated>",
-    ];
+    ]);
     let Some((name, inside)) = rest.split_once('(') else {
         return Some((javascript("", script(rest)?), Language::JavaScript));
     };
     let inside = inside.split(')').next().unwrap_or(inside);
-    if contains_one(inside, &JVM) {
+    if JVM.are_in(inside) {
         return Some((java(name), Language::Jvm));
     }
     match script(inside) {
@@ -110,22 +132,26 @@ fn script(place: &str) -> Option<&str> {
         Some((file, line)) if is_number(line) => file,
         _ => rest,
     };
-    (is_number(last)
-        && (contains_one(file, &["/", "\\", "."]) || starts_with_one(file, &["node:", "<"])))
-    .then_some(file)
+    (is_number(last) && (file.contains(['/', '\\', '.']) || starts_with_one(file, &["node:", "<"])))
+        .then_some(file)
 }
 
 fn javascript(name: &str, file: &str) -> Frame {
-    const LIBRARIES: [&str; 6] =
-        ["node_modules/", "node_modules\\", "node:", "internal/", "<anonymous>", "native"];
+    static LIBRARIES: Parts = Parts::new(&[
+        "node_modules/",
+        "node_modules\\",
+        "node:",
+        "internal/",
+        "<anonymous>",
+        "native",
+    ]);
     const OWNERS: [&str; 7] =
         ["Object.", "Array.", "Function.", "Module.", "Timeout.", "process.", "global."];
     let name = name.trim_start_matches("async ").trim_start_matches("new ");
     let name = name.split(" [as ").next().unwrap_or(name);
     let name = OWNERS.iter().find_map(|owner| name.strip_prefix(owner)).unwrap_or(name);
     let name = if matches!(name, "<anonymous>" | "anonymous" | "eval") { "" } else { name };
-    let function = format!("{} {name}", base(file)).trim_end().to_owned();
-    Frame { function, is_own: !contains_one(file, &LIBRARIES) }
+    Frame { function: function_of(file, name), is_own: !LIBRARIES.are_in(file) }
 }
 
 /// `f@http://host/a.js:1:2` of SpiderMonkey and JavaScriptCore
@@ -201,27 +227,29 @@ fn dot_net(name: &str) -> Frame {
 
 /// `a.rb:4:in 'block in find'`, quoted with a backtick before Ruby 3.4
 fn ruby(text: &str) -> Option<Frame> {
-    const LIBRARIES: [&str; 5] = ["/gems/", "/lib/ruby/", "<internal:", "/rubygems/", "/bundler/"];
+    static LIBRARIES: Parts =
+        Parts::new(&["/gems/", "/lib/ruby/", "<internal:", "/rubygems/", "/bundler/"]);
     let (place, name) = text.split_once(":in ")?;
     let (file, line) = place.rsplit_once(':')?;
     let name = name.trim_start_matches(['`', '\'']);
     let name = name.split('\'').next().unwrap_or(name);
     let name = name.rsplit(" in ").next().unwrap_or(name);
-    let function = format!("{} {name}", base(file));
-    is_number(line).then(|| Frame { function, is_own: !contains_one(file, &LIBRARIES) })
+    is_number(line)
+        .then(|| Frame { function: function_of(file, name), is_own: !LIBRARIES.are_in(file) })
 }
 
 /// `main.(*Cart).Add(0xc000, {0x1})` with its file on the line behind
 fn go(text: &str, place: &str) -> Frame {
     const PACKAGES: [&str; 7] =
         ["runtime.", "testing.", "net/http.", "reflect.", "syscall.", "internal/", "panic"];
-    const PLACES: [&str; 4] = ["/usr/local/go/", "/pkg/mod/", "/vendor/", "/go/src/runtime"];
+    static PLACES: Parts =
+        Parts::new(&["/usr/local/go/", "/pkg/mod/", "/vendor/", "/go/src/runtime"]);
     let name = text.strip_prefix("created by ").unwrap_or(text);
     let name = name.split(" in goroutine ").next().unwrap_or(name);
     // The first parenthesis that is no receiver's opens the arguments.
     let arguments = name.match_indices('(').find(|(at, _)| !name[..*at].ends_with('.'));
     let name = arguments.map_or(name, |(at, _)| &name[..at]);
-    let is_own = !starts_with_one(name, &PACKAGES) && !contains_one(place, &PLACES);
+    let is_own = !starts_with_one(name, &PACKAGES) && !PLACES.are_in(place);
     // Closures are numbered.
     let function = name.split(".func").next().unwrap_or(name).to_owned();
     Frame { function, is_own }
@@ -242,8 +270,10 @@ fn numbered(text: &str) -> Option<(Frame, Language)> {
     {
         let name = called.split('(').next().unwrap_or(called);
         let name = if name.contains("{closure") { "{closure}" } else { name };
-        let function = format!("{} {name}", base(file));
-        return Some((Frame { function, is_own: !file.contains("/vendor/") }, Language::Php));
+        return Some((
+            Frame { function: function_of(file, name), is_own: !file.contains("/vendor/") },
+            Language::Php,
+        ));
     }
     let (name, place) = rest.split_once(" (")?;
     let function = name.replace("<anonymous closure>", "").trim_end_matches('.').to_owned();
@@ -264,7 +294,7 @@ fn rust(text: &str, next: &str) -> Option<Frame> {
         "start_thread",
         "<unknown>",
     ];
-    const PLACES: [&str; 3] = ["/rustc/", "/.cargo/registry/", "/rust/deps/"];
+    static PLACES: Parts = Parts::new(&["/rustc/", "/.cargo/registry/", "/rust/deps/"]);
     let (number, name) = text.split_once(": ")?;
     if !is_number(number) {
         return None;
@@ -276,22 +306,32 @@ fn rust(text: &str, next: &str) -> Option<Frame> {
     };
     let path = name.trim_start_matches('<');
     let is_runtime = starts_with_one(path, &CRATES) || RUNTIME.contains(&name);
-    let is_own = !is_runtime && !contains_one(next, &PLACES);
+    let is_own = !is_runtime && !PLACES.are_in(next);
     let function = name.replace("::{{closure}}", "");
     // The hash of a legacy symbol: ::h and 16 digits.
     let hash = function.rfind("::h").filter(|at| function.len() - at == 19);
     Some(Frame { function: function[..hash.unwrap_or(function.len())].to_owned(), is_own })
 }
 
-/// The last part of a path, without the hash that bundlers put into names.
-fn base(path: &str) -> String {
+/// The last part of a path, without the hash that bundlers put into names; then `name`.
+fn function_of(path: &str, name: &str) -> String {
     let path = path.split(['?', '#']).next().unwrap_or(path);
-    let name = path.rsplit(['/', '\\', '(']).next().unwrap_or(path);
+    let file = path.rsplit(['/', '\\', '(']).next().unwrap_or(path);
     let is_hash = |part: &str| {
         part.len() >= 6
             && part.bytes().all(|byte| byte.is_ascii_hexdigit())
             && part.bytes().any(|byte| byte.is_ascii_digit())
     };
-    let parts: Vec<&str> = name.split(['.', '-']).filter(|part| !is_hash(part)).collect();
-    parts.join(".")
+    let mut place = String::with_capacity(file.len() + 1 + name.len());
+    for part in file.split(['.', '-']).filter(|part| !is_hash(part)) {
+        if !place.is_empty() {
+            place.push('.');
+        }
+        place.push_str(part);
+    }
+    if !name.is_empty() {
+        place.push(' ');
+        place.push_str(name);
+    }
+    place
 }

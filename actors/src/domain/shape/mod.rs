@@ -52,11 +52,13 @@ impl Fingerprint {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("v1:")?;
-        for byte in self.0 {
-            write!(out, "{byte:02x}")?;
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = *b"v1:0000000000000000000000000000000000000000000000000000000000000000";
+        for (digits, byte) in text[3..].chunks_exact_mut(2).zip(self.0) {
+            digits[0] = HEX[usize::from(byte >> 4)];
+            digits[1] = HEX[usize::from(byte & 15)];
         }
-        Ok(())
+        out.write_str(std::str::from_utf8(&text).expect("all of it is ASCII"))
     }
 }
 
