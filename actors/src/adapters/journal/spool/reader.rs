@@ -20,6 +20,9 @@ use crate::domain::{
 /// Bytes read at once: enough to make the read cheap, few enough to stay in the processor's cache
 /// until they are parsed.
 const READ_BYTES: usize = 256 << 10;
+/// How long records gather behind the first one that comes after a pause. One block then takes
+/// what several commits brought, and every stage is woken once for it.
+const GATHER: Duration = Duration::from_millis(5);
 const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
 
 pub(super) struct Reader {
@@ -67,6 +70,7 @@ impl Reader {
     /// Waits until there is a record behind the place; gives its segment, or `None` at the end.
     fn wait(&mut self) -> Option<Segment> {
         let mut state = self.shared.lock();
+        let mut has_paused = false;
         loop {
             if state.closed {
                 return None;
@@ -83,8 +87,15 @@ impl Reader {
                 && place.sequence <= state.head
                 && let Some(segment) = state.segment_of(place.sequence)
             {
-                return Some(segment.clone());
+                if !std::mem::take(&mut has_paused) {
+                    return Some(segment.clone());
+                }
+                drop(state);
+                std::thread::sleep(GATHER);
+                state = self.shared.lock();
+                continue;
             }
+            has_paused = true;
             state = self.shared.wait_readable(state);
         }
     }
