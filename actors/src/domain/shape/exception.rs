@@ -21,7 +21,7 @@ pub struct Link<'a> {
     pub name: &'a str,
     pub message: &'a str,
     /// The innermost first.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<Frame<'a>>,
 }
 
 const MAX_LINKS: usize = 8;
@@ -68,15 +68,31 @@ impl<'a> Exception<'a> {
                 mask(link.message, out);
             }
             out.push('\n');
-            let has_own = link.frames.iter().any(|frame| frame.is_own);
-            let counted = |frame: &&Frame| (frame.is_own || !has_own) && !frame.function.is_empty();
-            let mut functions: Vec<&str> =
-                link.frames.iter().filter(counted).map(|frame| frame.function.as_str()).collect();
+            link.write_functions(out);
+        }
+    }
+}
+
+impl Link<'_> {
+    /// Appends the functions that count, one a line.
+    fn write_functions(&self, out: &mut String) {
+        let has_own = self.frames.iter().any(|frame| frame.is_own);
+        let (mut written, mut last) = (0, out.len());
+        for frame in self.frames.iter().filter(|frame| frame.is_own || !has_own) {
+            let start = out.len();
+            frame.write(out);
+            if out.len() == start {
+                continue;
+            }
+            out.push('\n');
             // How deep a recursion went is data.
-            functions.dedup();
-            for function in functions.into_iter().take(MAX_FRAMES) {
-                out.push_str(function);
-                out.push('\n');
+            if out[start..] == out[last..start] {
+                out.truncate(start);
+                continue;
+            }
+            (written, last) = (written + 1, start);
+            if written == MAX_FRAMES {
+                return;
             }
         }
     }
@@ -89,7 +105,7 @@ struct Reader<'a> {
     language: Option<Language>,
     /// The line that names the exception whose frames are read.
     head: &'a str,
-    frames: Vec<Frame>,
+    frames: Vec<Frame<'a>>,
 }
 
 impl<'a> Reader<'a> {
