@@ -394,14 +394,18 @@ fn fold_lists(pieces: &mut Vec<Piece>, text: &[u8]) {
         (Constant, Constant) => bytes(*one) == bytes(*other),
         (one, other) => one == other,
     };
-    let (mut kept, mut at) = (0, 0);
-    while at < pieces.len() {
-        let repeated = (2..=LONGEST_PERIOD.min(kept)).find(|period| {
+    let is_variable = |piece: &Piece| matches!(piece.kind, Variable(_));
+    let (mut kept, mut at, mut variable) = (0, 0, 0);
+    // What is repeated has a variable; behind the last one nothing is.
+    while let Some(found) = pieces[variable..].iter().position(is_variable) {
+        variable += found;
+        let ahead = variable - at;
+        let repeated = (2.max(ahead + 1)..=LONGEST_PERIOD.min(kept)).find(|period| {
+            if !is_variable(&pieces[kept - period + ahead]) {
+                return false;
+            }
             let Some(next) = pieces.get(at..at + period) else { return false };
-            let last = &pieces[kept - period..kept];
-            is_same(&last[0], &next[0])
-                && last.iter().zip(next).all(|(one, other)| is_same(one, other))
-                && last.iter().any(|piece| matches!(piece.kind, Variable(_)))
+            pieces[kept - period..kept].iter().zip(next).all(|(one, other)| is_same(one, other))
         });
         if let Some(period) = repeated {
             at += period;
@@ -410,8 +414,10 @@ fn fold_lists(pieces: &mut Vec<Piece>, text: &[u8]) {
             kept += 1;
             at += 1;
         }
+        variable = variable.max(at);
     }
-    pieces.truncate(kept);
+    pieces.copy_within(at.., kept);
+    pieces.truncate(kept + pieces.len() - at);
 }
 
 #[cfg(test)]
