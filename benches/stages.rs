@@ -56,7 +56,7 @@ fn error_report(criterion: &mut Criterion) {
     let mut numbers = Numbers::new(7);
     let blocks: Vec<_> =
         (0..64).map(|_| block(Source::Errors, report(&mut numbers, None).as_bytes())).collect();
-    let bodies: Vec<_> = blocks.iter().map(|block| body_of(block)).collect();
+    let bodies: Vec<_> = blocks.iter().map(body_of).collect();
     let mut group = criterion.benchmark_group("error_report");
     group.throughput(Throughput::Elements(blocks.len() as u64));
     group.bench_function("limit: serde_json into values", |bencher| {

@@ -12,10 +12,12 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     Listeners,
-    config::{self, Config, ConfigError, StoreUrl, mask_url},
+    config::{self, Config, ConfigError, StoreUrl},
     group, open_store, read_countries,
     receiver::keeper,
-    replay, run, telemetry,
+    replay, run,
+    secret::mask_url,
+    telemetry,
 };
 
 /// `EX_CONFIG` of sysexits(3).

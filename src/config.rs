@@ -19,7 +19,11 @@ use faultline_actors::{
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::{admin, receiver, telemetry};
+use crate::{
+    admin, receiver,
+    secret::{Secret, mask_url},
+    telemetry,
+};
 
 /// The whole of `config.toml`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -103,63 +107,6 @@ impl StoreSettings {
         }
         Ok(())
     }
-}
-
-/// A text that never shows itself.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the one who needs it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(if self.0.is_empty() { "\"\"" } else { "\"***\"" })
-    }
-}
-
-/// Options of a URL that are no secrets.
-const OPEN_OPTIONS: [&str; 3] = ["sslmode", "application_name", "connect_timeout"];
-
-/// `url` without its password, also where it is written wrongly: rather too much is masked.
-#[must_use]
-pub fn mask_url(url: &str) -> String {
-    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + "://".len()));
-    if scheme == "sqlite://" {
-        return url.to_owned();
-    }
-    // The last @ ends the credentials: a password that nobody has escaped may contain others.
-    let (credentials, rest) = match rest.rsplit_once('@') {
-        Some((credentials, rest)) => {
-            let user = credentials.split([':', '/', '?']).next().unwrap_or_default();
-            (format!("{user}:***@"), rest)
-        }
-        None => (String::new(), rest),
-    };
-    let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
-    let options = options.split('&').filter(|option| !option.is_empty()).map(|option| {
-        let (name, _) = option.split_once('=').unwrap_or((option, ""));
-        if OPEN_OPTIONS.contains(&name) { option.to_owned() } else { format!("{name}=***") }
-    });
-    let options = options.collect::<Vec<_>>().join("&");
-    let mark = if options.is_empty() { "" } else { "?" };
-    format!("{scheme}{credentials}{place}{mark}{options}")
 }
 
 /// Everything that is wrong with a configuration.

@@ -29,8 +29,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, ConfigError, StoreSettings, StoreUrl, mask_url},
+    config::{Config, ConfigError, StoreSettings, StoreUrl},
     receiver::stdin::{OnEof, Reading},
+    secret::mask_url,
     server::Limits,
 };
 
@@ -41,6 +42,7 @@ mod group;
 mod problem;
 pub mod receiver;
 mod replay;
+pub mod secret;
 pub mod server;
 pub mod telemetry;
 

@@ -31,7 +31,10 @@ pub enum Format {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { format: Format::Auto, filter: "info,refinery_core=warn".to_owned() }
+        Self {
+            format: Format::Auto,
+            filter: "info,refinery_core=warn,tokio_postgres=warn".to_owned(),
+        }
     }
 }
 

@@ -21,12 +21,13 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{Secret, is_loopback},
+    config::is_loopback,
     problem::Problem,
     receiver::{
         auth::{carries, check_token},
         stdin::Reading,
     },
+    secret::Secret,
     server::check_connections,
 };
 

@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// One entry of `[[receiver.drains]]`: a log drain that is let in, and whom its events belong to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

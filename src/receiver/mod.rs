@@ -13,10 +13,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use self::auth::Drain;
-use crate::{
-    config::{Secret, is_loopback},
-    server::check_connections,
-};
+use crate::{config::is_loopback, secret::Secret, server::check_connections};
 
 pub mod auth;
 mod body;

@@ -21,6 +21,7 @@ pub mod route;
 pub mod router;
 pub mod severity;
 pub mod shape;
+pub mod text;
 pub mod time;
 pub mod top;
 pub mod trace;
