@@ -51,6 +51,7 @@ impl Layer<'_> {
 const PURE: [&str; 12] = [
     "bytes",
     "jiff",
+    "aho_corasick",
     "memchr",
     "serde",
     "serde_json",
