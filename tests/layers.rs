@@ -48,7 +48,8 @@ impl Layer<'_> {
 }
 
 /// The crates that domain may use: they compute, and nothing else.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
+    "aho_corasick",
     "bytes",
     "jiff",
     "aho_corasick",
