@@ -52,7 +52,6 @@ const PURE: [&str; 13] = [
     "aho_corasick",
     "bytes",
     "jiff",
-    "aho_corasick",
     "memchr",
     "serde",
     "serde_json",
