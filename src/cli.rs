@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     Listeners,
     config::{self, Config, ConfigError, StoreUrl},
-    group, open_store, read_countries,
+    faults, group, open_store, read_countries,
     receiver::keeper,
     replay, run,
     secret::mask_url,
@@ -59,6 +59,11 @@ enum Command {
         /// Store them as the pipeline does, in the configured store.
         #[arg(long)]
         stored: bool,
+    },
+    /// Show faults, and teach which shapes belong to them.
+    Faults {
+        #[command(subcommand)]
+        command: faults::Command,
     },
     /// Run a command that ends with whoever holds standard input open.
     #[command(hide = true)]
@@ -106,6 +111,10 @@ async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Group { stored } => {
             let store = if stored { Some(open_store(&config.store)?) } else { None };
             group::group(store, io::stdin().lock(), io::stdout().lock()).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Faults { command } => {
+            faults::run(command, open_store(&config.store)?).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Migrate => {

@@ -38,6 +38,7 @@ use crate::{
 pub mod admin;
 pub mod cli;
 pub mod config;
+mod faults;
 mod group;
 mod problem;
 pub mod receiver;

@@ -175,6 +175,22 @@ async fn people_teach_and_are_told_why() {
     let actions: Vec<_> =
         audit["audit"].as_array().unwrap().iter().map(|entry| entry["action"].clone()).collect();
     assert_eq!(actions, ["fault.merge", "fault.split"]);
+
+    // The command line teaches a running program, too.
+    let faults_command = |arguments: &[&str]| {
+        let output = program.command_with(&[&["faults"], arguments].concat()).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (files, door) = (files.to_string(), door.to_string());
+    let (listed, list) = faults_command(&["list"]);
+    assert!(listed && list.lines().count() == 2 && list.contains("the door is open"), "{list}");
+    let (_, shown) = faults_command(&["show", &door]);
+    assert!(shown.contains("  latest  cannot open file pwd today"), "{shown}");
+    assert!(faults_command(&["merge", &files, &door]).0);
+    assert!(!faults_command(&["merge", &files, &door]).0, "only once");
+    program.report(r#"{"message":"cannot open file /tmp/2 today","service":"shop"}"#).await;
+    program.settled().await;
+    assert_eq!(titles(&program).await["the door is open"].1, 5);
 }
 
 #[tokio::test]

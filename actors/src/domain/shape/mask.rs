@@ -498,4 +498,37 @@ mod tests {
             prop_assert_eq!(masked(&format!("job {a} failed")), masked(&format!("job {b} failed")));
         }
     }
+
+    /// Secrets, each with the text it stands in.
+    const SECRETS: [(&str, &str); 16] = [
+        ("card 4111111111111111 declined", "4111111111111111"),
+        ("card 4111 1111 1111 1111 declined", "1111"),
+        ("card 4111-1111-1111-1111 declined", "1111"),
+        ("Authorization: Bearer mF_9.B5f-4.1JqM", "mF_9"),
+        ("authorization: Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"),
+        ("key AKIAIOSFODNN7EXAMPLE is disabled", "AKIA"),
+        ("aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "wJalr"),
+        ("connect to postgres://shop:hunter@db.internal/shop failed", "hunter"),
+        ("redis://:hunter@cache:6379/0 refused", "hunter"),
+        ("password=hunter rejected", "hunter"),
+        ("password: hunter", "hunter"),
+        ("login with {\"user\":\"bob\",\"password\":\"hunter\"} failed", "hunter"),
+        ("GET /login?token=hunter failed", "hunter"),
+        ("token ghp_16C7e42F292c6912E7710c838347Ae178B4a expired", "ghp_16C7"),
+        ("stripe sk_live_4eC39HqLyjWDarjtT1zdp7dc was revoked", "4eC39"),
+        ("jwt eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3 expired", "eyJ"),
+    ];
+
+    proptest! {
+        #[test]
+        fn secrets_do_not_show(
+            before in "([a-z]{2,8} ){0,3}",
+            after in "( [a-z]{2,8}){0,3}",
+            at in 0..SECRETS.len(),
+        ) {
+            let (text, secret) = SECRETS[at];
+            let shown = masked(&format!("{before}{text}{after}"));
+            prop_assert!(!shown.contains(secret), "{shown}");
+        }
+    }
 }
