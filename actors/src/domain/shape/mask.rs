@@ -213,7 +213,8 @@ impl Scan<'_> {
         };
         let end = start + length;
         self.at = end + 1;
-        if self.text.get(self.at) == Some(&b':') {
+        let is_plain = !rest[..length].iter().any(u8::is_ascii_control);
+        if is_plain && self.text.get(self.at) == Some(&b':') {
             // The key of a JSON object.
             return self.constant(start, end);
         }
@@ -491,6 +492,12 @@ mod tests {
         fn marks_and_quotes_cost_no_more(text in "[\"'`=,() a1.:/<>-]{0,2000}") {
             let masked = Masked::new(&text);
             prop_assert!(masked.pieces().len() <= MAX_PIECES + 2);
+        }
+
+        #[test]
+        fn control_characters_do_not_stay(text in "[\"'`=,() a1.:/\u{1}\n\t{}-]{0,200}") {
+            let masked = masked(&text);
+            prop_assert!(!masked.contains(|character: char| character.is_ascii_control()));
         }
 
         #[test]
