@@ -13,28 +13,26 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Row, ToSql, Transaction, params,
-    types::{ToSqlOutput, ValueRef},
-};
-use serde_json::value::RawValue;
+use rusqlite::{Connection, params};
 
+use self::row::{FAULT, audit_of, event_of, fault_of, rejected_of, rows, shape_of};
 use super::{
-    AuditEntry, Commit, Committed, FaultDetail, Placed, Position, Refused, Store, StoreError,
-    StoredEvent, StoredFault, StoredRejected, StoredShape, TeachError, as_i64, as_u64,
+    AuditEntry, Commit, Committed, FaultDetail, Placed, Position, Store, StoreError, StoredEvent,
+    StoredFault, StoredRejected, TeachError, as_u64,
     assignments::{Assignments, TEMPLATES},
-    rejected_rows, sum_faults, tallies_with, would_join,
+    would_join,
 };
 use crate::{
     adapters::{clock, journal::Origin},
     domain::{
-        batch::Span, event::Source, fault::FaultId, ledger::Tally, lesson::Lesson, shape::Shape,
-        time::Micros,
+        event::Source, fault::FaultId, ledger::Tally, lesson::Lesson, shape::Shape, time::Micros,
     },
 };
 
+mod commit;
 mod faults;
 mod lessons;
+mod row;
 
 mod migrations {
     refinery::embed_migrations!("../migrations/sqlite");
@@ -152,18 +150,8 @@ impl Store for Sqlite {
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         let (commit, assignments) = (commit.clone(), self.assignments.clone());
         on(&self.writer, move |connection| {
-            let transaction = connection.transaction()?;
-            let origin = move_position(&transaction, &commit)?;
-            let refused = add_events(&transaction, &commit, origin)?;
-            let sums = sum_faults(&commit, &refused);
             let mut assignments = assignments.lock().unwrap_or_else(PoisonError::into_inner);
-            faults::add(&transaction, &sums, &mut assignments)?;
-            add_rejected(&transaction, &commit, &refused, origin)?;
-            let tallies = tallies_with(&commit, &refused);
-            add_to_ledger(&transaction, commit.origin, &tallies)?;
-            transaction.commit()?;
-            assignments.committed();
-            Ok(Committed { tallies })
+            commit::commit(connection, &commit, &mut assignments)
         })
         .await
     }
@@ -358,235 +346,4 @@ fn position_of(connection: &Connection, origin: Origin) -> Result<u64, StoreErro
         |row| row.get(0),
     )?;
     Ok(as_u64(sequence))
-}
-
-/// Moves the position by compare-and-swap; gives the id that stands for the origin in `events`.
-fn move_position(transaction: &Transaction<'_>, commit: &Commit) -> Result<i64, StoreError> {
-    let moved = transaction
-        .query_row(
-            "UPDATE journal_positions SET sequence = ?1, updated_at = ?2
-             WHERE origin = ?3 AND sequence = ?4 RETURNING id",
-            params![
-                as_i64(commit.position()),
-                clock::now(),
-                commit.origin.to_string(),
-                as_i64(commit.after)
-            ],
-            |row| row.get(0),
-        )
-        .optional()?;
-    match moved {
-        Some(id) => Ok(id),
-        None => Err(StoreError::Moved { position: position_of(transaction, commit.origin)? }),
-    }
-}
-
-/// Text of a batch, bound without copying it.
-struct Text<'a>(&'a [u8]);
-
-impl ToSql for Text<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
-    }
-}
-
-/// Inserts all events; gives those that a constraint refused. A failed INSERT leaves no trace, so
-/// each event stands for itself.
-fn add_events(
-    transaction: &Transaction<'_>,
-    commit: &Commit,
-    origin: i64,
-) -> Result<Refused, StoreError> {
-    let mut refused = Refused::new();
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO events (origin, sequence, ordinal, received_at, occurred_at, source, kind,
-             severity, environment, service, process, message, message_bytes, stack_trace,
-             attributes, priority, messages, fingerprint)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
-    )?;
-    let mut attributes = Vec::new();
-    for (index, batch) in commit.batches.iter().enumerate() {
-        let fingerprints: Vec<String> =
-            batch.faults.iter().map(|fault| fault.fingerprint.to_string()).collect();
-        for (row, event) in batch.events.iter().enumerate() {
-            attributes.clear();
-            let has_attributes = batch.write_attributes(event, &mut attributes);
-            let record = batch.record_of(event);
-            let text = |span: Span| Text(batch.text.get(span));
-            let optional = |span: Span| (!span.is_empty()).then(|| text(span));
-            let message_bytes = batch.text.get(event.message_bytes);
-            let inserted = insert.execute(params![
-                origin,
-                as_i64(record.sequence),
-                event.ordinal,
-                record.received_at,
-                event.occurred_at,
-                record.source.name(),
-                event.kind.name(),
-                event.severity.name(),
-                text(event.scope.environment),
-                text(event.scope.service),
-                optional(event.process),
-                text(event.message),
-                (!message_bytes.is_empty()).then_some(message_bytes),
-                optional(event.stack_trace),
-                has_attributes.then(|| Text(&attributes)),
-                event.priority,
-                event.messages,
-                fingerprints.get(event.fault as usize),
-            ]);
-            match inserted {
-                Ok(_) => {}
-                Err(error) if is_refusal(&error) => {
-                    refused.insert((index, row), format!("refused by the store: {error}"));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(refused)
-}
-
-fn is_refusal(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
-    )
-}
-
-fn add_rejected(
-    transaction: &Transaction<'_>,
-    commit: &Commit,
-    refused: &Refused,
-    origin: i64,
-) -> Result<(), StoreError> {
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO rejected (origin, sequence, ordinal, received_at, source, reason, bytes, length,
-             messages) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )?;
-    for row in rejected_rows(commit, refused) {
-        insert.execute(params![
-            origin,
-            as_i64(row.sequence),
-            row.ordinal,
-            row.received_at,
-            row.source.name(),
-            row.reason,
-            row.bytes,
-            as_i64(row.length),
-            row.messages,
-        ])?;
-    }
-    Ok(())
-}
-
-fn add_to_ledger(
-    transaction: &Transaction<'_>,
-    origin: Origin,
-    tallies: &[Tally; Source::COUNT],
-) -> Result<(), StoreError> {
-    let mut add = transaction.prepare_cached(
-        "INSERT INTO ledger (origin, source, stored, duplicate, rejected) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (origin, source) DO UPDATE SET
-             stored = stored + excluded.stored,
-             duplicate = duplicate + excluded.duplicate,
-             rejected = rejected + excluded.rejected",
-    )?;
-    for source in Source::ALL {
-        let tally = tallies[source as usize];
-        add.execute(params![
-            origin.to_string(),
-            source.name(),
-            as_i64(tally.stored),
-            as_i64(tally.duplicate),
-            as_i64(tally.rejected),
-        ])?;
-    }
-    Ok(())
-}
-
-fn rows<T>(
-    connection: &Connection,
-    sql: &str,
-    parameters: impl rusqlite::Params,
-    read: fn(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Vec<T>, StoreError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map(parameters, read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-fn event_of(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
-    let attributes: Option<String> = row.get(10)?;
-    Ok(StoredEvent {
-        occurred_at: row.get(0)?,
-        received_at: row.get(1)?,
-        source: row.get(2)?,
-        kind: row.get(3)?,
-        severity: row.get(4)?,
-        environment: row.get(5)?,
-        service: row.get(6)?,
-        process: row.get(7)?,
-        message: row.get(8)?,
-        stack_trace: row.get(9)?,
-        attributes: attributes.and_then(|json| RawValue::from_string(json).ok()),
-        fingerprint: row.get(11)?,
-        messages: row.get(12)?,
-    })
-}
-
-const FAULT: &str = "id, environment, service, fingerprint, kind, severity, title, example, latest,
-    count, first_seen, last_seen, merged_into";
-
-fn fault_of(row: &Row<'_>) -> rusqlite::Result<StoredFault> {
-    Ok(StoredFault {
-        id: row.get(0)?,
-        environment: row.get(1)?,
-        service: row.get(2)?,
-        fingerprint: row.get(3)?,
-        kind: row.get(4)?,
-        severity: row.get(5)?,
-        title: row.get(6)?,
-        example: row.get(7)?,
-        latest: row.get(8)?,
-        count: row.get(9)?,
-        first_seen: row.get(10)?,
-        last_seen: row.get(11)?,
-        merged_into: row.get(12)?,
-    })
-}
-
-fn shape_of(row: &Row<'_>) -> rusqlite::Result<StoredShape> {
-    Ok(StoredShape {
-        fingerprint: row.get(0)?,
-        title: row.get(1)?,
-        why: row.get(2)?,
-        detail: row.get(3)?,
-        count: row.get(4)?,
-        first_seen: row.get(5)?,
-        last_seen: row.get(6)?,
-    })
-}
-
-fn audit_of(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
-    Ok(AuditEntry {
-        id: row.get(0)?,
-        at: row.get(1)?,
-        who: row.get(2)?,
-        action: row.get(3)?,
-        subject: row.get(4)?,
-        details: RawValue::from_string(row.get(5)?).unwrap_or_default(),
-    })
-}
-
-fn rejected_of(row: &Row<'_>) -> rusqlite::Result<StoredRejected> {
-    Ok(StoredRejected {
-        id: row.get(0)?,
-        received_at: row.get(1)?,
-        source: row.get(2)?,
-        reason: row.get(3)?,
-        bytes: row.get(4)?,
-        length: row.get(5)?,
-        messages: row.get(6)?,
-    })
 }

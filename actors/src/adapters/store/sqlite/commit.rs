@@ -1,0 +1,182 @@
+//! One commit: everything of it in one transaction, or nothing.
+
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, ToSql, Transaction, params,
+    types::{ToSqlOutput, ValueRef},
+};
+
+use super::{faults, position_of};
+use crate::{
+    adapters::{
+        clock,
+        journal::Origin,
+        store::{
+            Commit, Committed, Refused, StoreError, as_i64, assignments::Assignments,
+            rejected_rows, sum_faults, tallies_with,
+        },
+    },
+    domain::{batch::Span, event::Source, ledger::Tally},
+};
+
+/// Stores `commit`, except for rows that are refused; these become rejected ones.
+pub(super) fn commit(
+    connection: &mut Connection,
+    commit: &Commit,
+    assignments: &mut Assignments,
+) -> Result<Committed, StoreError> {
+    let transaction = connection.transaction()?;
+    let origin = move_position(&transaction, commit)?;
+    let refused = add_events(&transaction, commit, origin)?;
+    faults::add(&transaction, &sum_faults(commit, &refused), assignments)?;
+    add_rejected(&transaction, commit, &refused, origin)?;
+    let tallies = tallies_with(commit, &refused);
+    add_to_ledger(&transaction, commit.origin, &tallies)?;
+    transaction.commit()?;
+    assignments.committed();
+    Ok(Committed { tallies })
+}
+
+/// Moves the position by compare-and-swap; gives the id that stands for the origin in `events`.
+fn move_position(transaction: &Transaction<'_>, commit: &Commit) -> Result<i64, StoreError> {
+    let moved = transaction
+        .query_row(
+            "UPDATE journal_positions SET sequence = ?1, updated_at = ?2
+             WHERE origin = ?3 AND sequence = ?4 RETURNING id",
+            params![
+                as_i64(commit.position()),
+                clock::now(),
+                commit.origin.to_string(),
+                as_i64(commit.after)
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    match moved {
+        Some(id) => Ok(id),
+        None => Err(StoreError::Moved { position: position_of(transaction, commit.origin)? }),
+    }
+}
+
+/// Text of a batch, bound without copying it.
+struct Text<'a>(&'a [u8]);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
+    }
+}
+
+/// Inserts all events; gives those that a constraint refused. A failed INSERT leaves no trace, so
+/// each event stands for itself.
+fn add_events(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+    origin: i64,
+) -> Result<Refused, StoreError> {
+    let mut refused = Refused::new();
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO events (origin, sequence, ordinal, received_at, occurred_at, source, kind,
+             severity, environment, service, process, message, message_bytes, stack_trace,
+             attributes, priority, messages, fingerprint)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+    )?;
+    let mut attributes = Vec::new();
+    for (index, batch) in commit.batches.iter().enumerate() {
+        let fingerprints: Vec<String> =
+            batch.faults.iter().map(|fault| fault.fingerprint.to_string()).collect();
+        for (row, event) in batch.events.iter().enumerate() {
+            attributes.clear();
+            let has_attributes = batch.write_attributes(event, &mut attributes);
+            let record = batch.record_of(event);
+            let text = |span: Span| Text(batch.text.get(span));
+            let optional = |span: Span| (!span.is_empty()).then(|| text(span));
+            let message_bytes = batch.text.get(event.message_bytes);
+            let inserted = insert.execute(params![
+                origin,
+                as_i64(record.sequence),
+                event.ordinal,
+                record.received_at,
+                event.occurred_at,
+                record.source.name(),
+                event.kind.name(),
+                event.severity.name(),
+                text(event.scope.environment),
+                text(event.scope.service),
+                optional(event.process),
+                text(event.message),
+                (!message_bytes.is_empty()).then_some(message_bytes),
+                optional(event.stack_trace),
+                has_attributes.then(|| Text(&attributes)),
+                event.priority,
+                event.messages,
+                fingerprints.get(event.fault as usize),
+            ]);
+            match inserted {
+                Ok(_) => {}
+                Err(error) if is_refusal(&error) => {
+                    refused.insert((index, row), format!("refused by the store: {error}"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(refused)
+}
+
+fn is_refusal(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
+    )
+}
+
+fn add_rejected(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+    refused: &Refused,
+    origin: i64,
+) -> Result<(), StoreError> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO rejected (origin, sequence, ordinal, received_at, source, reason, bytes, length,
+             messages) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    for row in rejected_rows(commit, refused) {
+        insert.execute(params![
+            origin,
+            as_i64(row.sequence),
+            row.ordinal,
+            row.received_at,
+            row.source.name(),
+            row.reason,
+            row.bytes,
+            as_i64(row.length),
+            row.messages,
+        ])?;
+    }
+    Ok(())
+}
+
+fn add_to_ledger(
+    transaction: &Transaction<'_>,
+    origin: Origin,
+    tallies: &[Tally; Source::COUNT],
+) -> Result<(), StoreError> {
+    let mut add = transaction.prepare_cached(
+        "INSERT INTO ledger (origin, source, stored, duplicate, rejected) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (origin, source) DO UPDATE SET
+             stored = stored + excluded.stored,
+             duplicate = duplicate + excluded.duplicate,
+             rejected = rejected + excluded.rejected",
+    )?;
+    for source in Source::ALL {
+        let tally = tallies[source as usize];
+        add.execute(params![
+            origin.to_string(),
+            source.name(),
+            as_i64(tally.stored),
+            as_i64(tally.duplicate),
+            as_i64(tally.rejected),
+        ])?;
+    }
+    Ok(())
+}
