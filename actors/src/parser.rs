@@ -49,7 +49,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             environment: "production".to_owned(),
-            batch_bytes: ByteSize::kib(384),
+            batch_bytes: ByteSize::kib(192),
             join_wait: Duration::from_millis(250),
         }
     }
