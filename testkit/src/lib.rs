@@ -9,6 +9,7 @@
 
 use std::{
     fmt,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,17 @@ pub mod wire;
 
 /// Nothing in the tests takes longer, unless it hangs.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Sends a signal by its name, for example `TERM`. By the shell's own `kill`: a small Debian has no
+/// program of that name.
+///
+/// # Panics
+/// When it cannot be sent.
+pub fn signal(pid: u32, name: &str) {
+    let pid = pid.to_string();
+    let status = Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &pid]).status();
+    assert!(status.expect("a shell is there").success(), "SIG{name} to {pid}");
+}
 
 /// Repeats `attempt` until it gives `Ok`; gives up after [`PATIENCE`] with what it said last.
 ///

@@ -99,7 +99,7 @@ impl Postgres {
     pub fn stop(&mut self) {
         if let Some(mut server) = self.server.take() {
             // Immediate shutdown: its children go with it.
-            let _ = Command::new("kill").arg("-QUIT").arg(server.id().to_string()).status();
+            crate::signal(server.id(), "QUIT");
             let _ = server.wait();
         }
     }

@@ -278,8 +278,7 @@ impl Program {
     /// # Panics
     /// When it cannot be sent.
     pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        crate::signal(self.pid(), name);
     }
 
     /// Waits until it ends by itself.
