@@ -12,7 +12,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use faultline_actors::{adapters::clock, domain::time::Micros};
+use faultline_actors::{adapters::clock, domain::time::rfc3339};
 use serde::Serialize;
 
 use super::Admin;
@@ -203,8 +203,4 @@ fn resident_bytes() -> Option<u64> {
 
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
-}
-
-fn rfc3339(micros: Micros) -> String {
-    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| String::new(), |at| at.to_string())
 }

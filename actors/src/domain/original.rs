@@ -102,25 +102,14 @@ fn frame(batch: &Batch, event: &Event, text: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::domain::{
-        parse::{Parser, count_messages},
-        record::{Block, Content, Meta, RecordRef},
+        parse::{Parser, tests::block},
+        record::Meta,
     };
 
     fn parse(source: Source, body: &[u8]) -> Batch {
-        let meta = Meta::default().encode();
-        let records = vec![RecordRef {
-            sequence: 1,
-            received_at: 1_000,
-            source,
-            messages: count_messages(source, body),
-            content: Content::Body {
-                meta: 0..meta.len(),
-                body: meta.len()..meta.len() + body.len(),
-            },
-        }];
         let mut parser = Parser::new("production");
         let mut batch = Batch::default();
-        parser.parse(&mut batch, &Block { bytes: [&meta, body].concat().into(), records });
+        parser.parse(&mut batch, &block(source, body, Meta::default()));
         parser.finish(&mut batch);
         batch
     }

@@ -17,6 +17,12 @@ pub fn in_range(micros: Micros) -> Option<Micros> {
     (MIN..=MAX).contains(&micros).then_some(micros)
 }
 
+/// The moment as RFC 3339 text; empty for what is none.
+#[must_use]
+pub fn rfc3339(micros: Micros) -> String {
+    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| String::new(), |at| at.to_string())
+}
+
 /// Days from the epoch to a civil date, after Howard Hinnant, "chrono-compatible low-level date
 /// algorithms" (`days_from_civil`).
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {

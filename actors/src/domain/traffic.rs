@@ -18,7 +18,7 @@ use super::{
     event::Kind,
     route::push_template,
     router::{self, Method, Request},
-    time::Micros,
+    time::{Micros, rfc3339},
     top::Top,
 };
 
@@ -472,10 +472,6 @@ fn to_nanos(ms: f64) -> u64 {
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
-}
-
-fn rfc3339(micros: Micros) -> String {
-    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| String::new(), |at| at.to_string())
 }
 
 #[cfg(test)]

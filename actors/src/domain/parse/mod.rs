@@ -144,13 +144,14 @@ fn text_of(batch: &Batch, span: Span) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::{super::batch::Rejected, *};
     use crate::domain::event::Kind;
 
-    fn block(source: Source, body: &[u8], meta: Meta<'_>) -> Block {
+    /// A block of one record.
+    pub(in crate::domain) fn block(source: Source, body: &[u8], meta: Meta<'_>) -> Block {
         let meta = meta.encode();
         let records = vec![RecordRef {
             sequence: 1,
