@@ -10,6 +10,7 @@ use std::{collections::HashMap, hint::black_box};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use faultline_actors::domain::{event::Source, fault::Gathering, parse::Parser, shape::Shape};
+use faultline_testkit::loghub;
 use simd_json::Buffers;
 use support::{
     Numbers, block, body_of, frames, maxwell_lines,
@@ -127,17 +128,65 @@ fn shape(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The same over the lines of LogHub-2k that are about as long as its median one, where they are.
+fn shape_loghub(criterion: &mut Criterion) {
+    let Some(directory) = loghub::directory() else { return };
+    let mut lines: Vec<String> =
+        loghub::sets(&directory).into_iter().flat_map(|set| set.messages).collect();
+    lines.sort_by_key(String::len);
+    let middle = lines.len() / 2;
+    let lines = &lines[middle - MESSAGES.min(middle)..][..2 * MESSAGES.min(middle)];
+    let known: HashMap<_, usize> =
+        lines.iter().enumerate().map(|(at, line)| (Shape::of_log(line).fingerprint, at)).collect();
+    let text = lines.join("\n");
+    let mut group = criterion.benchmark_group("shape_loghub");
+    group.throughput(Throughput::Elements(lines.len() as u64));
+    group.bench_function("limit: memchr", |bencher| {
+        bencher.iter(|| black_box(memchr::memchr_iter(b'\n', black_box(text.as_bytes())).count()));
+    });
+    group.bench_function("known", |bencher| {
+        bencher.iter(|| {
+            lines
+                .iter()
+                .map(|line| known[&Shape::of_log(black_box(line)).fingerprint])
+                .sum::<usize>()
+        });
+    });
+    group.finish();
+}
+
+/// The cost of a byte must not grow with the message.
+fn shape_length(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("shape_length");
+    for (name, unit) in [
+        ("words", "cannot open 17 "),
+        ("quotes", "\"'`("),
+        ("digits", "7"),
+        ("frames", "at f (/a.js:1:2)\n"),
+    ] {
+        for length in [1 << 10, 1 << 15, 1 << 20] {
+            let text: String = unit.chars().cycle().take(length).collect();
+            group.throughput(Throughput::Bytes(length as u64));
+            group.bench_function(format!("{name}/{length}"), |bencher| {
+                bencher.iter(|| Shape::of_log(black_box(&text)));
+            });
+        }
+    }
+    group.finish();
+}
+
 /// A shape that nobody has met, with 100,000 faults known.
 fn first_sight(criterion: &mut Criterion) {
-    let template = |number: u64| {
+    let message = |number: u64| {
         let letters =
             [17_576, 676, 26, 1].map(|unit| char::from(b'a' + (number / unit % 26) as u8));
         let [a, b, c, d] = letters;
-        format!("cannot {a}{b}open the {c}{d}file \u{1} in {a}{c}step of this {b}{d}job")
+        format!("cannot {a}{b}open the {c}{d}file 17 in {a}{c}step of this {b}{d}job")
     };
     let mut gathering = Gathering::new(2_000_000);
     for number in 0..100_000 {
-        gathering.add(&("production", "shop"), &template(number), number.cast_signed());
+        let shape = Shape::of_log(&message(number));
+        gathering.add(&("production", "shop"), &shape.template, number.cast_signed());
     }
     let mut group = criterion.benchmark_group("fault");
     group.throughput(Throughput::Elements(1));
@@ -145,14 +194,23 @@ fn first_sight(criterion: &mut Criterion) {
     group.bench_function("first sight, 100,000 known", |bencher| {
         bencher.iter(|| {
             number += 1;
-            let template = template(number);
-            let found = gathering.find(&("production", "shop"), &template);
-            gathering.add(&("production", "shop"), &template, number.cast_signed());
+            let shape = Shape::of_log(&message(number));
+            let found = gathering.find(&("production", "shop"), &shape.template);
+            gathering.add(&("production", "shop"), &shape.template, number.cast_signed());
             black_box(found)
         });
     });
     group.finish();
 }
 
-criterion_group!(benches, maxwell, logplex, error_report, shape, first_sight);
+criterion_group!(
+    benches,
+    maxwell,
+    logplex,
+    error_report,
+    shape,
+    shape_loghub,
+    shape_length,
+    first_sight
+);
 criterion_main!(benches);

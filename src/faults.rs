@@ -99,6 +99,10 @@ fn shown(detail: &FaultDetail) -> String {
         };
         lines.push(format!("  shape {}", shape.fingerprint));
         lines.push(format!("    {} ×  {}  ({})", shape.count, shape.title, because.trim_end()));
+        if let Some(closest) = &shape.closest {
+            let alike = closest.similarity * 100.0;
+            lines.push(format!("    {alike:.0} % like  {}", closest.template));
+        }
     }
     lines.join("\n")
 }

@@ -14,7 +14,7 @@ use faultline_actors::{
     adapters::{
         clock,
         journal::Origin,
-        store::{Commit, Placed, Store, sqlite::Sqlite},
+        store::{Closest, Commit, Placed, Store, sqlite::Sqlite},
     },
     domain::{
         batch::{Batch, Event, RecordHead, Scope, Span},
@@ -118,18 +118,32 @@ pub(crate) async fn explain_file(
         };
         let message = String::from_utf8_lossy(message);
         let shape = Shape::of_log(&message);
-        let placed = match store {
-            Some(store) => store.place(environment, "", &shape).await?,
-            None => None,
+        let (placed, closest) = match store {
+            Some(store) => (
+                store.place(environment, "", &shape).await?,
+                store.closest(environment, "", &shape).await?,
+            ),
+            None => (None, None),
         };
-        say(&explanation(number + 1, &message, &shape, placed.as_ref()));
+        say(&explanation(number + 1, &message, &shape, placed.as_ref(), closest.as_ref()));
     }
     Ok(())
 }
 
-fn explanation(line: usize, message: &str, shape: &Shape, placed: Option<&Placed>) -> String {
+fn explanation(
+    line: usize,
+    message: &str,
+    shape: &Shape,
+    placed: Option<&Placed>,
+    closest: Option<&Closest>,
+) -> String {
     let mut out = format!("line {line}: {}\n  shape    {}\n", message.trim(), shape.title);
     let masked = Masked::new(message);
+    out.push_str("  tokens  ");
+    for (text, _) in explain(&masked) {
+        let _ = write!(out, " {text:?}");
+    }
+    out.push('\n');
     for (text, class) in explain(&masked) {
         if let Some(class) = class {
             let _ = writeln!(out, "  masked   {text:?} is {}", class.placeholder());
@@ -148,6 +162,13 @@ fn explanation(line: usize, message: &str, shape: &Shape, placed: Option<&Placed
             writeln!(out, "  fault    {verb} {} ({}){because}", placed.fault, placed.title)
         }
     };
+    if let Some(Closest { fault, template, similarity }) = closest {
+        let _ = writeln!(
+            out,
+            "  closest  {template} ({:.0} % alike, fault {fault})",
+            similarity * 100.0
+        );
+    }
     out
 }
 

@@ -105,6 +105,47 @@ fn known_stack_traces_are_told_apart_as_labelled() {
     assert!(right * 100 >= pairs * 95, "{right} of {pairs} pairs");
 }
 
+/// The same functions in the same order, but something else was thrown.
+#[test]
+fn traces_of_different_exceptions_are_never_one() {
+    let traces: [fn(&str) -> String; 5] = [
+        |name| {
+            format!(
+                "Traceback (most recent call last):\n  File \"a.py\", line 3, in f\n    g()\n{name}: bad 7"
+            )
+        },
+        |name| {
+            format!(
+                "com.shop.{name}: bad 7\n\tat com.shop.Cart.add(Cart.java:8)\n\tat com.shop.Main.main(Main.java:9)"
+            )
+        },
+        |name| format!("{name}: bad 7\n    at f (/app/a.js:1:2)\n    at g (/app/b.js:3:4)"),
+        |name| {
+            format!(
+                "app/models/cart.rb:3:in `add': bad 7 (Shop::{name})\n\tfrom app/main.rb:9:in `main'"
+            )
+        },
+        |name| {
+            format!(
+                "java.lang.RuntimeException: outer\n\tat a.B.c(B.java:1)\nCaused by: com.shop.{name}: bad 7\n\tat a.B.d(B.java:2)"
+            )
+        },
+    ];
+    let names =
+        ["TotalError", "StockError", "TimeoutException", "OtherTimeoutException", "Total2Error"];
+    for trace in traces {
+        let shapes: Vec<_> =
+            names.iter().map(|name| Shape::of_log(&trace(name)).fingerprint).collect();
+        for (index, shape) in shapes.iter().enumerate() {
+            assert!(!shapes[..index].contains(shape), "{}", trace(names[index]));
+            assert_eq!(
+                *shape,
+                Shape::of_log(&trace(names[index]).replace("bad 7", "bad 8")).fingerprint
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn people_teach_and_are_told_why() {
     let mut program = Program::new(BINARY);
@@ -140,6 +181,9 @@ async fn people_teach_and_are_told_why() {
         (shapes[1]["why"].as_str(), shapes[1]["detail"].as_str()),
         (Some("similar"), Some("pwd"))
     );
+    assert_eq!(shapes[1]["closest"]["template"], "cannot open file * today");
+    assert_eq!(shapes[1]["closest"]["similarity"], 0.8);
+    assert_eq!(shown["tokens"][0], serde_json::json!({ "text": "cannot" }));
     assert_eq!(shown["events"].as_array().unwrap().len(), 2);
 
     let client = reqwest::Client::new();
@@ -211,7 +255,9 @@ async fn explain_says_what_would_become_of_each_line() {
     for expected in [
         "line 1: cannot open file pwd today",
         "would join 1 (cannot open file <path> today): only \"pwd\" differs",
+        "closest  cannot open file * today (80 % alike, fault 1)",
         "line 3: job 7 failed",
+        r#"tokens   "job" "7" "failed""#,
         "shape    job <n> failed",
         "masked   \"7\" is <n>",
         "none yet: it would found one",

@@ -15,8 +15,8 @@ use faultline_actors::{
     adapters::{
         journal::{Origin, spool::Spool},
         store::{
-            AuditEntry, Commit, Committed, FaultDetail, Placed, Position, Store, StoreError,
-            StoredEvent, StoredFault, StoredRejected, TeachError,
+            AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store,
+            StoreError, StoredEvent, StoredFault, StoredRejected, TeachError,
         },
     },
     domain::{
@@ -200,6 +200,9 @@ impl Store for Nothing {
         Ok(None)
     }
     async fn place(&self, _: &str, _: &str, _: &Shape) -> Result<Option<Placed>, StoreError> {
+        Ok(None)
+    }
+    async fn closest(&self, _: &str, _: &str, _: &Shape) -> Result<Option<Closest>, StoreError> {
         Ok(None)
     }
     async fn teach(&self, lesson: &Lesson, _: &str) -> Result<FaultId, TeachError> {

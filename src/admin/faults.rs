@@ -13,6 +13,7 @@ use faultline_actors::{
     domain::{
         fault::FaultId,
         lesson::{Lesson, Unteachable},
+        shape::{Class, Masked, explain},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -37,11 +38,21 @@ pub(super) async fn list(
 #[derive(Serialize)]
 struct Shown {
     fault: FaultDetail,
+    /// What became of each part of the latest event's message.
+    tokens: Vec<Token>,
     events: Vec<StoredEvent>,
 }
 
-/// `GET /api/faults/{id}`: one fault with its shapes, why each belongs to it, and its newest
-/// events.
+#[derive(Serialize)]
+struct Token {
+    text: String,
+    /// The placeholder of what was masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mask: Option<&'static str>,
+}
+
+/// `GET /api/faults/{id}`: one fault with its shapes, why each belongs to it, how its latest
+/// message was read, and its newest events.
 pub(super) async fn one(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
@@ -66,7 +77,10 @@ pub(super) async fn one(
     }
     events.sort_by_key(|event| std::cmp::Reverse(event.occurred_at));
     events.truncate(EVENTS as usize);
-    Ok(Json(Shown { fault, events }).into_response())
+    let tokens = explain(&Masked::new(&fault.fault.latest))
+        .map(|(text, class)| Token { text: text.to_owned(), mask: class.map(Class::placeholder) })
+        .collect();
+    Ok(Json(Shown { fault, tokens, events }).into_response())
 }
 
 /// `GET /api/audit?limit=…`: who did what, the newest first.

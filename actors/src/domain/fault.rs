@@ -140,6 +140,19 @@ impl Gathering {
     }
 }
 
+/// How alike two templates are, for people who ask: the share of their parts that are equal, place
+/// by place, from 0 to 1.
+#[must_use]
+pub fn similarity(one: &str, other: &str) -> f64 {
+    if one == other {
+        return 1.0;
+    }
+    let (Some(these), Some(those)) = (Parts::of(one), Parts::of(other)) else { return 0.0 };
+    let pairs = these.places.iter().zip(&those.places);
+    let equal = pairs.filter(|(a, b)| one[a.start..a.end] == other[b.start..b.end]).count();
+    equal as f64 / these.places.len().max(those.places.len()).max(1) as f64
+}
+
 /// One part of a template in which another one may differ.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -260,6 +273,17 @@ mod tests {
         gathering.add(&"shop", &text, 7);
         assert_eq!(gathering.find(&"shop", &text).map(|(fault, _)| fault), Some(7));
         assert_eq!(gathering.find(&"api", &text), None);
+    }
+
+    #[test]
+    fn similarity_is_the_share_of_equal_parts() {
+        let percent = |one: &str, other: &str| {
+            format!("{:.0}", similarity(&template(one), &template(other)) * 100.0)
+        };
+        assert_eq!(percent("cannot open * today", "cannot open pwd today"), "75");
+        assert_eq!(percent("cannot open * today", "cannot open * today"), "100");
+        assert_eq!(percent("cannot open", "cannot open the door"), "50");
+        assert_eq!(percent("", "cannot open"), "0");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::journal::Origin;
 use crate::domain::{
     batch::{Batch, Rejected, Span},
     event::{Kind, Severity, Source},
-    fault::{FaultId, Gathering, Why},
+    fault::{FaultId, Gathering, Why, similarity},
     ledger::Tally,
     lesson::{Lesson, Unteachable},
     original::original,
@@ -129,6 +129,14 @@ pub trait Store: Send + Sync + 'static {
         shape: &Shape,
     ) -> Result<Option<Placed>, StoreError>;
 
+    /// The stored shape of this environment and service that is most like `shape`, and is not it.
+    async fn closest(
+        &self,
+        environment: &str,
+        service: &str,
+        shape: &Shape,
+    ) -> Result<Option<Closest>, StoreError>;
+
     /// Corrects which fault a shape belongs to, and keeps that in the audit trail; gives the fault
     /// that the lesson is about afterwards.
     async fn teach(&self, lesson: &Lesson, who: &str) -> Result<FaultId, TeachError>;
@@ -157,7 +165,7 @@ pub enum TeachError {
 }
 
 /// A fault with all that belongs to it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct FaultDetail {
     #[serde(flatten)]
     pub fault: StoredFault,
@@ -189,8 +197,47 @@ fn would_join(
     gathering.find(&(), &shape.template)
 }
 
+/// The shape most like another one.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Closest {
+    pub fault: FaultId,
+    /// Its masked message, `*` for each variable.
+    pub template: String,
+    /// See [`similarity`].
+    pub similarity: f64,
+}
+
+impl Closest {
+    /// Among `templates`, newest first; of equally similar ones the oldest.
+    fn among(templates: impl Iterator<Item = (String, FaultId)>, template: &str) -> Option<Self> {
+        let mut closest: Option<Self> = None;
+        for (other, fault) in templates.filter(|(other, _)| other != template) {
+            let similarity = similarity(template, &other);
+            if similarity > 0.0 && closest.as_ref().is_none_or(|best| similarity >= best.similarity)
+            {
+                closest = Some(Self { fault, template: other, similarity });
+            }
+        }
+        closest.map(|best| Self { template: best.template.replace(Shape::HOLE, "*"), ..best })
+    }
+}
+
+/// So many shapes of a fault are compared with each other.
+const COMPARED: usize = 200;
+
+/// Says of each shape which older one of its fault it is most like.
+fn compare(fault: FaultId, shapes: &mut [StoredShape]) {
+    for index in 1..shapes.len().min(COMPARED) {
+        let (older, shape) = shapes.split_at_mut(index);
+        if !shape[0].template.is_empty() {
+            let templates = older.iter().rev().map(|older| (older.template.clone(), fault));
+            shape[0].closest = Closest::among(templates, &shape[0].template);
+        }
+    }
+}
+
 /// A shape as a person sees it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct StoredShape {
     pub fingerprint: String,
     pub title: String,
@@ -203,6 +250,10 @@ pub struct StoredShape {
     pub first_seen: Micros,
     #[serde(serialize_with = "as_rfc3339")]
     pub last_seen: Micros,
+    #[serde(skip)]
+    pub template: String,
+    /// The older shape of the same fault that it is most like.
+    pub closest: Option<Closest>,
 }
 
 /// Who did what.

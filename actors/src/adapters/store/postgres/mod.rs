@@ -14,12 +14,16 @@ use tokio_postgres::{
     types::{Json, ToSql},
 };
 
-use self::{commit::Failure, partitions::Partitions};
+use self::{
+    commit::Failure,
+    partitions::Partitions,
+    row::{FAULT, audit_of, event_of, fault_of, rejected_of, shape_of},
+};
 use super::{
-    AuditEntry, Commit, Committed, FaultDetail, Placed, Position, Refused, Store, StoreError,
-    StoredEvent, StoredFault, StoredRejected, StoredShape, TeachError, as_u64,
+    AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Refused, Store,
+    StoreError, StoredEvent, StoredFault, StoredRejected, TeachError, as_u64,
     assignments::{Assignments, TEMPLATES},
-    would_join,
+    compare, would_join,
 };
 use crate::{
     adapters::journal::Origin,
@@ -33,6 +37,7 @@ mod connection;
 mod faults;
 mod lessons;
 mod partitions;
+mod row;
 
 mod migrations {
     refinery::embed_migrations!("../migrations/postgres");
@@ -256,12 +261,14 @@ impl Store for Postgres {
         let Some(fault) = faults.first().map(fault_of) else { return Ok(None) };
         let shapes = self
             .query(
-                "SELECT fingerprint, title, why, detail, count, first_seen, last_seen
+                "SELECT fingerprint, title, why, detail, count, first_seen, last_seen, template
                  FROM fault_shapes WHERE fault = $1 ORDER BY id",
                 &[&id],
             )
             .await?;
-        Ok(Some(FaultDetail { fault, shapes: shapes.iter().map(shape_of).collect() }))
+        let mut shapes: Vec<_> = shapes.iter().map(shape_of).collect();
+        compare(id, &mut shapes);
+        Ok(Some(FaultDetail { fault, shapes }))
     }
 
     async fn place(
@@ -280,21 +287,25 @@ impl Store for Postgres {
         let (fault, is_known, why, detail) = if let Some(row) = known.first() {
             (row.get(0), true, row.get(1), row.get(2))
         } else {
-            let templates = self
-                .query(
-                    "SELECT template, fault FROM fault_shapes
-                     WHERE environment = $1 AND service = $2 AND template <> ''
-                     ORDER BY id DESC LIMIT $3",
-                    &[&environment, &service, &TEMPLATES],
-                )
-                .await?;
-            let templates = templates.iter().map(|row| (row.get(0), row.get(1)));
-            let Some((fault, why)) = would_join(templates, shape) else { return Ok(None) };
+            let templates = self.templates(environment, service).await?;
+            let Some((fault, why)) = would_join(templates.into_iter(), shape) else {
+                return Ok(None);
+            };
             (fault, false, why.name().to_owned(), why.detail().to_owned())
         };
         let titles = self.query("SELECT title FROM faults WHERE id = $1", &[&fault]).await?;
         let title = titles.first().map(|row| row.get(0)).unwrap_or_default();
         Ok(Some(Placed { fault, title, is_known, why, detail }))
+    }
+
+    async fn closest(
+        &self,
+        environment: &str,
+        service: &str,
+        shape: &Shape,
+    ) -> Result<Option<Closest>, StoreError> {
+        let templates = self.templates(environment, service).await?;
+        Ok(Closest::among(templates.into_iter(), &shape.template))
     }
 
     async fn teach(&self, lesson: &Lesson, who: &str) -> Result<FaultId, TeachError> {
@@ -341,6 +352,23 @@ impl Store for Postgres {
 }
 
 impl Postgres {
+    /// The newest templates, newest first.
+    async fn templates(
+        &self,
+        environment: &str,
+        service: &str,
+    ) -> Result<Vec<(String, FaultId)>, StoreError> {
+        let rows = self
+            .query(
+                "SELECT template, fault FROM fault_shapes
+                 WHERE environment = $1 AND service = $2 AND template <> ''
+                 ORDER BY id DESC LIMIT $3",
+                &[&environment, &service, &TEMPLATES],
+            )
+            .await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
     async fn position_of(&self, origin: Origin) -> Result<u64, StoreError> {
         let rows = self
             .query("SELECT sequence FROM journal_positions WHERE origin = $1", &[&origin])
@@ -374,82 +402,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Every time in a batch is within what a timestamp can be.
 fn timestamp(micros: Micros) -> jiff::Timestamp {
     jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
-}
-
-fn micros_of(row: &Row, column: usize) -> Micros {
-    row.get::<_, jiff::Timestamp>(column).as_microsecond()
-}
-
-fn event_of(row: &Row) -> StoredEvent {
-    StoredEvent {
-        occurred_at: micros_of(row, 0),
-        received_at: micros_of(row, 1),
-        source: row.get(2),
-        kind: row.get(3),
-        severity: row.get(4),
-        environment: row.get(5),
-        service: row.get(6),
-        process: row.get(7),
-        message: row.get(8),
-        stack_trace: row.get(9),
-        attributes: row.get::<_, Option<Json<Box<RawValue>>>>(10).map(|json| json.0),
-        fingerprint: row.get(11),
-        messages: row.get(12),
-    }
-}
-
-const FAULT: &str = "id, environment, service, fingerprint, kind, severity, title, example, latest,
-    count, first_seen, last_seen, merged_into";
-
-fn fault_of(row: &Row) -> StoredFault {
-    StoredFault {
-        id: row.get(0),
-        environment: row.get(1),
-        service: row.get(2),
-        fingerprint: row.get(3),
-        kind: row.get(4),
-        severity: row.get(5),
-        title: row.get(6),
-        example: row.get(7),
-        latest: row.get(8),
-        count: row.get(9),
-        first_seen: micros_of(row, 10),
-        last_seen: micros_of(row, 11),
-        merged_into: row.get(12),
-    }
-}
-
-fn shape_of(row: &Row) -> StoredShape {
-    StoredShape {
-        fingerprint: row.get(0),
-        title: row.get(1),
-        why: row.get(2),
-        detail: row.get(3),
-        count: row.get(4),
-        first_seen: micros_of(row, 5),
-        last_seen: micros_of(row, 6),
-    }
-}
-
-fn audit_of(row: &Row) -> AuditEntry {
-    AuditEntry {
-        id: row.get(0),
-        at: micros_of(row, 1),
-        who: row.get(2),
-        action: row.get(3),
-        subject: row.get(4),
-        details: row.get::<_, Json<Box<RawValue>>>(5).0,
-    }
-}
-
-fn rejected_of(row: &Row) -> StoredRejected {
-    StoredRejected {
-        id: row.get(0),
-        received_at: micros_of(row, 1),
-        source: row.get(2),
-        reason: row.get(3),
-        bytes: row.get(4),
-        length: row.get(5),
-        messages: row.get(6),
-    }
 }

@@ -17,10 +17,10 @@ use rusqlite::{Connection, params};
 
 use self::row::{FAULT, audit_of, event_of, fault_of, rejected_of, rows, shape_of};
 use super::{
-    AuditEntry, Commit, Committed, FaultDetail, Placed, Position, Store, StoreError, StoredEvent,
-    StoredFault, StoredRejected, TeachError, as_u64,
+    AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store, StoreError,
+    StoredEvent, StoredFault, StoredRejected, TeachError, as_u64,
     assignments::{Assignments, TEMPLATES},
-    would_join,
+    compare, would_join,
 };
 use crate::{
     adapters::{clock, journal::Origin},
@@ -222,13 +222,14 @@ impl Store for Sqlite {
             let sql = format!("SELECT {FAULT} FROM faults WHERE id = ?1");
             let mut faults = rows(connection, &sql, params![id], fault_of)?;
             let Some(fault) = faults.pop() else { return Ok(None) };
-            let shapes = rows(
+            let mut shapes = rows(
                 connection,
-                "SELECT fingerprint, title, why, detail, count, first_seen, last_seen
+                "SELECT fingerprint, title, why, detail, count, first_seen, last_seen, template
                  FROM fault_shapes WHERE fault = ?1 ORDER BY id",
                 params![id],
                 shape_of,
             )?;
+            compare(id, &mut shapes);
             Ok(Some(FaultDetail { fault, shapes }))
         })
         .await
@@ -250,14 +251,7 @@ impl Store for Sqlite {
                 |row| Ok((row.get(0)?, true, row.get(1)?, row.get(2)?)),
             )?;
             let joins = || -> Result<_, StoreError> {
-                let templates = rows(
-                    connection,
-                    "SELECT template, fault FROM fault_shapes
-                     WHERE environment = ?1 AND service = ?2 AND template <> ''
-                     ORDER BY id DESC LIMIT ?3",
-                    params![scope.0, scope.1, TEMPLATES],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
-                )?;
+                let templates = templates(connection, &scope.0, &scope.1)?;
                 let found = would_join(templates.into_iter(), &shape);
                 Ok(found.map(|(fault, why)| {
                     (fault, false, why.name().to_owned(), why.detail().to_owned())
@@ -273,6 +267,20 @@ impl Store for Sqlite {
                     row.get(0)
                 })?;
             Ok(Some(Placed { fault, title, is_known, why, detail }))
+        })
+        .await
+    }
+
+    async fn closest(
+        &self,
+        environment: &str,
+        service: &str,
+        shape: &Shape,
+    ) -> Result<Option<Closest>, StoreError> {
+        let (scope, shape) = ((environment.to_owned(), service.to_owned()), shape.clone());
+        on(&self.reader, move |connection| {
+            let templates = templates(connection, &scope.0, &scope.1)?;
+            Ok(Closest::among(templates.into_iter(), &shape.template))
         })
         .await
     }
@@ -331,6 +339,21 @@ impl Store for Sqlite {
         })
         .await
     }
+}
+
+/// The newest templates, newest first.
+fn templates(
+    connection: &Connection,
+    environment: &str,
+    service: &str,
+) -> Result<Vec<(String, FaultId)>, StoreError> {
+    rows(
+        connection,
+        "SELECT template, fault FROM fault_shapes
+         WHERE environment = ?1 AND service = ?2 AND template <> '' ORDER BY id DESC LIMIT ?3",
+        params![environment, service, TEMPLATES],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
 }
 
 impl From<rusqlite::Error> for StoreError {

@@ -70,6 +70,8 @@ pub(super) fn shape_of(row: &Row<'_>) -> rusqlite::Result<StoredShape> {
         count: row.get(4)?,
         first_seen: row.get(5)?,
         last_seen: row.get(6)?,
+        template: row.get(7)?,
+        closest: None,
     })
 }
 
