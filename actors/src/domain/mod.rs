@@ -22,6 +22,7 @@ pub mod router;
 pub mod severity;
 pub mod shape;
 pub mod text;
+pub mod ticket;
 pub mod time;
 pub mod top;
 pub mod trace;
