@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     Listeners,
     config::{self, Config, ConfigError, StoreUrl},
-    faults, group, open_store, read_countries,
+    faults, group, jobs, open_store, read_countries,
     receiver::keeper,
     replay, run,
     secret::mask_url,
@@ -65,6 +65,11 @@ enum Command {
         #[command(subcommand)]
         command: faults::Command,
     },
+    /// Show what is done about faults in Jira, and steer it.
+    Jobs {
+        #[command(subcommand)]
+        command: jobs::Command,
+    },
     /// Run a command that ends with whoever holds standard input open.
     #[command(hide = true)]
     Keep {
@@ -115,6 +120,10 @@ async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         }
         Command::Faults { command } => {
             faults::run(command, open_store(&config.store)?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Jobs { command } => {
+            jobs::run(command, open_store(&config.store)?).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Migrate => {

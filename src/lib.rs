@@ -40,6 +40,7 @@ pub mod cli;
 pub mod config;
 mod faults;
 mod group;
+mod jobs;
 mod problem;
 pub mod receiver;
 mod replay;

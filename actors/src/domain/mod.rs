@@ -2,11 +2,13 @@
 //! randomness are arguments, so everything here is tested by plain tests.
 
 pub mod batch;
+pub mod decision;
 pub mod dedupe;
 pub mod error_report;
 pub mod event;
 pub mod fault;
 pub mod frame;
+pub mod job;
 pub mod json;
 pub mod ledger;
 pub mod lesson;

@@ -28,6 +28,7 @@ use crate::domain::{
 
 mod assignments;
 mod copy;
+pub mod jobs;
 pub mod postgres;
 pub mod sqlite;
 
@@ -66,6 +67,8 @@ impl Commit {
 pub struct Committed {
     /// The tallies as stored: events that the store refused count as rejected.
     pub tallies: [Tally; Source::COUNT],
+    /// The faults that were met, each once.
+    pub faults: Vec<FaultId>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +91,7 @@ pub struct Position {
 
 /// See the [module](self).
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: jobs::JobStore + 'static {
     /// `postgres` or `sqlite`.
     fn name(&self) -> &'static str;
 

@@ -25,23 +25,23 @@ use crate::{
 const SHAPES_LOCK: i64 = 0x666C_7432;
 pub(super) const LESSONS_LOCK: i64 = 0x666C_7433;
 
-/// Adds what a commit brings to its faults.
+/// Adds what a commit brings to its faults; gives these, each once.
 pub(super) async fn add(
     transaction: &Transaction<'_>,
     sums: &[FaultSum<'_>],
     assignments: &mut Assignments,
-) -> Result<(), Failure> {
+) -> Result<Vec<FaultId>, Failure> {
     if sums.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     assignments.begin(newest_lesson(transaction).await?);
     let assigned = assign(transaction, sums, assignments).await?;
-    try_join(
+    let (faults, ()) = try_join(
         count_faults(transaction, sums, &assigned),
         count_shapes(transaction, sums, &assigned),
     )
     .await?;
-    Ok(())
+    Ok(faults)
 }
 
 /// The number of the newest lesson; none is added until the transaction ends.
@@ -253,12 +253,12 @@ fn times(sums: &[&FaultSum<'_>], get: fn(&FaultSum<'_>) -> Micros) -> Vec<jiff::
     sums.iter().map(|sum| timestamp(get(sum))).collect()
 }
 
-/// Adds to the faults, each row once, locking them in one order.
+/// Adds to the faults, each row once, locking them in one order; gives them.
 async fn count_faults(
     transaction: &Transaction<'_>,
     sums: &[FaultSum<'_>],
     assigned: &[Assignment],
-) -> Result<(), Failure> {
+) -> Result<Vec<FaultId>, Failure> {
     let mut deltas: BTreeMap<FaultId, (i64, Micros, Micros, &str)> = BTreeMap::new();
     for (sum, Assignment { fault, .. }) in sums.iter().zip(assigned) {
         let first = (0, sum.first_seen, sum.last_seen, sum.latest);
@@ -301,7 +301,7 @@ async fn count_faults(
         let problem = "a fault that was there is gone; looking again".to_owned();
         return Err(Failure::Other(StoreError::Unavailable(problem)));
     }
-    Ok(())
+    Ok(ids)
 }
 
 async fn count_shapes(

@@ -82,8 +82,13 @@ pub(super) fn audit_of(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
         who: row.get(2)?,
         action: row.get(3)?,
         subject: row.get(4)?,
-        details: RawValue::from_string(row.get(5)?).unwrap_or_default(),
+        details: raw_json(row.get(5)?),
     })
+}
+
+/// Text that was written as JSON.
+pub(super) fn raw_json(text: String) -> Box<RawValue> {
+    RawValue::from_string(text).unwrap_or_default()
 }
 
 pub(super) fn rejected_of(row: &Row<'_>) -> rusqlite::Result<StoredRejected> {
