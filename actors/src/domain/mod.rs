@@ -2,6 +2,7 @@
 //! randomness are arguments, so everything here is tested by plain tests.
 
 pub mod batch;
+pub mod breaker;
 pub mod dedupe;
 pub mod error_report;
 pub mod event;
@@ -19,6 +20,7 @@ pub mod record;
 pub mod retry;
 pub mod route;
 pub mod router;
+pub mod secret;
 pub mod severity;
 pub mod shape;
 pub mod text;
