@@ -38,7 +38,8 @@ struct Type {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Field {
-    field_id: String,
+    #[serde(rename = "fieldId")]
+    id: String,
     #[serde(default)]
     name: String,
     #[serde(default)]
@@ -112,7 +113,7 @@ fn unknown_type(project: &str, wanted: &str, types: &[Type]) -> String {
 
 fn check_fields(project: &str, set: &Value, fields: &[Field], problems: &mut Vec<String>) {
     for field in fields {
-        let Field { field_id: id, name, .. } = field;
+        let Field { id, name, .. } = field;
         let is_set = set.get(id).is_some() || ALWAYS.contains(&id.as_str());
         if field.required && !field.has_default_value && !is_set && id != "reporter" {
             problems.push(format!(
@@ -121,7 +122,7 @@ fn check_fields(project: &str, set: &Value, fields: &[Field], problems: &mut Vec
         }
     }
     for (id, value) in set.as_object().into_iter().flatten() {
-        match fields.iter().find(|field| field.field_id == *id) {
+        match fields.iter().find(|field| field.id == *id) {
             Some(field) => problems.extend(forbidden(field, value)),
             None if ALWAYS.contains(&id.as_str()) => {}
             None => problems.push(format!(
@@ -140,7 +141,7 @@ fn forbidden(field: &Field, value: &Value) -> Option<String> {
     let wanted = wanted.into_iter().filter_map(|one| one["name"].as_str());
     let unknown = wanted.filter(|name| !names.contains(name)).collect::<Vec<_>>().join(", ");
     let some = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
-    let Field { field_id: id, name, .. } = field;
+    let Field { id, name, .. } = field;
     (!unknown.is_empty() && !names.is_empty())
         .then(|| format!("field \"{name}\" ({id}) has no {unknown}, but {some}"))
 }

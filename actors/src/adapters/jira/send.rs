@@ -72,8 +72,8 @@ impl<'a> Call<'a> {
         Self { ticket: Some(ticket), ..self }
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.query.push((name, value.to_string()));
+    pub(super) fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.query.push((name, format!("{value}")));
         self
     }
 }

@@ -94,10 +94,9 @@ impl Settings {
     #[must_use]
     pub fn api(&self) -> Api {
         match self.api {
-            ApiSetting::Cloud => Api::Cloud,
+            ApiSetting::Auto if !self.is_cloud() => Api::Server,
+            ApiSetting::Auto | ApiSetting::Cloud => Api::Cloud,
             ApiSetting::Server => Api::Server,
-            ApiSetting::Auto if self.is_cloud() => Api::Cloud,
-            ApiSetting::Auto => Api::Server,
         }
     }
 
