@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::Context;
+pub use faultline_actors::domain::secret;
 use faultline_actors::{
     adapters::{
         journal::spool::Spool,
@@ -44,7 +45,6 @@ mod jobs;
 mod problem;
 pub mod receiver;
 mod replay;
-pub mod secret;
 pub mod server;
 pub mod telemetry;
 

@@ -2,6 +2,7 @@
 //! randomness are arguments, so everything here is tested by plain tests.
 
 pub mod batch;
+pub mod breaker;
 pub mod decision;
 pub mod dedupe;
 pub mod error_report;
@@ -21,6 +22,7 @@ pub mod record;
 pub mod retry;
 pub mod route;
 pub mod router;
+pub mod secret;
 pub mod severity;
 pub mod shape;
 pub mod text;
