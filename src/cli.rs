@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use faultline_actors::{adapters::jira::Jira, domain::ticket::Draft};
 
 use crate::{
     Listeners,
@@ -206,6 +207,7 @@ async fn check(config: &Config) -> anyhow::Result<ExitCode> {
             read_countries(config).map(|_| format!("{} can be read", countries.display()));
         report("countries", outcome.map_err(|error| error.0.join("; ")));
     }
+    report("jira", check_jira(config).await);
     for (what, address) in [("receiver", config.receiver.listen), ("admin", config.admin.listen)] {
         let bound = tokio::net::TcpListener::bind(address).await;
         let outcome = bound.map(|_| format!("{address} is free"));
@@ -230,6 +232,29 @@ async fn check_store(config: &Config) -> Result<String, String> {
     let store = open_store(&config.store).map_err(|error| format!("{shown}: {error:#}"))?;
     store.ping().await.map_err(|error| format!("{shown}: {error}"))?;
     Ok(format!("{shown} answers"))
+}
+
+/// Whether Jira lets us in, and would take the tickets.
+async fn check_jira(config: &Config) -> Result<String, String> {
+    let settings = &config.jira;
+    if settings.is_dry_run() {
+        return Ok("none is configured: a dry run".to_owned());
+    }
+    let shown = mask_url(&settings.url);
+    let jira = Jira::new(settings)?;
+    let name = jira.myself().await.map_err(|failure| format!("{shown}: {failure}"))?;
+    let mut problems = Vec::new();
+    for (project, issue_type) in config.targets() {
+        let draft =
+            Draft { project: project.clone(), issue_type: issue_type.clone(), ..Draft::default() };
+        let found = jira.preflight(&project, &issue_type, &draft).await;
+        let found = found.map_err(|failure| format!("{shown}: {failure}"))?;
+        problems.extend(found.into_iter().map(|problem| format!("{project} {issue_type}: {problem}")));
+    }
+    if problems.is_empty() {
+        return Ok(format!("{shown} answers to {name}"));
+    }
+    Err(format!("{shown}: {}", problems.join("; ")))
 }
 
 fn check_directory(directory: &Path) -> Result<String, String> {

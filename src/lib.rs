@@ -4,6 +4,7 @@
 //!  receiver ─┐                                                     ┌─▶ store
 //!  stdin ────┴─▶ spool ─▶ parser ─▶ fan-out ─▶ batch writer ───────┘
 //!                                      └─────▶ metrics aggregator ─▶ admin: /metrics
+//!  store ─▶ jira dispatch ─▶ jira worker ─▶ Jira
 //! ```
 //!
 //! This crate is what faces outward: the command line, the configuration, the listeners. The
@@ -155,16 +156,22 @@ pub async fn run_with(
         parser: config.parser.clone(),
         batch_writer: config.batch_writer.clone(),
         metrics_aggregator: config.metrics_aggregator.clone(),
+        jira: config.jira.clone(),
+        rules: config.compile_rules()?,
     };
     let pipeline = Pipeline::start(settings, spool.clone(), store.clone(), ledger, countries).await;
+    let pipeline = pipeline.map_err(|problem| ConfigError(vec![format!("jira.{problem}")]))?;
     let pipeline = Arc::new(pipeline);
+    if config.jira.is_dry_run() {
+        tracing::info!("a dry run: no Jira is configured, so tickets are made up and not sent");
+    }
 
     let reads_stdin = config.stdin.is_on();
     let reading = Arc::new(Reading::default());
     let admin = admin::Admin::new(
         &config.admin,
         pipeline.clone(),
-        store,
+        store.clone(),
         prometheus.clone(),
         reads_stdin.then(|| reading.clone()),
     );
@@ -179,7 +186,8 @@ pub async fn run_with(
     tracing::info!(address = %listeners.admin.local_addr()?, "the admin listener listens");
     let receiver = tokio::spawn(server::serve(
         listeners.receiver,
-        receiver::http::router(&config.receiver, spool.clone()),
+        receiver::http::router(&config.receiver, spool.clone())
+            .merge(receiver::jira::router(&config.jira, store.clone())),
         limits("receiver", config.receiver.connections),
         taking_in.clone().cancelled_owned(),
     ));

@@ -11,10 +11,7 @@
 //! It stands behind the batch writer, not beside it: which fault an event belongs to is known only
 //! when it is stored.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{borrow::Cow, fmt::Write as _, sync::Arc, time::Duration};
 
 use kameo::{
     Actor,
@@ -28,7 +25,7 @@ use uuid::Uuid;
 
 use crate::{
     adapters::{
-        clock,
+        clock, jira,
         store::{
             Store, StoreError,
             jobs::{Budget, Decided, Intent, Storm, Undecided, Which},
@@ -39,7 +36,8 @@ use crate::{
         fault::FaultId,
         job::Action,
         retry::Backoff,
-        rule::{Facts, FaultState, Plan, Rules, Verdict},
+        rule::{DRY_PROJECT, Facts, FaultState, Plan, Rules, Verdict},
+        shape::{cut, secret::without_secrets},
         ticket::Draft,
         time::Micros,
     },
@@ -48,8 +46,8 @@ use crate::{
 
 /// So many faults are decided about at a time.
 const AT_ONCE: u32 = 1_000;
-/// How often all faults are looked at that nothing was heard of.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often all faults are looked at, also those of which nothing was heard.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// What the stage needs to know.
 #[derive(Clone, Debug)]
@@ -61,6 +59,18 @@ pub struct Settings {
     /// The project and type of a storm's ticket.
     pub project: String,
     pub issue_type: String,
+}
+
+impl From<&jira::Settings> for Settings {
+    fn from(settings: &jira::Settings) -> Self {
+        let project = Some(settings.project.clone()).filter(|project| !project.is_empty());
+        Self {
+            has_tracker: !settings.is_dry_run(),
+            budget: settings.budget(),
+            project: project.unwrap_or_else(|| DRY_PROJECT.to_owned()),
+            issue_type: settings.issue_type.clone(),
+        }
+    }
 }
 
 /// See the [module](self).
@@ -107,19 +117,20 @@ impl JiraDispatch {
         for some in faults.chunks(AT_ONCE as usize) {
             let outcome = self.decide_about(Which::These(some)).await;
             if self.is_away(outcome).is_none() {
-                return self.met.miss();
+                return;
             }
+        }
+        if self.met.take_missed() {
+            self.look_at = Instant::now();
         }
     }
 
     /// Looks at all faults about which something is to be decided, and at the storms.
     async fn look(&mut self) {
-        self.look_at = Instant::now() + LOOK_EVERY;
-        let _ = self.met.take_missed();
+        let window = self.settings.budget.map_or(LOOK_EVERY, |budget| budget.window / 4);
+        self.look_at = Instant::now() + LOOK_EVERY.min(window);
         let outcome = self.look_at_all().await;
-        if self.is_away(outcome).is_none() {
-            self.met.miss();
-        }
+        self.is_away(outcome);
     }
 
     async fn look_at_all(&mut self) -> Result<(), StoreError> {
@@ -192,7 +203,7 @@ impl JiraDispatch {
             let Verdict::NeedsCount { within } = verdict else { return Ok(verdict) };
             let window = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
             let since = now.saturating_sub(window);
-            let most = self.rules.most_within(within);
+            let most = self.rules.highest_count();
             let count = self.store.occurrences(fault.fault.fault, since, most).await?;
             counted.push((within, count));
         }
@@ -297,7 +308,7 @@ fn digest(storm: &Storm) -> String {
         storm.environment, storm.held
     );
     for (title, count) in &storm.top {
-        text.push_str(&format!("- {count} × {title}\n"));
+        let _ = writeln!(text, "- {count} × {title}");
     }
     text
 }
@@ -305,6 +316,12 @@ fn digest(storm: &Storm) -> String {
 /// A name that no other ticket has, in this or another store.
 fn new_locator() -> String {
     format!("fl-{}", &Uuid::new_v4().simple().to_string()[..16])
+}
+
+/// The latest event, as a ticket may show it.
+fn shown(latest: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 4_000;
+    without_secrets(cut(latest, LONGEST))
 }
 
 fn facts<'a>(
@@ -362,14 +379,14 @@ fn intent(fault: &Undecided, todo: &Todo, plan: &Plan) -> Option<Intent> {
             (Action::Create, *incident, String::new(), draft)
         }
         Todo::Comment { milestone } => {
-            let text = format!("Seen {count} times by now.\n\nLatest:\n```\n{}\n```", plan.latest);
+            let text = format!("Seen {count} times by now.\n\nLatest:\n```\n{}\n```", shown(&fault.latest));
             (Action::Comment, fault.fault.incident, milestone.to_string(), json!({ "text": text }))
         }
         Todo::Reopen { resolved_at } => {
             let text = format!(
                 "It is back after this ticket was done: seen {count} times by now.\n\nLatest:\n\
                  ```\n{}\n```",
-                plan.latest
+                shown(&fault.latest)
             );
             (Action::Reopen, fault.fault.incident, resolved_at.to_string(), json!({ "text": text }))
         }

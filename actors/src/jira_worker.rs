@@ -31,8 +31,11 @@ use crate::{
     adapters::{
         clock,
         jira::{
-            Jira,
-            attempt::{self, Policy, Sign, attempt, completed, draft_of, failed, is_fresh},
+            self, Failure, Jira, MAX_BULK,
+            attempt::{
+                Policy, Sign, attempt, completed, draft_of, dry_run, failed, is_fresh,
+                link_to_the_one_before,
+            },
         },
         store::{
             Store, StoreError,
@@ -48,18 +51,8 @@ use crate::{
 
 /// Requests under way at one time: Jira takes about half a second for each.
 const AT_ONCE: usize = 4;
-/// New tickets that are made in one request (Jira's limit).
-const BULK: usize = 50;
 /// How often due jobs are looked for of which nothing was heard.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// What the stage needs to know.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// A hub that was not heard of for so long has its jobs taken over.
-    pub lease: Duration,
-    pub policy: Policy,
-}
 
 /// How it goes; read by health and metrics, kept across a restart of the stage.
 #[derive(Debug)]
@@ -133,14 +126,13 @@ struct Shared {
     store: Arc<dyn Store>,
     policy: Policy,
     counters: Arc<Counters>,
-    lease: Duration,
+    settings: Arc<jira::Settings>,
     /// Until when this process surely holds its leases.
     held_until: Arc<Mutex<Instant>>,
 }
 
 /// See the [module](self).
 pub struct JiraWorker {
-    settings: Settings,
     due: Noticed<()>,
     shared: Shared,
     tasks: JoinSet<()>,
@@ -153,7 +145,7 @@ impl JiraWorker {
     /// `jira` is `None` in a dry run.
     #[must_use]
     pub fn new(
-        settings: Settings,
+        settings: jira::Settings,
         due: Noticed<()>,
         store: Arc<dyn Store>,
         jira: Option<Arc<Jira>>,
@@ -165,13 +157,13 @@ impl JiraWorker {
             holder: Uuid::new_v4(),
             jira,
             store,
-            policy: settings.policy.clone(),
+            policy: settings.policy(),
             counters,
-            lease: settings.lease,
+            settings: Arc::new(settings),
             held_until: Arc::new(Mutex::new(now)),
         };
         let tasks = JoinSet::new();
-        Self { settings, due, shared, tasks, look_at: now, keep_at: now, count_at: now }
+        Self { due, shared, tasks, look_at: now, keep_at: now, count_at: now }
     }
 
     /// Does what is due.
@@ -202,10 +194,10 @@ impl JiraWorker {
     /// Prolongs the leases of this process.
     async fn keep(&mut self) {
         let asked = Instant::now();
-        self.keep_at = asked + self.settings.lease / 4;
-        match self.shared.store.keep(self.shared.holder, self.settings.lease).await {
+        self.keep_at = asked + self.shared.settings.lease / 4;
+        match self.shared.store.keep(self.shared.holder, self.shared.settings.lease).await {
             Ok(hubs) => {
-                self.shared.hold_until(asked + self.settings.lease);
+                self.shared.hold_until(asked + self.shared.settings.lease);
                 self.shared.counters.hubs.store(u64::from(hubs), Ordering::Relaxed);
                 if let Some(jira) = &self.shared.jira {
                     jira.set_hubs(hubs);
@@ -227,11 +219,11 @@ impl JiraWorker {
         let Some(most) = self.permitted(free) else { return Ok(false) };
         let asked = Instant::now();
         let jobs =
-            self.shared.store.claim(self.shared.holder, self.settings.lease, most).await?;
+            self.shared.store.claim(self.shared.holder, self.shared.settings.lease, most).await?;
         if jobs.is_empty() {
             return Ok(false);
         }
-        self.shared.hold_until(asked + self.settings.lease);
+        self.shared.hold_until(asked + self.shared.settings.lease);
         let (fresh, others): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_fresh);
         // Several new tickets go in one request.
         let is_bulk = fresh.len() > 1 && self.shared.jira.is_some();
@@ -255,7 +247,7 @@ impl JiraWorker {
     /// How many jobs may be taken; `None` while Jira is left alone.
     fn permitted(&self, free: usize) -> Option<u32> {
         let Some(jira) = &self.shared.jira else { return Some(500) };
-        if jira.is_limited() {
+        if jira.is_limited(clock::now()) {
             return None;
         }
         let mut breaker =
@@ -265,7 +257,7 @@ impl JiraWorker {
         match breaker.try_call(now) {
             // One trial decides.
             breaker::Answer::Permit if !is_closed => Some(1),
-            breaker::Answer::Permit => u32::try_from(if free == AT_ONCE { BULK } else { free }).ok(),
+            breaker::Answer::Permit => u32::try_from(if free == AT_ONCE { MAX_BULK } else { free }).ok(),
             breaker::Answer::Refused { .. } => None,
         }
     }
@@ -279,13 +271,12 @@ impl Shared {
     /// Whether a request may be sent: the leases run for a while yet.
     fn holds(&self) -> bool {
         let until = *self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
-        Instant::now() + self.lease / 4 < until
+        Instant::now() + self.settings.lease / 4 < until
     }
 
     async fn do_one(&self, job: Job) {
         let Some(jira) = &self.jira else {
-            let request = attempt::request_of(&job);
-            return self.settle(&job, &attempt::dry_run(&job, request)).await;
+            return self.settle(&job, &dry_run(&job, &self.settings)).await;
         };
         if !self.holds() {
             return self.settle(&job, &Outcome::new(Step::Release)).await;
@@ -320,12 +311,15 @@ impl Shared {
         for (index, job) in drafted.iter().enumerate() {
             let one = match &made {
                 Ok(all) => all.get(index).cloned().unwrap_or_else(|| {
-                    Err(crate::adapters::jira::Failure::Unknown("no answer for it".to_owned()))
+                    Err(Failure::Unknown("no answer for it".to_owned()))
                 }),
                 Err(failure) => Err(failure.clone()),
             };
             let outcome = match one {
-                Ok(made) => completed(job, made.key, serde_json::Value::Null),
+                Ok(made) => {
+                    link_to_the_one_before(jira, job, &made.key).await;
+                    completed(job, made.key, serde_json::Value::Null)
+                }
                 Err(failure) => {
                     let (outcome, its_sign) = failed(job, &failure, &self.policy);
                     if its_sign != Sign::Well {

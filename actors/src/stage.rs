@@ -109,11 +109,6 @@ impl<T> Noticed<T> {
     pub fn take_missed(&self) -> bool {
         self.has_missed.swap(false, Ordering::AcqRel)
     }
-
-    /// What was said could not be heeded, and is to be found out by looking.
-    pub fn miss(&self) {
-        self.has_missed.store(true, Ordering::Release);
-    }
 }
 
 /// The senders live as long as the pipeline does (a supervisor keeps them for restarts), so an

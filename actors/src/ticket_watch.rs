@@ -19,14 +19,12 @@ use tokio::time::Instant;
 
 use crate::{
     adapters::{
-        jira::{Category, Jira, Seen},
+        jira::{COMMON_LABEL, Category, Jira, Seen},
         store::{Store, jobs::SeenTicket},
     },
     stage::{Closed, Finish, Wake, wait},
 };
 
-/// The label that all of Faultline's tickets have.
-pub const LABEL: &str = "faultline";
 /// At the start it is not known how long nobody has looked.
 const FIRST_LOOK: Duration = Duration::from_hours(24 * 7);
 
@@ -54,6 +52,7 @@ pub fn seen_ticket(seen: Seen) -> SeenTicket {
     SeenTicket {
         is_done: seen.category == Category::Done,
         key: seen.key,
+        labels: seen.labels,
         status: seen.status,
         resolution: seen.resolution.unwrap_or_default(),
         resolved_at: seen.resolved,
@@ -73,7 +72,7 @@ impl TicketWatch {
         let since = self.asked.map_or(FIRST_LOOK, |asked| {
             now.duration_since(asked) + self.settings.settle + Duration::from_mins(1)
         });
-        let outcome = match self.jira.changed(since, LABEL).await {
+        let outcome = match self.jira.changed(since, COMMON_LABEL).await {
             Ok(seen) => {
                 let seen: Vec<SeenTicket> = seen.into_iter().map(seen_ticket).collect();
                 self.store.tickets_seen(&seen).await.map_err(|error| error.to_string())

@@ -13,34 +13,13 @@ use faultline_actors::{
         batch::Batch,
         event::Source,
         lesson::Lesson,
-        parse::{Parser, count_messages},
-        record::{Block, Content, Meta, RecordRef},
     },
 };
 
-const NOW: i64 = 1_795_316_400_000_000;
+#[path = "support/batches.rs"]
+mod batches;
 
-/// A batch of one record.
-fn batch(sequence: u64, source: Source, body: &[u8]) -> Arc<Batch> {
-    let meta = Meta { environment: "prod", service: "shop", ..Meta::default() }.encode();
-    let records = vec![RecordRef {
-        sequence,
-        received_at: NOW,
-        source,
-        messages: count_messages(source, body),
-        content: Content::Body { meta: 0..meta.len(), body: meta.len()..meta.len() + body.len() },
-    }];
-    let mut parser = Parser::new("default");
-    let mut batch = Batch::default();
-    parser.parse(&mut batch, &Block { bytes: [&meta, body].concat().into(), records });
-    parser.finish(&mut batch);
-    Arc::new(batch)
-}
-
-fn report(sequence: u64, message: &str) -> Arc<Batch> {
-    let body = serde_json::json!({ "message": message, "attributes": {"n": 1} }).to_string();
-    batch(sequence, Source::Errors, body.as_bytes())
-}
+use batches::{NOW, batch, report};
 
 fn commit(origin: Origin, after: u64, batches: Vec<Arc<Batch>>) -> Commit {
     Commit { origin, after, batches }

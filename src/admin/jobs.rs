@@ -176,7 +176,6 @@ pub(super) async fn dispatch(State(admin): State<Arc<Admin>>) -> Result<Response
     Ok(Json(json!({
         "paused": is_paused,
         "dryRun": jira.is_dry_run,
-        "breaker": jira.breaker(),
         "hubs": jira.counters.hubs(),
         "jobs": jobs,
     }))

@@ -152,17 +152,12 @@ fn goes_on(fault: &Undecided, ticket: &Ticket, plan: &Plan, now: Micros) -> Deci
     if ticket.key.is_none() && !ticket.is_dry_run {
         return Decision::nothing("its ticket is being made");
     }
-    let passed = plan.milestones.iter().rev().find(|milestone| **milestone <= fault.count);
-    let Some(milestone) = passed.filter(|milestone| **milestone > ticket.commented_count) else {
+    let Some(milestone) = plan.milestones.passed(ticket.commented_count, fault.count) else {
         return Decision::nothing(reason);
     };
     let not_before = later(ticket.commented_at, plan.comment_every);
     if now < not_before {
         return Decision::nothing(reason).again(not_before);
     }
-    Decision {
-        todo: Todo::Comment { milestone: *milestone },
-        reason: reason.to_owned(),
-        again_at: None,
-    }
+    Decision { todo: Todo::Comment { milestone }, reason: reason.to_owned(), again_at: None }
 }

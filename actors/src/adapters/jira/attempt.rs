@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Failure, Jira, Seen};
+use super::{Failure, Jira, Reopened, Seen, Settings, create_request};
 use crate::{
     adapters::store::jobs::{Job, Outcome, TicketChange},
     domain::{
@@ -71,8 +71,19 @@ pub async fn attempt(jira: &Jira, job: &Job, policy: &Policy) -> (Outcome, Sign)
         }
     };
     match done {
-        Ok(key) => (completed(job, key, json!(null)), Sign::Well),
+        Ok(key) => {
+            link_to_the_one_before(jira, job, &key).await;
+            (completed(job, key, json!(null)), Sign::Well)
+        }
         Err(failure) => failed(job, &failure, policy),
+    }
+}
+
+/// A fault's later ticket is linked to the one before. It is the same ticket without.
+pub async fn link_to_the_one_before(jira: &Jira, job: &Job, key: &str) {
+    let Some(before) = job.request["before"].as_str() else { return };
+    if let Err(failure) = jira.link(key, before).await {
+        tracing::warn!(key, before, %failure, "cannot link the new ticket to the one before");
     }
 }
 
@@ -86,7 +97,10 @@ async fn act_on(jira: &Jira, job: &Job, key: &str) -> Result<(), Failure> {
             jira.edit(key, summary.as_str(), description.as_str()).await
         }
         Action::Reopen => {
-            jira.reopen(key).await?;
+            if jira.reopen(key).await? == Reopened::NoTransition {
+                let problem = "its workflow has no way back from done".to_owned();
+                return Err(Failure::Rejected { status: 409, problems: vec![(String::new(), problem)] });
+            }
             comment_once(jira, job, key, text).await
         }
         Action::Comment => comment_once(jira, job, key, text).await,
@@ -112,6 +126,7 @@ async fn look_for(jira: &Jira, job: &Job, policy: &Policy) -> (Outcome, Sign) {
                     let keys: Vec<&str> = found.iter().map(|seen| seen.key.as_str()).collect();
                     tracing::error!(?keys, locator = job.locator, "one fault has several tickets");
                 }
+                link_to_the_one_before(jira, job, key).await;
                 (completed(job, key.clone(), json!({ "found": key })), Sign::Well)
             }
             None if waited < policy.search_settle => {
@@ -157,7 +172,11 @@ pub fn completed(job: &Job, key: String, response: Value) -> Outcome {
 
 /// Nothing was sent: this is what would have been.
 #[must_use]
-pub fn dry_run(job: &Job, request: Value) -> Outcome {
+pub fn dry_run(job: &Job, settings: &Settings) -> Outcome {
+    let request = match (job.action, draft_of(job)) {
+        (Action::Create, Ok(draft)) => create_request(settings, &draft, &job.locator),
+        _ => job.request.clone(),
+    };
     let ticket = (job.action == Action::Create)
         .then(|| TicketChange::Made { key: String::new(), is_dry_run: true });
     let response = Some(json!({ "dry-run": request }));

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::domain::{ticket::Draft, time::Micros};
 
+pub mod attempt;
 mod failure;
 mod limit;
 mod pace;
@@ -105,6 +106,12 @@ impl Jira {
     ) -> Option<Micros> {
         let wait = self.sender.throttle(|throttle| throttle.wait_until(endpoint, ticket, now));
         wait.map(|(until, _)| until)
+    }
+
+    /// Whether Jira has told to leave it alone altogether.
+    #[must_use]
+    pub fn is_limited(&self, now: Micros) -> bool {
+        self.sender.throttle(|throttle| throttle.everything_until(now)).is_some()
     }
 
     /// What [`Jira::create`] sends.

@@ -5,10 +5,14 @@ use std::{net::IpAddr, time::Duration};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::secret::Secret;
+use super::attempt::Policy;
+use crate::{
+    adapters::store::jobs::Budget,
+    domain::{breaker, secret::Secret},
+};
 
 /// Section `[jira]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// `https://example.atlassian.net`, or a Data Center's with its context path. Empty: a dry run,
@@ -39,6 +43,37 @@ pub struct Settings {
     pub rate_per_hour: u32,
     /// Where people find Faultline's dashboard, for links in tickets.
     pub public_url: String,
+    /// What Jira's webhook signs with; empty: `POST /webhooks/jira` is closed.
+    pub webhook_secret: Secret,
+    /// How long a search may not find a ticket that was made.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub search_settle: Duration,
+    /// New tickets of an environment within `storm_window`; more new faults are a storm. 0: off.
+    pub storm_budget: u32,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub storm_window: Duration,
+    /// How often Jira is asked what people did with tickets; zero: never.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub poll_every: Duration,
+    /// A hub that was not heard of for so long has its jobs taken over.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub lease: Duration,
+    /// A job that failed so often is dead.
+    pub max_attempts: u32,
+    /// The first and the longest wait before a job is tried again.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub retry_first: Duration,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub retry_cap: Duration,
+    /// Jira is left alone when this share of the calls within `breaker_window` failed, of at least
+    /// `breaker_calls` …
+    pub breaker_rate: f64,
+    pub breaker_calls: u32,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub breaker_window: Duration,
+    /// … for so long at first, and for at most twenty times as long.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub breaker_open: Duration,
 }
 
 impl Default for Settings {
@@ -57,6 +92,19 @@ impl Default for Settings {
             rate_per_second: 10,
             rate_per_hour: 0,
             public_url: String::new(),
+            webhook_secret: Secret::default(),
+            search_settle: Duration::from_mins(1),
+            storm_budget: 20,
+            storm_window: Duration::from_mins(10),
+            poll_every: Duration::from_secs(30),
+            lease: Duration::from_secs(10),
+            max_attempts: 8,
+            retry_first: Duration::from_secs(1),
+            retry_cap: Duration::from_mins(10),
+            breaker_rate: 0.5,
+            breaker_calls: 5,
+            breaker_window: Duration::from_mins(1),
+            breaker_open: Duration::from_secs(15),
         }
     }
 }
@@ -140,7 +188,73 @@ impl Settings {
             let rate = self.rate_per_second;
             return Err(format!("rate_per_second = {rate}: 1 to {MAX_RATE} are possible"));
         }
+        self.check_dispatch()
+    }
+
+    /// What is about the jobs, not the connection.
+    fn check_dispatch(&self) -> Result<(), String> {
+        let shown = |duration| {
+            format!("{:#}", jiff::SignedDuration::try_from(duration).unwrap_or_default())
+        };
+        for (name, duration) in [
+            ("storm_window", self.storm_window),
+            ("breaker_window", self.breaker_window),
+            ("breaker_open", self.breaker_open),
+            ("retry_first", self.retry_first),
+        ] {
+            if duration.is_zero() {
+                return Err(format!("{name} = \"0s\": more than zero is needed"));
+            }
+        }
+        if self.retry_first > self.retry_cap {
+            let (first, cap) = (shown(self.retry_first), shown(self.retry_cap));
+            return Err(format!("retry_first = \"{first}\": at most retry_cap (\"{cap}\") is needed"));
+        }
+        if self.lease < Duration::from_secs(1) {
+            let lease = shown(self.lease);
+            return Err(format!("lease = \"{lease}\": at least 1s is needed"));
+        }
+        if self.max_attempts == 0 {
+            return Err("max_attempts = 0: at least one is needed".to_owned());
+        }
+        if !(self.breaker_rate > 0.0 && self.breaker_rate <= 1.0) {
+            let rate = self.breaker_rate;
+            return Err(format!("breaker_rate = {rate}: a share above 0 and at most 1 is needed"));
+        }
+        if self.breaker_calls == 0 {
+            return Err("breaker_calls = 0: at least one is needed".to_owned());
+        }
         Ok(())
+    }
+
+    /// When the circuit breaker opens.
+    #[must_use]
+    pub fn breaker(&self) -> breaker::Settings {
+        breaker::Settings {
+            window: self.breaker_window,
+            min_calls: self.breaker_calls,
+            failure_rate: self.breaker_rate,
+            open_for: self.breaker_open,
+            open_for_at_most: self.breaker_open.saturating_mul(20),
+        }
+    }
+
+    /// When jobs are tried again.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy {
+            search_settle: self.search_settle,
+            max_attempts: self.max_attempts,
+            retry_first: self.retry_first,
+            retry_cap: self.retry_cap,
+        }
+    }
+
+    /// New tickets before it is a storm.
+    #[must_use]
+    pub fn budget(&self) -> Option<Budget> {
+        let budget = Budget { tickets: self.storm_budget, window: self.storm_window };
+        Some(budget).filter(|budget| budget.tickets > 0)
     }
 
     fn check_credentials(&self) -> Result<(), String> {
@@ -273,6 +387,13 @@ mod tests {
             (Settings { issue_type: " ".to_owned(), ..cloud() }, "issue_type = "),
             (Settings { request_timeout: Duration::ZERO, ..cloud() }, "request_timeout = "),
             (Settings { rate_per_second: 0, ..cloud() }, "rate_per_second = 0: 1 to 100"),
+            (Settings { lease: Duration::ZERO, ..cloud() }, "lease = \"0s\": at least 1s"),
+            (Settings { breaker_rate: f64::NAN, ..cloud() }, "breaker_rate = NaN: a share"),
+            (Settings { max_attempts: 0, ..cloud() }, "max_attempts = 0: at least one"),
+            (
+                Settings { retry_first: Duration::from_hours(1), ..cloud() },
+                "retry_first = \"1h\": at most retry_cap (\"10m\")",
+            ),
             (
                 Settings { public_url: "example".to_owned(), ..cloud() },
                 "public_url = \"example\": an URL",

@@ -179,6 +179,8 @@ pub enum TicketChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenTicket {
     pub key: String,
+    /// One of them may be the locator: a ticket that was moved has another key.
+    pub labels: Vec<String>,
     pub status: String,
     pub is_done: bool,
     pub resolution: String,

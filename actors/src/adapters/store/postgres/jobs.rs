@@ -182,16 +182,24 @@ pub(super) async fn tickets_seen(client: &mut Object, seen: &[SeenTicket]) -> Re
         changed += transaction
             .execute(
                 "WITH changed AS (
-                     UPDATE tickets SET status = $2, is_done = $3, resolution = $4,
+                     UPDATE tickets SET key = $1, status = $2, is_done = $3, resolution = $4,
                          resolved_at = CASE WHEN $3 THEN coalesce($5, resolved_at, now()) END
-                     WHERE key = $1 AND (status, is_done, resolution) IS DISTINCT FROM ($2, $3, $4)
+                     WHERE (key = $1 OR locator = ANY($6))
+                         AND (key, status, is_done, resolution) IS DISTINCT FROM ($1, $2, $3, $4)
                      RETURNING fault)
                  INSERT INTO audit_trail (who, action, subject, details, fault)
                  SELECT 'jira', 'ticket.change', 'ticket ' || $1,
                      json_build_object('status', $2::text, 'is_done', $3::boolean,
                          'resolution', $4::text), fault
                  FROM changed",
-                &[&ticket.key, &ticket.status, &ticket.is_done, &ticket.resolution, &resolved_at],
+                &[
+                    &ticket.key,
+                    &ticket.status,
+                    &ticket.is_done,
+                    &ticket.resolution,
+                    &resolved_at,
+                    &ticket.labels,
+                ],
             )
             .await?;
     }
