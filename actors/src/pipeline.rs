@@ -132,9 +132,10 @@ impl Pipeline {
         let supervisor = Supervisor::spawn(Supervisor { broken: broken_out });
         let counters = Arc::new(batch_writer::Counters::default());
         let parser = {
-            let (settings, blocks) = (settings.parser, spool.blocks());
+            let (settings, rules) = (settings.parser, settings.rules);
+            let blocks = spool.blocks();
             let make = move || {
-                let parse = Box::new(parse::Parser::new(&settings.environment));
+                let parse = Box::new(parse::Parser::new(&settings.environment, rules.clone()));
                 Parser::new(&settings, parse, blocks.clone(), parser_out.clone())
             };
             supervise::<Parser>(&supervisor, make).await

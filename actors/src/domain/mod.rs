@@ -22,6 +22,7 @@ pub mod record;
 pub mod retry;
 pub mod route;
 pub mod router;
+pub mod rule;
 pub mod secret;
 pub mod severity;
 pub mod shape;
