@@ -249,7 +249,8 @@ async fn check_jira(config: &Config) -> Result<String, String> {
             Draft { project: project.clone(), issue_type: issue_type.clone(), ..Draft::default() };
         let found = jira.preflight(&project, &issue_type, &draft).await;
         let found = found.map_err(|failure| format!("{shown}: {failure}"))?;
-        problems.extend(found.into_iter().map(|problem| format!("{project} {issue_type}: {problem}")));
+        problems
+            .extend(found.into_iter().map(|problem| format!("{project} {issue_type}: {problem}")));
     }
     if problems.is_empty() {
         return Ok(format!("{shown} answers to {name}"));

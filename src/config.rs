@@ -9,12 +9,15 @@ use std::{
     fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use faultline_actors::{
-    adapters::{journal::spool, store::postgres::Postgres},
-    batch_writer, metrics_aggregator, parser,
+    adapters::{jira, journal::spool, store::postgres::Postgres},
+    batch_writer,
+    domain::rule::{Priorities, Rules, TicketDefaults},
+    metrics_aggregator, parser,
 };
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -36,6 +39,7 @@ pub struct Config {
     pub batch_writer: batch_writer::Settings,
     pub metrics_aggregator: metrics_aggregator::Settings,
     pub store: StoreSettings,
+    pub jira: jira::Settings,
     pub admin: admin::Settings,
     pub telemetry: telemetry::Settings,
 }
@@ -365,6 +369,7 @@ impl Config {
             ("batch_writer", self.batch_writer.validate()),
             ("metrics_aggregator", self.metrics_aggregator.validate()),
             ("store", self.store.validate()),
+            ("jira", self.jira.validate()),
             ("admin", self.admin.validate()),
             ("telemetry", self.telemetry.validate()),
         ];
@@ -391,6 +396,25 @@ impl Config {
             ));
         }
         problems
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// Lists what is wrong with the rules.
+    pub fn compile_rules(&self) -> Result<Arc<Rules>, ConfigError> {
+        let defaults = TicketDefaults {
+            project: self.jira.project.clone(),
+            issue_type: self.jira.issue_type.clone(),
+            public_url: self.jira.public_url.clone(),
+        };
+        Rules::compile(&[], &Priorities::default(), defaults).map(Arc::new).map_err(ConfigError)
+    }
+
+    /// Projects and types of all tickets that there may be.
+    #[must_use]
+    pub fn targets(&self) -> Vec<(String, String)> {
+        vec![(self.jira.project.clone(), self.jira.issue_type.clone())]
     }
 }
 

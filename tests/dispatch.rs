@@ -96,13 +96,10 @@ async fn a_fault_gets_its_ticket() {
 async fn a_data_center_gets_wiki_text() {
     let jira = Jira::start(Settings::data_center()).await;
     let program = Program::new(BINARY);
-    let mut program = [
-        ("jira.url", jira.url().as_str()),
-        ("jira.pat", "secret-token"),
-        ("jira.project", "OPS"),
-    ]
-    .into_iter()
-    .fold(program, |program, (key, value)| program.set(key, value));
+    let mut program =
+        [("jira.url", jira.url().as_str()), ("jira.pat", "secret-token"), ("jira.project", "OPS")]
+            .into_iter()
+            .fold(program, |program, (key, value)| program.set(key, value));
     program.start();
     report(&program, "cannot open the door").await;
     job_is(&program, "completed").await;
@@ -132,9 +129,8 @@ async fn what_jira_refuses_is_dead_with_its_reasons_and_people_mend_it() {
     let (status, _) = post(&program, &format!("/api/jobs/{id}/edit"), request).await;
     assert_eq!(status, 200);
     let shown = job_is(&program, "completed").await;
-    let expected = [
-        "job.intend", "job.claim", "job.give_up", "job.edit", "job.claim", "job.complete",
-    ];
+    let expected =
+        ["job.intend", "job.claim", "job.give_up", "job.edit", "job.claim", "job.complete"];
     assert_eq!(actions(&shown), expected);
     let (status, _) = post(&program, &format!("/api/jobs/{id}/retry"), json!({})).await;
     assert_eq!(status, 409, "it is done");
@@ -243,7 +239,8 @@ async fn a_fault_that_comes_back_opens_its_ticket_again() {
     let program = hub(&jira, "[[rules]]\nname = \"all\"\ncool_off = \"0s\"\n");
     report(&program, "cannot open the door").await;
     job_is(&program, "completed").await;
-    let resolution = jira.issue("OPS-1").map(|_| Settings::cloud().in_german().resolutions[0].name.clone());
+    let resolution =
+        jira.issue("OPS-1").map(|_| Settings::cloud().in_german().resolutions[0].name.clone());
     jira.resolve("OPS-1", &resolution.unwrap());
     known_as_done(&program).await;
     report(&program, "cannot open the door").await;

@@ -115,8 +115,8 @@ async fn one_ticket_a_fault() {
     let seed = number("SEED", fastrand::u64(..u64::from(u32::MAX)));
     eprintln!("SEED={seed} FAULTS={faults} KILLS={kills} LAG={lag}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let jira = Jira::start(Settings { search_lag: Duration::from_secs(lag), ..Settings::cloud() })
-        .await;
+    let jira =
+        Jira::start(Settings { search_lag: Duration::from_secs(lag), ..Settings::cloud() }).await;
     jira.chaos(0.3, &every_way(), seed);
     let one = hub(Program::with_postgres(BINARY), &jira, lag);
     let url = one.database.url();

@@ -32,7 +32,7 @@ use crate::{
         },
     },
     domain::{
-        decision::{Decision, Todo, decide},
+        decision::{Decision, Todo, Tracker, decide},
         fault::FaultId,
         job::Action,
         retry::Backoff,
@@ -52,8 +52,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// What the stage needs to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// There is a Jira; otherwise nothing is sent.
-    pub has_tracker: bool,
+    pub tracker: Tracker,
     /// New tickets of an environment before it is a storm.
     pub budget: Option<Budget>,
     /// The project and type of a storm's ticket.
@@ -65,7 +64,10 @@ impl From<&jira::Settings> for Settings {
     fn from(settings: &jira::Settings) -> Self {
         let project = Some(settings.project.clone()).filter(|project| !project.is_empty());
         Self {
-            has_tracker: !settings.is_dry_run(),
+            tracker: Tracker {
+                is_there: !settings.is_dry_run(),
+                wont_fix: settings.wont_fix.clone(),
+            },
             budget: settings.budget(),
             project: project.unwrap_or_else(|| DRY_PROJECT.to_owned()),
             issue_type: settings.issue_type.clone(),
@@ -172,7 +174,7 @@ impl JiraDispatch {
         let mut decisions = Vec::with_capacity(undecided.len());
         for fault in undecided {
             let verdict = self.judge(fault, now).await?;
-            let decision = decide(&fault.fault, &verdict, self.settings.has_tracker, now);
+            let decision = decide(&fault.fault, &verdict, &self.settings.tracker, now);
             let plan = match &verdict {
                 Verdict::Ticket(plan) => Some(&**plan),
                 _ => None,
@@ -203,7 +205,7 @@ impl JiraDispatch {
             let Verdict::NeedsCount { within } = verdict else { return Ok(verdict) };
             let window = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
             let since = now.saturating_sub(window);
-            let most = self.rules.highest_count();
+            let most = fault.fault.count;
             let count = self.store.occurrences(fault.fault.fault, since, most).await?;
             counted.push((within, count));
         }
@@ -244,7 +246,7 @@ impl JiraDispatch {
         let mut decisions = Vec::with_capacity(held.len());
         for fault in held {
             let verdict = self.judge(fault, now).await?;
-            let decision = decide(&fault.fault, &verdict, self.settings.has_tracker, now);
+            let decision = decide(&fault.fault, &verdict, &self.settings.tracker, now);
             if let Verdict::Ticket(plan) = &verdict {
                 decisions.push(decided(fault, decision, Some(plan)));
             } else {
@@ -267,7 +269,8 @@ impl JiraDispatch {
         };
         tracing::warn!(environment = storm.environment, held = storm.held, "a storm of new faults");
         let request = serde_json::to_value(&draft).unwrap_or_default();
-        let intent = Intent { locator: new_locator(), ..told(Action::Create, String::new(), request) };
+        let intent =
+            Intent { locator: new_locator(), ..told(Action::Create, String::new(), request) };
         self.store.begin_storm(&storm.environment, &draft.summary, &intent).await?;
         self.due.tell(());
         Ok(())
@@ -324,10 +327,7 @@ fn shown(latest: &str) -> Cow<'_, str> {
     without_secrets(cut(latest, LONGEST))
 }
 
-fn facts<'a>(
-    fault: &'a Undecided,
-    count_within: &'a dyn Fn(Duration) -> Option<u64>,
-) -> Facts<'a> {
+fn facts<'a>(fault: &'a Undecided, count_within: &'a dyn Fn(Duration) -> Option<u64>) -> Facts<'a> {
     let state = match &fault.fault.ticket {
         None => FaultState::New,
         Some(ticket) if ticket.is_done => FaultState::Regression,
@@ -358,6 +358,7 @@ fn decided(fault: &Undecided, decision: Decision, plan: Option<&Plan>) -> Decide
     Decided {
         fault: fault.fault.fault,
         environment: fault.environment.clone(),
+        title: fault.title.clone(),
         count: fault.fault.count,
         incident: fault.fault.incident,
         reason: decision.reason,
@@ -379,7 +380,10 @@ fn intent(fault: &Undecided, todo: &Todo, plan: &Plan) -> Option<Intent> {
             (Action::Create, *incident, String::new(), draft)
         }
         Todo::Comment { milestone } => {
-            let text = format!("Seen {count} times by now.\n\nLatest:\n```\n{}\n```", shown(&fault.latest));
+            let text = format!(
+                "Seen {count} times by now.\n\nLatest:\n```\n{}\n```",
+                shown(&fault.latest)
+            );
             (Action::Comment, fault.fault.incident, milestone.to_string(), json!({ "text": text }))
         }
         Todo::Reopen { resolved_at } => {

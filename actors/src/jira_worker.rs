@@ -257,7 +257,9 @@ impl JiraWorker {
         match breaker.try_call(now) {
             // One trial decides.
             breaker::Answer::Permit if !is_closed => Some(1),
-            breaker::Answer::Permit => u32::try_from(if free == AT_ONCE { MAX_BULK } else { free }).ok(),
+            breaker::Answer::Permit => {
+                u32::try_from(if free == AT_ONCE { MAX_BULK } else { free }).ok()
+            }
             breaker::Answer::Refused { .. } => None,
         }
     }
@@ -310,9 +312,10 @@ impl Shared {
         let mut sign = Sign::Well;
         for (index, job) in drafted.iter().enumerate() {
             let one = match &made {
-                Ok(all) => all.get(index).cloned().unwrap_or_else(|| {
-                    Err(Failure::Unknown("no answer for it".to_owned()))
-                }),
+                Ok(all) => all
+                    .get(index)
+                    .cloned()
+                    .unwrap_or_else(|| Err(Failure::Unknown("no answer for it".to_owned()))),
                 Err(failure) => Err(failure.clone()),
             };
             let outcome = match one {
@@ -340,7 +343,12 @@ impl Shared {
             "outcome" => outcome.step.name())
         .increment(1);
         if outcome.step == Step::GiveUp {
-            tracing::error!(job = job.id, fault = job.fault, error = outcome.error, "a job is dead");
+            tracing::error!(
+                job = job.id,
+                fault = job.fault,
+                error = outcome.error,
+                "a job is dead"
+            );
         }
         loop {
             match self.store.settle(job.id, self.holder, outcome).await {

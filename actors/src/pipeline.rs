@@ -113,7 +113,7 @@ impl Pipeline {
         ledger: Arc<Mutex<Ledger>>,
         countries: Option<Arc<Countries>>,
     ) -> Result<Self, String> {
-        let (jira_settings, settings_rules) = (settings.jira, settings.rules);
+        let (jira_settings, rules) = (settings.jira, settings.rules);
         let jira = match jira_settings.is_dry_run() {
             true => None,
             false => Some(Arc::new(Jira::new(&jira_settings)?)),
@@ -132,7 +132,7 @@ impl Pipeline {
         let supervisor = Supervisor::spawn(Supervisor { broken: broken_out });
         let counters = Arc::new(batch_writer::Counters::default());
         let parser = {
-            let (settings, rules) = (settings.parser, settings.rules);
+            let (settings, rules) = (settings.parser, rules.clone());
             let blocks = spool.blocks();
             let make = move || {
                 let parse = Box::new(parse::Parser::new(&settings.environment, rules.clone()));
@@ -177,7 +177,7 @@ impl Pipeline {
         };
         let jira_dispatch = {
             let settings = jira_dispatch::Settings::from(&jira_settings);
-            let (store, rules) = (store.clone(), settings_rules);
+            let store = store.clone();
             let make = move || {
                 JiraDispatch::new(
                     settings.clone(),
@@ -200,8 +200,7 @@ impl Pipeline {
                     settle: jira_settings.search_settle,
                 };
                 let (jira, store) = (jira.clone(), store.clone());
-                let make =
-                    move || TicketWatch::new(settings.clone(), jira.clone(), store.clone());
+                let make = move || TicketWatch::new(settings.clone(), jira.clone(), store.clone());
                 Some(supervise::<TicketWatch>(&supervisor, make).await)
             }
             _ => None,

@@ -9,12 +9,12 @@ use faultline_actors::{
         journal::Origin,
         store::{
             Commit, Store,
-            postgres::Postgres,
-            sqlite::Sqlite,
             jobs::{
                 Budget, Decided, Intent, JobFilter, Outcome, SeenTicket, Steer, TicketChange,
                 Undecided, Which,
             },
+            postgres::Postgres,
+            sqlite::Sqlite,
         },
     },
     domain::{
@@ -109,7 +109,10 @@ async fn a_fault_is_decided_about_once(store: &dyn Store) {
     assert!(store.why(999).await.unwrap().is_none());
 
     let again = met(store, &["cannot open the first door"]).await;
-    assert_eq!((again[0].fault.fault, again[0].fault.count, again[0].fault.incident), (fault, 2, 1));
+    assert_eq!(
+        (again[0].fault.fault, again[0].fault.count, again[0].fault.incident),
+        (fault, 2, 1)
+    );
     let ticket = again[0].fault.ticket.as_ref().unwrap();
     assert!(ticket.key.is_none() && !ticket.is_done && ticket.commented_count == 1);
     assert_eq!(store.occurrences(fault, 0, 100).await.unwrap(), 2);
@@ -122,7 +125,10 @@ async fn a_job_is_in_one_pair_of_hands(store: &dyn Store) {
     let [one, other] = [Uuid::new_v4(), Uuid::new_v4()];
     let claimed = store.claim(one, LEASE, 10).await.unwrap();
     assert_eq!(claimed.len(), 1);
-    assert_eq!((claimed[0].fault, claimed[0].action, claimed[0].attempts), (fault, Action::Create, 0));
+    assert_eq!(
+        (claimed[0].fault, claimed[0].action, claimed[0].attempts),
+        (fault, Action::Create, 0)
+    );
     assert_eq!(claimed[0].unknown_for, None);
     assert!(store.claim(other, LEASE, 10).await.unwrap().is_empty());
     assert!(!store.settle(claimed[0].id, other, &made("OPS-9")).await.unwrap());
@@ -231,8 +237,7 @@ async fn a_ticket_is_what_people_make_of_it(store: &dyn Store) {
     assert_eq!(store.decide(&[decision], None).await.unwrap().intents, 1);
     let job = store.claim(holder, LEASE, 10).await.unwrap().pop().unwrap();
     assert_eq!(job.key.as_deref(), Some("SHOP-7"));
-    let reopened =
-        Outcome { ticket: Some(TicketChange::Reopened), ..Outcome::new(Step::Complete) };
+    let reopened = Outcome { ticket: Some(TicketChange::Reopened), ..Outcome::new(Step::Complete) };
     assert!(store.settle(job.id, holder, &reopened).await.unwrap());
     let again = met(store, &["cannot open the first door"]).await.remove(0);
     let ticket = again.fault.ticket.unwrap();
@@ -245,7 +250,12 @@ async fn a_ticket_is_what_people_make_of_it(store: &dyn Store) {
 async fn a_storm_holds_tickets_back(store: &dyn Store) {
     let undecided = met(
         store,
-        &["one thing broke here", "another fails there", "third is missing now", "one thing broke here"],
+        &[
+            "one thing broke here",
+            "another fails there",
+            "third is missing now",
+            "one thing broke here",
+        ],
     )
     .await;
     let budget = Some(Budget { tickets: 2, window: Duration::from_mins(10) });

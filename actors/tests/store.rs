@@ -9,11 +9,7 @@ use faultline_actors::{
         journal::Origin,
         store::{Commit, Store, StoreError, postgres::Postgres, sqlite::Sqlite},
     },
-    domain::{
-        batch::Batch,
-        event::Source,
-        lesson::Lesson,
-    },
+    domain::{batch::Batch, event::Source, lesson::Lesson},
 };
 
 #[path = "support/batches.rs"]

@@ -209,9 +209,8 @@ pub(super) async fn why(
 ) -> Result<Response, Problem> {
     let fault = id_of(&id)?;
     let why = admin.store.why(fault).await.map_err(away)?;
-    let why = why.ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, format!("there is no fault {fault}"))
-    })?;
+    let why = why
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no fault {fault}")))?;
     let tickets = admin.store.tickets(fault).await.map_err(away)?;
     let filter = JobFilter { fault: Some(fault), ..JobFilter::default() };
     let jobs = admin.store.jobs(&filter, 100).await.map_err(away)?;

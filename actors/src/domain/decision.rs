@@ -78,9 +78,18 @@ fn later(at: Micros, wait: Duration) -> Micros {
     at.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Decides. `has_tracker` is false in a dry run. A verdict that still needs a count is none yet.
+/// What there is to know of the tracker.
+#[derive(Clone, Debug, Default)]
+pub struct Tracker {
+    /// There is one; this is no dry run.
+    pub is_there: bool,
+    /// Resolutions that say "let it be".
+    pub wont_fix: Vec<String>,
+}
+
+/// Decides. A verdict that still needs a count is none yet.
 #[must_use]
-pub fn decide(fault: &Undecided, verdict: &Verdict, has_tracker: bool, now: Micros) -> Decision {
+pub fn decide(fault: &Undecided, verdict: &Verdict, tracker: &Tracker, now: Micros) -> Decision {
     let plan = match verdict {
         Verdict::NoRule => return Decision::nothing("no rule matches"),
         Verdict::Ignored { rule } => {
@@ -90,8 +99,7 @@ pub fn decide(fault: &Undecided, verdict: &Verdict, has_tracker: bool, now: Micr
             return Decision::nothing(format!("rule {rule:?} mutes it for now")).again(*until);
         }
         Verdict::TooYoung { rule, until } => {
-            return Decision::nothing(format!("rule {rule:?} waits for it to last"))
-                .again(*until);
+            return Decision::nothing(format!("rule {rule:?} waits for it to last")).again(*until);
         }
         Verdict::Below { rule, needed, within, have } => {
             let within = within.map_or(String::new(), |within| {
@@ -106,8 +114,8 @@ pub fn decide(fault: &Undecided, verdict: &Verdict, has_tracker: bool, now: Micr
     };
     match &fault.ticket {
         None => create(fault, plan),
-        Some(ticket) if ticket.is_dry_run && has_tracker => create(fault, plan),
-        Some(ticket) if ticket.is_done => came_back(fault, ticket, plan),
+        Some(ticket) if ticket.is_dry_run && tracker.is_there => create(fault, plan),
+        Some(ticket) if ticket.is_done => came_back(fault, ticket, plan, tracker),
         Some(ticket) => goes_on(fault, ticket, plan, now),
     }
 }
@@ -121,9 +129,9 @@ fn create(fault: &Undecided, plan: &Plan) -> Decision {
 }
 
 /// It happens after its ticket was done.
-fn came_back(fault: &Undecided, ticket: &Ticket, plan: &Plan) -> Decision {
+fn came_back(fault: &Undecided, ticket: &Ticket, plan: &Plan, tracker: &Tracker) -> Decision {
     let resolved_at = ticket.resolved_at.unwrap_or(ticket.commented_at);
-    if plan.wont_fix.iter().any(|name| name.eq_ignore_ascii_case(&ticket.resolution)) {
+    if tracker.wont_fix.iter().any(|name| name.eq_ignore_ascii_case(&ticket.resolution)) {
         return Decision::nothing(format!("its ticket was closed as {:?}", ticket.resolution));
     }
     if fault.last_seen <= later(resolved_at, plan.cool_off) {
@@ -135,11 +143,9 @@ fn came_back(fault: &Undecided, ticket: &Ticket, plan: &Plan) -> Decision {
             "it came back after its ticket was done, and rule {:?} lets that be",
             plan.rule
         )),
-        Recurrence::Create => Decision {
-            todo: Todo::Create { incident: fault.incident + 1 },
-            reason,
-            again_at: None,
-        },
+        Recurrence::Create => {
+            Decision { todo: Todo::Create { incident: fault.incident + 1 }, reason, again_at: None }
+        }
         Recurrence::Reopen => {
             Decision { todo: Todo::Reopen { resolved_at }, reason, again_at: None }
         }

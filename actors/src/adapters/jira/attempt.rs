@@ -99,7 +99,10 @@ async fn act_on(jira: &Jira, job: &Job, key: &str) -> Result<(), Failure> {
         Action::Reopen => {
             if jira.reopen(key).await? == Reopened::NoTransition {
                 let problem = "its workflow has no way back from done".to_owned();
-                return Err(Failure::Rejected { status: 409, problems: vec![(String::new(), problem)] });
+                return Err(Failure::Rejected {
+                    status: 409,
+                    problems: vec![(String::new(), problem)],
+                });
             }
             comment_once(jira, job, key, text).await
         }
@@ -146,7 +149,7 @@ async fn look_for(jira: &Jira, job: &Job, policy: &Policy) -> (Outcome, Sign) {
             }
         },
         Err(failure) => {
-            let due_in = wait(job.searches, policy).max(failure.wait().unwrap_or_default());
+            let due_in = wait(job.searches, policy).max(asked_wait(&failure));
             let error = failure.to_string();
             (Outcome { due_in, is_search: true, error, ..lost_track() }, sign_of(&failure))
         }
@@ -231,6 +234,14 @@ pub fn failed(job: &Job, failure: &Failure, policy: &Policy) -> (Outcome, Sign) 
         Failure::Rejected { problems, .. } => give_up(error.clone(), problems.clone()),
     };
     (outcome, sign_of(failure))
+}
+
+/// How long Jira told to wait.
+fn asked_wait(failure: &Failure) -> Duration {
+    match failure {
+        Failure::Limited { after, .. } => *after,
+        _ => Duration::ZERO,
+    }
 }
 
 /// What a failure says of Jira.

@@ -37,7 +37,7 @@ pub use {
     failure::{Failure, Limit},
     settings::{Api, ApiSetting, Settings},
     throttle::{Endpoint, Throttle},
-    wire::{COMMON_LABEL, Category, Created, Seen, create_request},
+    wire::{COMMON_LABEL, Category, Created, Seen, create_request, seen_of_webhook},
 };
 
 /// The most tickets of one bulk create ("Bulk create issue": up to 50).

@@ -55,6 +55,8 @@ pub struct Settings {
     /// How often Jira is asked what people did with tickets; zero: never.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub poll_every: Duration,
+    /// Resolutions that say "let it be": a ticket that was closed with one stays closed.
+    pub wont_fix: Vec<String>,
     /// A hub that was not heard of for so long has its jobs taken over.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub lease: Duration,
@@ -97,6 +99,7 @@ impl Default for Settings {
             storm_budget: 20,
             storm_window: Duration::from_mins(10),
             poll_every: Duration::from_secs(30),
+            wont_fix: ["Won't Do", "Won't Fix", "Declined"].map(str::to_owned).to_vec(),
             lease: Duration::from_secs(10),
             max_attempts: 8,
             retry_first: Duration::from_secs(1),
@@ -208,7 +211,9 @@ impl Settings {
         }
         if self.retry_first > self.retry_cap {
             let (first, cap) = (shown(self.retry_first), shown(self.retry_cap));
-            return Err(format!("retry_first = \"{first}\": at most retry_cap (\"{cap}\") is needed"));
+            return Err(format!(
+                "retry_first = \"{first}\": at most retry_cap (\"{cap}\") is needed"
+            ));
         }
         if self.lease < Duration::from_secs(1) {
             let lease = shown(self.lease);

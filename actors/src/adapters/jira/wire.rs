@@ -195,6 +195,27 @@ struct TicketFields {
     others: Map<String, Value>,
 }
 
+/// The ticket that a webhook's body is about; `None` where it is about something else, or about a
+/// ticket that is gone ("Webhooks", "Issue: shape of the event").
+///
+/// # Errors
+/// Says what cannot be read.
+pub fn seen_of_webhook(body: &[u8]) -> Result<Option<Seen>, String> {
+    #[derive(Deserialize)]
+    struct Told {
+        #[serde(rename = "webhookEvent", default)]
+        event: String,
+        issue: Option<Value>,
+    }
+    let told: Told = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let Some(ticket) = told.issue.filter(|_| told.event != "jira:issue_deleted") else {
+        return Ok(None);
+    };
+    let ticket: Ticket =
+        serde_json::from_value(ticket).map_err(|error| format!("issue: {error}"))?;
+    Ok(Some(ticket.into()))
+}
+
 impl Ticket {
     /// Whether it is about the fault that `locator` stands for. Searches find what is alike too.
     pub(super) fn carries(&self, field: &str, locator: &str) -> bool {

@@ -367,7 +367,10 @@ pub(crate) const HELD: &str =
 
 /// Which decisions have to wait: of the new tickets those beyond what is `left` of the budget of
 /// their environment. Faults met most often come first.
-pub(crate) fn held_back<'a>(decisions: &'a [Decided], left: &mut HashMap<&'a str, u64>) -> Vec<bool> {
+pub(crate) fn held_back<'a>(
+    decisions: &'a [Decided],
+    left: &mut HashMap<&'a str, u64>,
+) -> Vec<bool> {
     let mut held = vec![false; decisions.len()];
     let mut new: Vec<usize> = (0..decisions.len())
         .filter(|index| {

@@ -117,7 +117,12 @@ pub(super) async fn decide(
         if *is_held {
             written.held += 1;
         } else if let Some(intent) = &decided.intent {
-            intents.push((decided.fault, decided.environment.as_str(), decided.reason.as_str(), intent));
+            intents.push((
+                decided.fault,
+                decided.environment.as_str(),
+                decided.reason.as_str(),
+                intent,
+            ));
             continue;
         }
         if *is_new_reason {
@@ -241,7 +246,8 @@ async fn add_tickets(
     let new: Vec<_> =
         intents.iter().filter(|(.., intent)| intent.action == Action::Create).collect();
     let faults: Vec<i64> = new.iter().map(|(fault, ..)| *fault).collect();
-    let incidents: Vec<i32> = new.iter().map(|(.., intent)| intent.incident.cast_signed()).collect();
+    let incidents: Vec<i32> =
+        new.iter().map(|(.., intent)| intent.incident.cast_signed()).collect();
     let locators: Vec<&str> = new.iter().map(|(.., intent)| intent.locator.as_str()).collect();
     transaction
         .execute_typed(
@@ -319,7 +325,13 @@ pub(super) async fn storms(client: &mut Object, window: Duration) -> Result<Vec<
             .await?;
         let recent = recent(&transaction, &environment, window).await?;
         let top = top.iter().map(|row| (row.get(0), as_u64(row.get(1)))).collect();
-        storms.push(Storm { environment, fault: row.get(1), held: as_u64(row.get(2)), top, recent });
+        storms.push(Storm {
+            environment,
+            fault: row.get(1),
+            held: as_u64(row.get(2)),
+            top,
+            recent,
+        });
     }
     Ok(storms)
 }

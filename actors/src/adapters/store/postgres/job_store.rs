@@ -5,17 +5,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{
-    Postgres, dispatch, jobs,
-    row::audit_of,
-    unavailable,
-};
+use super::{Postgres, dispatch, jobs, row::audit_of, unavailable};
 use crate::{
     adapters::store::{
         AuditEntry, StoreError, as_u64,
         jobs::{
             Budget, Decided, Intent, Job, JobCounts, JobFilter, JobId, JobStore, Outcome,
-            SeenTicket, Steer, Storm, StoredJob, StoredTicket, Undecided, Which, Why, Written,
+            SeenTicket, Steer, StoredJob, StoredTicket, Storm, Undecided, Which, Why, Written,
         },
     },
     domain::{fault::FaultId, job::State, time::Micros},
@@ -152,9 +148,8 @@ impl JobStore for Postgres {
 
     async fn job_counts(&self) -> Result<JobCounts, StoreError> {
         let rows = self.query("SELECT state, count(*) FROM jobs GROUP BY state", &[]).await?;
-        let count = |row: &tokio_postgres::Row| {
-            Some((State::from_name(row.get(0))?, as_u64(row.get(1))))
-        };
+        let count =
+            |row: &tokio_postgres::Row| Some((State::from_name(row.get(0))?, as_u64(row.get(1))));
         Ok(rows.iter().filter_map(count).collect())
     }
 
@@ -218,4 +213,3 @@ impl JobStore for Postgres {
         .map(drop)
     }
 }
-

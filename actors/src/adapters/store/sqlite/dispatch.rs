@@ -285,13 +285,8 @@ pub(super) fn audit(
 }
 
 /// New tickets of an environment within the window.
-fn recent(
-    connection: &Connection,
-    environment: &str,
-    window: Duration,
-) -> Result<u64, StoreError> {
-    let since =
-        clock::now().saturating_sub(i64::try_from(window.as_micros()).unwrap_or(i64::MAX));
+fn recent(connection: &Connection, environment: &str, window: Duration) -> Result<u64, StoreError> {
+    let since = clock::now().saturating_sub(i64::try_from(window.as_micros()).unwrap_or(i64::MAX));
     let sql = "SELECT count(*) FROM jobs WHERE action = 'create' AND environment = ?1
                AND created_at > ?2";
     Ok(as_u64(

@@ -19,7 +19,7 @@ use crate::{
             AuditEntry, StoreError, as_u64,
             jobs::{
                 Budget, Decided, Intent, Job, JobCounts, JobFilter, JobId, JobStore, Outcome,
-                SeenTicket, Steer, Storm, StoredJob, StoredTicket, Undecided, Which, Why, Written,
+                SeenTicket, Steer, StoredJob, StoredTicket, Storm, Undecided, Which, Why, Written,
             },
         },
     },
