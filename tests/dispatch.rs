@@ -200,7 +200,7 @@ async fn a_milestone_is_a_comment_once_whatever_is_known_of_it() {
     let program = hub(&jira, "[[rules]]\nname = \"all\"\ncomment_every = \"0s\"\n");
     report(&program, "cannot open the door").await;
     job_is(&program, "completed").await;
-    jira.fail_next(Endpoint::Comment, 1, &Fault::ResetAfter);
+    jira.fail_next(Endpoint::AddComment, 1, &Fault::ResetAfter);
     for _ in 0..9 {
         report(&program, "cannot open the door").await;
     }

@@ -321,7 +321,7 @@ impl Shared {
             let outcome = match one {
                 Ok(made) => {
                     link_to_the_one_before(jira, job, &made.key).await;
-                    completed(job, made.key, serde_json::Value::Null)
+                    completed(job, &made.key, serde_json::Value::Null)
                 }
                 Err(failure) => {
                     let (outcome, its_sign) = failed(job, &failure, &self.policy);

@@ -24,6 +24,7 @@ use crate::{
     batch_writer::{self, BatchWriter},
     domain::{
         batch::Batch,
+        fault::FaultId,
         ledger::Ledger,
         parse,
         rule::Rules,
@@ -34,7 +35,7 @@ use crate::{
     jira_worker::{self, JiraWorker},
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
     parser::{self, Parser},
-    stage::{Finish, Notices},
+    stage::{Finish, Noticed, Notices},
     ticket_watch::{self, TicketWatch},
 };
 
@@ -69,10 +70,7 @@ pub struct Pipeline {
     fan_out: ActorRef<FanOut>,
     batch_writer: ActorRef<BatchWriter>,
     metrics_aggregator: ActorRef<MetricsAggregator>,
-    jira_dispatch: ActorRef<JiraDispatch>,
-    jira_worker: ActorRef<JiraWorker>,
-    ticket_watch: Option<ActorRef<TicketWatch>>,
-    jira: JiraState,
+    dispatch: Dispatch,
     supervisor: ActorRef<Supervisor>,
     broken: watch::Receiver<Option<String>>,
     channels: Vec<Channel>,
@@ -84,6 +82,76 @@ pub struct JiraState {
     /// There is no Jira: nothing is sent.
     pub is_dry_run: bool,
     pub counters: Arc<jira_worker::Counters>,
+}
+
+/// The stages behind the store: what is to be done in Jira, and doing it.
+struct Dispatch {
+    jira_dispatch: ActorRef<JiraDispatch>,
+    jira_worker: ActorRef<JiraWorker>,
+    ticket_watch: Option<ActorRef<TicketWatch>>,
+    state: JiraState,
+}
+
+impl Dispatch {
+    async fn start(
+        supervisor: &ActorRef<Supervisor>,
+        settings: jira::Settings,
+        jira: Option<Arc<Jira>>,
+        store: Arc<dyn Store>,
+        rules: Arc<Rules>,
+        met: Noticed<Vec<FaultId>>,
+    ) -> Self {
+        let (due_out, due) = Notices::bounded(TO_WORKER);
+        let jira_dispatch = {
+            let settings = jira_dispatch::Settings::from(&settings);
+            let store = store.clone();
+            let make = move || {
+                JiraDispatch::new(
+                    settings.clone(),
+                    met.clone(),
+                    store.clone(),
+                    rules.clone(),
+                    due_out.clone(),
+                )
+            };
+            supervise::<JiraDispatch>(supervisor, make).await
+        };
+        let counters = Arc::new(jira_worker::Counters::new(settings.breaker()));
+        let state = JiraState { is_dry_run: jira.is_none(), counters: counters.clone() };
+        let ticket_watch = match &jira {
+            Some(jira) if !settings.poll_every.is_zero() => {
+                let settings = ticket_watch::Settings {
+                    every: settings.poll_every,
+                    settle: settings.search_settle,
+                };
+                let (jira, store) = (jira.clone(), store.clone());
+                let make = move || TicketWatch::new(settings.clone(), jira.clone(), store.clone());
+                Some(supervise::<TicketWatch>(supervisor, make).await)
+            }
+            _ => None,
+        };
+        let jira_worker = {
+            let make = move || {
+                JiraWorker::new(
+                    settings.clone(),
+                    due.clone(),
+                    store.clone(),
+                    jira.clone(),
+                    counters.clone(),
+                )
+            };
+            supervise::<JiraWorker>(supervisor, make).await
+        };
+        Self { jira_dispatch, jira_worker, ticket_watch, state }
+    }
+
+    fn kill(&self) {
+        self.jira_dispatch.kill();
+        self.jira_worker.kill();
+        if let Some(ticket_watch) = &self.ticket_watch {
+            ticket_watch.kill();
+        }
+    }
 }
 
 /// A channel, for its depth.
@@ -114,9 +182,10 @@ impl Pipeline {
         countries: Option<Arc<Countries>>,
     ) -> Result<Self, String> {
         let (jira_settings, rules) = (settings.jira, settings.rules);
-        let jira = match jira_settings.is_dry_run() {
-            true => None,
-            false => Some(Arc::new(Jira::new(&jira_settings)?)),
+        let jira = if jira_settings.is_dry_run() {
+            None
+        } else {
+            Some(Arc::new(Jira::new(&jira_settings)?))
         };
         let (parser_out, fan_out_in) = flume::bounded::<Arc<Batch>>(BATCHES);
         let (writer_out, writer_in) = flume::bounded::<Arc<Batch>>(TO_WRITER);
@@ -127,7 +196,6 @@ impl Pipeline {
             channel("metrics_aggregator", TO_AGGREGATOR, &aggregator_in),
         ];
         let (met_out, met) = Notices::bounded(TO_DISPATCH);
-        let (due_out, due) = Notices::bounded(TO_WORKER);
         let (broken_out, broken) = watch::channel(None);
         let supervisor = Supervisor::spawn(Supervisor { broken: broken_out });
         let counters = Arc::new(batch_writer::Counters::default());
@@ -175,49 +243,7 @@ impl Pipeline {
             };
             supervise::<BatchWriter>(&supervisor, make).await
         };
-        let jira_dispatch = {
-            let settings = jira_dispatch::Settings::from(&jira_settings);
-            let store = store.clone();
-            let make = move || {
-                JiraDispatch::new(
-                    settings.clone(),
-                    met.clone(),
-                    store.clone(),
-                    rules.clone(),
-                    due_out.clone(),
-                )
-            };
-            supervise::<JiraDispatch>(&supervisor, make).await
-        };
-        let jira_state = JiraState {
-            is_dry_run: jira.is_none(),
-            counters: Arc::new(jira_worker::Counters::new(jira_settings.breaker())),
-        };
-        let ticket_watch = match &jira {
-            Some(jira) if !jira_settings.poll_every.is_zero() => {
-                let settings = ticket_watch::Settings {
-                    every: jira_settings.poll_every,
-                    settle: jira_settings.search_settle,
-                };
-                let (jira, store) = (jira.clone(), store.clone());
-                let make = move || TicketWatch::new(settings.clone(), jira.clone(), store.clone());
-                Some(supervise::<TicketWatch>(&supervisor, make).await)
-            }
-            _ => None,
-        };
-        let jira_worker = {
-            let counters = jira_state.counters.clone();
-            let make = move || {
-                JiraWorker::new(
-                    jira_settings.clone(),
-                    due.clone(),
-                    store.clone(),
-                    jira.clone(),
-                    counters.clone(),
-                )
-            };
-            supervise::<JiraWorker>(&supervisor, make).await
-        };
+        let dispatch = Dispatch::start(&supervisor, jira_settings, jira, store, rules, met).await;
         Ok(Self {
             spool,
             ledger,
@@ -226,10 +252,7 @@ impl Pipeline {
             fan_out,
             batch_writer,
             metrics_aggregator,
-            jira_dispatch,
-            jira_worker,
-            ticket_watch,
-            jira: jira_state,
+            dispatch,
             supervisor,
             broken,
             channels,
@@ -238,7 +261,7 @@ impl Pipeline {
 
     #[must_use]
     pub fn jira(&self) -> &JiraState {
-        &self.jira
+        &self.dispatch.state
     }
 
     #[must_use]
@@ -319,8 +342,8 @@ impl Pipeline {
             let _ = self.fan_out.ask(Finish).await;
             let _ = self.batch_writer.ask(Finish).await;
             let _ = self.metrics_aggregator.ask(Finish).await;
-            let _ = self.jira_dispatch.ask(Finish).await;
-            let _ = self.jira_worker.ask(Finish).await;
+            let _ = self.dispatch.jira_dispatch.ask(Finish).await;
+            let _ = self.dispatch.jira_worker.ask(Finish).await;
         };
         let finished = tokio::time::timeout(patience, in_order).await;
         self.supervisor.kill();
@@ -328,11 +351,7 @@ impl Pipeline {
         self.fan_out.kill();
         self.batch_writer.kill();
         self.metrics_aggregator.kill();
-        self.jira_dispatch.kill();
-        self.jira_worker.kill();
-        if let Some(ticket_watch) = &self.ticket_watch {
-            ticket_watch.kill();
-        }
+        self.dispatch.kill();
         let spool = self.spool.clone();
         // Closing joins threads.
         let _ = tokio::task::spawn_blocking(move || spool.close()).await;

@@ -73,7 +73,7 @@ pub async fn attempt(jira: &Jira, job: &Job, policy: &Policy) -> (Outcome, Sign)
     match done {
         Ok(key) => {
             link_to_the_one_before(jira, job, &key).await;
-            (completed(job, key, json!(null)), Sign::Well)
+            (completed(job, &key, json!(null)), Sign::Well)
         }
         Err(failure) => failed(job, &failure, policy),
     }
@@ -130,10 +130,10 @@ async fn look_for(jira: &Jira, job: &Job, policy: &Policy) -> (Outcome, Sign) {
                     tracing::error!(?keys, locator = job.locator, "one fault has several tickets");
                 }
                 link_to_the_one_before(jira, job, key).await;
-                (completed(job, key.clone(), json!({ "found": key })), Sign::Well)
+                (completed(job, key, json!({ "found": key })), Sign::Well)
             }
             None if waited < policy.search_settle => {
-                let left = policy.search_settle - waited;
+                let left = policy.search_settle.saturating_sub(waited);
                 let growing = policy.retry_first.saturating_mul(1 << job.searches.min(10));
                 let due_in = growing.min(left).max(Duration::from_millis(100));
                 let error = "not found yet; a search may lag behind".to_owned();
@@ -162,9 +162,9 @@ fn lost_track() -> Outcome {
 
 /// It is done: the ticket is this one.
 #[must_use]
-pub fn completed(job: &Job, key: String, response: Value) -> Outcome {
+pub fn completed(job: &Job, key: &str, response: Value) -> Outcome {
     let ticket = match job.action {
-        Action::Create => Some(TicketChange::Made { key: key.clone(), is_dry_run: false }),
+        Action::Create => Some(TicketChange::Made { key: key.to_owned(), is_dry_run: false }),
         Action::Comment => Some(TicketChange::Commented),
         Action::Reopen => Some(TicketChange::Reopened),
         Action::Edit => None,
@@ -183,7 +183,7 @@ pub fn dry_run(job: &Job, settings: &Settings) -> Outcome {
     let ticket = (job.action == Action::Create)
         .then(|| TicketChange::Made { key: String::new(), is_dry_run: true });
     let response = Some(json!({ "dry-run": request }));
-    Outcome { ticket, response, ..Outcome::new(Step::Complete) }
+    Outcome { response, ticket, ..Outcome::new(Step::Complete) }
 }
 
 fn unreadable(problem: &str) -> Outcome {

@@ -215,6 +215,7 @@ const FILTER: &str = "($1::bigint[] IS NULL OR job.id = ANY($1))
     AND ($5::text IS NULL OR strpos(lower(job.request::text || coalesce(job.response::text, '')
         || job.error), lower($5)) > 0)";
 
+#[expect(clippy::ref_option_ref, reason = "a parameter is referred to")]
 fn parameters<'a>(filter: &'a JobFilter, state: &'a Option<&str>) -> [&'a (dyn ToSql + Sync); 5] {
     [&filter.ids, state, &filter.fault, &filter.key, &filter.text]
 }

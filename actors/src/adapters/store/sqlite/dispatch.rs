@@ -153,7 +153,7 @@ pub(super) fn decide(
             _ if is_new => {
                 let details = json!({ "reason": reason });
                 let entry = Entry { who: "rules", action: "fault.decide", details };
-                audit(&transaction, entry, &subject(decided.fault), Some(decided.fault), None)?;
+                audit(&transaction, &entry, &subject(decided.fault), Some(decided.fault), None)?;
             }
             _ => {}
         }
@@ -249,7 +249,7 @@ fn add_intent(
     let job = transaction.last_insert_rowid();
     let details = json!({ "reason": reason, "action": intent.action.name(), "to": "waiting" });
     let entry = Entry { who: "rules", action: "job.intend", details };
-    audit(transaction, entry, &subject(fault), Some(fault), Some(job))?;
+    audit(transaction, &entry, &subject(fault), Some(fault), Some(job))?;
     Ok(true)
 }
 
@@ -262,7 +262,7 @@ pub(super) struct Entry<'a> {
 
 pub(super) fn audit(
     transaction: &Transaction<'_>,
-    entry: Entry<'_>,
+    entry: &Entry<'_>,
     subject: &str,
     fault: Option<FaultId>,
     job: Option<i64>,

@@ -223,7 +223,7 @@ impl JobStore for Sqlite {
             )?;
             let action = if is_paused { "dispatch.pause" } else { "dispatch.resume" };
             let entry = Entry { who: &who, action, details: serde_json::json!({}) };
-            dispatch::audit(&transaction, entry, "dispatch", None, None)?;
+            dispatch::audit(&transaction, &entry, "dispatch", None, None)?;
             Ok(transaction.commit()?)
         })
         .await

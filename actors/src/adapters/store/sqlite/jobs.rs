@@ -64,7 +64,7 @@ pub(super) fn claim(
         let action = if is_left_behind { "job.relieve" } else { "job.claim" };
         let details = json!({ "from": before, "to": "active" });
         let entry = Entry { who: &format!("hub {holder}"), action, details };
-        audit(&transaction, entry, &format!("job {id}"), Some(fault), Some(id))?;
+        audit(&transaction, &entry, &format!("job {id}"), Some(fault), Some(id))?;
         jobs.push(
             transaction
                 .prepare_cached(
@@ -148,7 +148,7 @@ pub(super) fn settle(
     });
     let action = format!("job.{}", outcome.step.name());
     let entry = Entry { who: &format!("hub {holder}"), action: &action, details };
-    audit(&transaction, entry, &format!("job {job}"), Some(fault), Some(job))?;
+    audit(&transaction, &entry, &format!("job {job}"), Some(fault), Some(job))?;
     transaction.commit()?;
     Ok(true)
 }
@@ -216,7 +216,7 @@ pub(super) fn tickets_seen(
         changed += 1;
         let details = json!({ "status": status, "is_done": is_done, "resolution": resolution });
         let entry = Entry { who: "jira", action: "ticket.change", details };
-        audit(&transaction, entry, &format!("ticket {key}"), Some(fault), None)?;
+        audit(&transaction, &entry, &format!("ticket {key}"), Some(fault), None)?;
     }
     transaction.commit()?;
     Ok(changed)
@@ -306,7 +306,7 @@ pub(super) fn steer(
         )?;
         let details = json!({ "from": from.name(), "to": to.name(), "request": request });
         let entry = Entry { who, action, details };
-        audit(&transaction, entry, &format!("job {}", job.id), Some(job.fault), Some(job.id))?;
+        audit(&transaction, &entry, &format!("job {}", job.id), Some(job.fault), Some(job.id))?;
         steered.push(job.id);
     }
     transaction.commit()?;
