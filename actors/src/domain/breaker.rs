@@ -222,7 +222,7 @@ mod tests {
 
     fn breaker() -> Breaker {
         Breaker::new(Settings {
-            window: Duration::from_secs(60),
+            window: Duration::from_mins(1),
             min_calls: 4,
             failure_rate: 0.5,
             open_for: Duration::from_secs(10),
