@@ -198,7 +198,9 @@ impl Editor<'_> {
     }
 
     fn summary(&self, value: &Value) -> Result<String, String> {
-        let summary = value.as_str().ok_or("Operation value must be a string")?;
+        // An empty one and none are the same to Jira.
+        let summary = if value.is_null() { Some("") } else { value.as_str() };
+        let summary = summary.ok_or("Operation value must be a string")?;
         if summary.trim().is_empty() {
             return Err("You must specify a summary of the issue.".to_owned());
         }

@@ -17,7 +17,10 @@ fn renderer<'a>(world: &'a World, call: &'a Call) -> Renderer<'a> {
     Renderer { settings: &world.settings, version: call.version, base: &call.base }
 }
 
-fn created(call: &Call, issue: &Issue) -> Value {
+/// Gives an issue its place; gives what tells of it.
+fn add(world: &mut World, call: &Call, mut issue: Issue) -> Value {
+    number_comments(world, &mut issue);
+    let issue = world.create(issue);
     let link = call.link(&format!("issue/{}", issue.id));
     json!({"id": issue.id, "key": issue.key, "self": link})
 }
@@ -44,10 +47,7 @@ fn number_comments(world: &mut World, issue: &mut Issue) {
 pub(super) fn create(world: &mut World, call: &Call) -> Reply {
     match draft(world, call.version, &call.body) {
         Err(errors) => errors.reply(),
-        Ok(mut issue) => {
-            number_comments(world, &mut issue);
-            Reply::json(201, created(call, &world.create(issue)))
-        }
+        Ok(issue) => Reply::json(201, add(world, call, issue)),
     }
 }
 
@@ -63,7 +63,7 @@ pub(super) fn create_bulk(world: &mut World, call: &Call) -> Reply {
     let (mut issues, mut errors) = (Vec::new(), Vec::new());
     for (number, update) in updates.iter().enumerate() {
         match draft(world, call.version, update) {
-            Ok(issue) => issues.push(created(call, &world.create(issue))),
+            Ok(issue) => issues.push(add(world, call, issue)),
             Err(error) => errors.push(json!({
                 "status": 400, "elementErrors": error.json(), "failedElementNumber": number,
             })),

@@ -44,6 +44,7 @@ mod server;
 mod settings;
 mod text;
 mod webhook;
+mod work;
 mod world;
 
 pub use endpoint::Endpoint;

@@ -11,7 +11,7 @@ use axum::{
     Extension, Router,
     body::{self, Body as HttpBody},
     extract::{Path, Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -27,15 +27,13 @@ use tower::ServiceExt;
 
 use super::{
     control,
-    endpoint::{Endpoint, Route},
-    fault::{Fault, Plan, Reason},
-    issues,
-    limits::{Refusal, Standing, Usage},
-    meta,
+    endpoint::Route,
+    fault::{Fault, Plan},
+    limits::{Refusal, Usage},
     record::{Recorded, Recorder, masked},
-    reply::{Body, Call, Reply},
-    search,
+    reply::{Body, Reply},
     webhook::{self, Delivery},
+    work::{Incomer, forbidden, proxy_error, too_many, unauthorized, work},
     world::World,
 };
 
@@ -83,6 +81,10 @@ impl Shared {
 
     pub(super) fn plan<T>(&self, work: impl FnOnce(&mut Plan) -> T) -> T {
         work(&mut lock(&self.plan))
+    }
+
+    pub(super) fn usage<T>(&self, work: impl FnOnce(&mut Usage) -> T) -> T {
+        work(&mut lock(&self.usage))
     }
 
     pub(super) fn recorder<T>(&self, work: impl FnOnce(&mut Recorder) -> T) -> T {
@@ -134,15 +136,6 @@ async fn serve_connection(stream: TcpStream, router: Router) {
             let _ = connection.into_parts().io.into_inner().set_zero_linger();
         }
     }
-}
-
-/// What came, before anything is done with it.
-struct Incomer {
-    method: String,
-    route: Route,
-    query: Vec<(String, String)>,
-    headers: HeaderMap,
-    body: Vec<u8>,
 }
 
 async fn gateway(
@@ -245,134 +238,6 @@ async fn slowly(shared: Arc<Shared>, incomer: Incomer, delay: Duration) -> Reply
         work(&shared, incomer)
     });
     task.await.unwrap_or_else(|_| proxy_error(500))
-}
-
-impl Incomer {
-    fn header(&self, name: header::HeaderName) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    fn authorization(&self) -> Option<&str> {
-        self.header(header::AUTHORIZATION)
-    }
-
-    fn is_json(&self) -> bool {
-        let kind = self.header(header::CONTENT_TYPE).unwrap_or_default();
-        kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json")
-    }
-}
-
-fn work(shared: &Shared, incomer: Incomer) -> Reply {
-    let (is_cloud, is_forbidden, limits, expected) = shared.world(|world| {
-        let settings = &world.settings;
-        let expected = settings.authorization();
-        (settings.is_cloud(), settings.is_forbidden, settings.limits.clone(), expected)
-    });
-    if incomer.authorization() != Some(&expected) {
-        return unauthorized(is_cloud);
-    }
-    if is_forbidden {
-        return forbidden();
-    }
-    let endpoint = incomer.route.endpoint;
-    let written =
-        matches!(endpoint, Endpoint::EditIssue | Endpoint::AddComment | Endpoint::Transition);
-    let named = incomer.route.arguments.first().filter(|_| written);
-    let issue = named.and_then(|key| shared.world(|world| Some(world.find(key)?.id.clone())));
-    let standing = match lock(&shared.usage).admit(&limits, endpoint, issue.as_deref()) {
-        Ok(standing) => standing,
-        Err(refusal) => return too_many(&refusal),
-    };
-    let is_get = incomer.method == "GET";
-    let mut body = Value::Null;
-    if !is_get {
-        if !incomer.is_json() {
-            return Reply::empty(415);
-        }
-        match serde_json::from_slice(&incomer.body) {
-            Ok(json) => body = json,
-            Err(_) => {
-                let message =
-                    "There was an error parsing JSON. Check that your request body is valid.";
-                return Reply::error(400, message);
-            }
-        }
-    }
-    let Route { version, arguments, .. } = incomer.route;
-    let base = shared.base.clone();
-    let call = Call { version, arguments, query: incomer.query, body, base, is_get };
-    let reply = shared.world(|world| dispatch(world, endpoint, &call));
-    with_standing(reply, &standing)
-}
-
-fn dispatch(world: &mut World, endpoint: Endpoint, call: &Call) -> Reply {
-    match endpoint {
-        Endpoint::Create => issues::create(world, call),
-        Endpoint::CreateBulk => issues::create_bulk(world, call),
-        Endpoint::GetIssue => issues::get(world, call),
-        Endpoint::EditIssue => issues::edit(world, call),
-        Endpoint::AddComment => issues::add_comment(world, call),
-        Endpoint::Comments => issues::comments(world, call),
-        Endpoint::Transitions => issues::transitions(world, call),
-        Endpoint::Transition => issues::transition(world, call),
-        Endpoint::Search => search::search(world, call),
-        Endpoint::OldSearch => search::gone(call),
-        Endpoint::LinkIssues => issues::link(world, call),
-        Endpoint::CreateMetaTypes => meta::create_meta_types(world, call),
-        Endpoint::CreateMetaFields => meta::create_meta_fields(world, call),
-        Endpoint::Project => meta::get_project(world, call),
-        Endpoint::Myself => meta::myself(world, call),
-        Endpoint::ServerInfo => meta::server_info(world, call),
-        Endpoint::Priorities => meta::priorities(world, call),
-        Endpoint::Fields => meta::fields(world),
-        Endpoint::Unknown | Endpoint::Any => Reply::error(404, "null for uri"),
-    }
-}
-
-/// A proxy before Jira answers, in no JSON.
-fn proxy_error(status: u16) -> Reply {
-    Reply::html(status, format!("<html><head><title>{status}</title></head><body></body></html>"))
-}
-
-fn unauthorized(is_cloud: bool) -> Reply {
-    let message = "Client must be authenticated to access this resource.";
-    if is_cloud {
-        return Reply::error(401, message);
-    }
-    Reply::json(401, serde_json::json!({"message": message, "status-code": 401}))
-}
-
-fn forbidden() -> Reply {
-    Reply::error(403, "You do not have permission to do this.")
-}
-
-fn too_many(refusal: &Refusal) -> Reply {
-    let mut reply = Reply::error(429, "Rate limit exceeded.");
-    let seconds = refusal.wait.as_millis().div_ceil(1_000).max(1);
-    let reset = jiff::Timestamp::now() + Duration::from_secs(seconds.try_into().unwrap_or(3_600));
-    let is_quota = matches!(refusal.reason, Reason::QuotaTenant | Reason::QuotaGlobal);
-    reply.headers = vec![
-        ("retry-after", seconds.to_string()),
-        ("x-ratelimit-limit", refusal.limit.to_string()),
-        ("x-ratelimit-remaining", "0".to_owned()),
-        ("x-ratelimit-reset", reset.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-        ("ratelimit-reason", refusal.reason.as_str().to_owned()),
-    ];
-    if is_quota {
-        reply.headers.push(("x-ratelimit-nearlimit", "true".to_owned()));
-    }
-    reply
-}
-
-fn with_standing(mut reply: Reply, standing: &Standing) -> Reply {
-    if let Some((limit, remaining)) = standing.rate {
-        reply.headers.push(("x-ratelimit-limit", limit.to_string()));
-        reply.headers.push(("x-ratelimit-remaining", remaining.to_string()));
-    }
-    if let Some(near) = standing.near_limit {
-        reply.headers.push(("x-ratelimit-nearlimit", near.to_string()));
-    }
-    reply
 }
 
 pub(super) fn respond(reply: Reply) -> Response {
