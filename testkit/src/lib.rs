@@ -14,6 +14,7 @@ use std::{
 };
 
 pub mod database;
+pub mod jira;
 pub mod load;
 pub mod loghub;
 pub mod mmdb;
