@@ -404,7 +404,7 @@ impl Config {
     /// Lists what is wrong with the rules.
     pub fn compile_rules(&self) -> Result<Arc<Rules>, ConfigError> {
         let defaults = TicketDefaults {
-            project: self.jira.project.clone(),
+            project: self.jira.default_project().to_owned(),
             issue_type: self.jira.issue_type.clone(),
             public_url: self.jira.public_url.clone(),
         };

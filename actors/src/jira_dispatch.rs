@@ -36,7 +36,7 @@ use crate::{
         fault::FaultId,
         job::Action,
         retry::Backoff,
-        rule::{DRY_PROJECT, Facts, FaultState, Plan, Rules, Verdict},
+        rule::{Facts, FaultState, Plan, Rules, Verdict},
         shape::{cut, secret::without_secrets},
         ticket::Draft,
         time::Micros,
@@ -62,14 +62,13 @@ pub struct Settings {
 
 impl From<&jira::Settings> for Settings {
     fn from(settings: &jira::Settings) -> Self {
-        let project = Some(settings.project.clone()).filter(|project| !project.is_empty());
         Self {
             tracker: Tracker {
                 is_there: !settings.is_dry_run(),
                 wont_fix: settings.wont_fix.clone(),
             },
             budget: settings.budget(),
-            project: project.unwrap_or_else(|| DRY_PROJECT.to_owned()),
+            project: settings.default_project().to_owned(),
             issue_type: settings.issue_type.clone(),
         }
     }

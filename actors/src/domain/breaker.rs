@@ -260,7 +260,7 @@ mod tests {
         let mut breaker = breaker();
         for at in 0..9_000 {
             assert_eq!(breaker.try_call(at), Answer::Permit);
-            if at % 3 == 0 { breaker.failed(at, "503") } else { breaker.succeeded(at) }
+            if at % 3 == 2 { breaker.failed(at, "503") } else { breaker.succeeded(at) }
         }
         assert_eq!(breaker.state(9_000), State::Closed);
         assert!(breaker.calls.len() <= CALLS);

@@ -4,13 +4,14 @@
 //! client needs that files and follows issues. Checked against:
 //!
 //! - Atlassian's `OpenAPI` description of the Cloud REST API v3, mid-2024; [`openapi`] validates
-//!   requests and this fake's own answers by it. It lacks `/search/jql`, which is made after the
-//!   documentation of "Search for issues using JQL enhanced search".
+//!   requests and this fake's own answers by it. It lacks `/search/jql`, which is made after later
+//!   descriptions, as generated clients show them.
 //! - Atlassian's page "Rate limiting" (Cloud, February 2026): buckets, windows per issue, headers.
-//! - Atlassian's pages on webhooks (the body, `X-Hub-Signature`) and on the document format.
-//! - The Data Center REST API reference 9.12: paths and pages that differ.
-//! - Messages of errors as users report them in public issue trackers. Where none was found, the
-//!   wording is this fake's: a client must not depend on it.
+//! - Atlassian's pages on the document format, and the signature of its page on webhooks. The
+//!   webhooks' bodies are made after what is widely known of them.
+//! - Data Center has no description at hand: its pages and paths are those of clients for 8.4 to 9.
+//! - Messages of errors as users report them in public. Where none was found, the wording is this
+//!   fake's: a client must not depend on it.
 //!
 //! ```no_run
 //! # async fn example() {

@@ -233,7 +233,7 @@ fn check_query(operation: &Value, path: &str) -> Result<(), String> {
     unknown.map_or(Ok(()), |name| Err(format!("{path}: there is no parameter {name}")))
 }
 
-/// `/search/jql`, after its documentation ("Search for issues using JQL enhanced search").
+/// `/search/jql`, after later descriptions ("Search for issues using JQL enhanced search").
 fn enhanced_search() -> Value {
     let texts = json!({"type": "array", "items": {"type": "string"}});
     let ids = json!({"type": "array", "items": {"type": "integer"}, "maxItems": 50});
@@ -245,11 +245,11 @@ fn enhanced_search() -> Value {
         ("expand", json!({"type": "string"})),
         ("properties", texts),
         ("fieldsByKeys", json!({"type": "boolean"})),
-        ("failFast", json!({"type": "boolean"})),
         ("reconcileIssues", ids),
     ];
-    let parameters: Vec<Value> =
-        fields.iter().map(|(name, _)| json!({"in": "query", "name": name})).collect();
+    // Only the query has this one.
+    let names = fields.iter().map(|(name, _)| *name).chain(["failFast"]);
+    let parameters: Vec<Value> = names.map(|name| json!({"in": "query", "name": name})).collect();
     let properties: Map<String, Value> =
         fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
     let body = json!({"type": "object", "additionalProperties": false, "properties": properties});

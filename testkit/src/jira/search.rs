@@ -20,7 +20,7 @@ const NO_PAYLOAD: &str =
     "Invalid request payload. Refer to the REST API documentation and try again.";
 
 /// What the body of Cloud's search may say.
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 8] = [
     "jql",
     "nextPageToken",
     "maxResults",
@@ -28,7 +28,6 @@ const KNOWN: [&str; 9] = [
     "expand",
     "properties",
     "fieldsByKeys",
-    "failFast",
     "reconcileIssues",
 ];
 

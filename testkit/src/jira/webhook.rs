@@ -40,10 +40,13 @@ pub(super) fn deliveries(
 /// Delivers one after the other, so that their order is that of the changes.
 pub(super) async fn deliver(mut waiting: mpsc::Receiver<Delivery>) {
     let client = reqwest::Client::new();
+    let mut number = 0_u64;
     while let Some(delivery) = waiting.recv().await {
+        number += 1;
         let mut request = client
             .post(&delivery.webhook.url)
             .header("content-type", "application/json; charset=UTF-8")
+            .header("x-atlassian-webhook-identifier", number)
             .header("user-agent", "Atlassian Webhook HTTP Client");
         if let Some(secret) = &delivery.webhook.secret {
             request = request.header("x-hub-signature", signature(secret, &delivery.body));

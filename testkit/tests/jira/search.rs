@@ -148,7 +148,7 @@ async fn dates_are_in_the_time_zone_of_who_asks() {
         let shifted = created + jiff::SignedDuration::from_hours(hours);
         format!("key = {key} AND created >= \"{}\"", shifted.strftime("%Y-%m-%d %H:%M"))
     };
-    assert_eq!(asker.find(&at(9)).await, [key.clone()]);
+    assert_eq!(asker.find(&at(9)).await, [key.as_str()]);
     assert!(asker.find(&at(10)).await.is_empty());
     let shown = asker.get(&format!("3/issue/{key}?fields=created")).await;
     assert!(shown.body["fields"]["created"].as_str().unwrap().ends_with("+0900"));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::attempt::Policy;
 use crate::{
     adapters::store::jobs::Budget,
-    domain::{breaker, secret::Secret},
+    domain::{breaker, rule::DRY_PROJECT, secret::Secret},
 };
 
 /// Section `[jira]`.
@@ -140,6 +140,12 @@ impl Settings {
     #[must_use]
     pub fn is_dry_run(&self) -> bool {
         self.url.is_empty()
+    }
+
+    /// The project of tickets that no rule names one for; empty where there is none.
+    #[must_use]
+    pub fn default_project(&self) -> &str {
+        if self.project.is_empty() && self.is_dry_run() { DRY_PROJECT } else { &self.project }
     }
 
     #[must_use]
