@@ -39,7 +39,10 @@ async fn met(store: &dyn Store, messages: &[&str]) -> Vec<Undecided> {
     let batches =
         messages.iter().zip(1..).map(|(message, sequence)| report(sequence, message)).collect();
     let committed = store.commit(&Commit { origin, after: 0, batches }).await.unwrap();
-    store.undecided(Which::These(&committed.faults), 100).await.unwrap()
+    let mut undecided = store.undecided(Which::These(&committed.faults), 100).await.unwrap();
+    let place = |fault: &Undecided| messages.iter().position(|message| *message == fault.title);
+    undecided.sort_by_key(place);
+    undecided
 }
 
 fn create(incident: u32, locator: &str) -> Intent {

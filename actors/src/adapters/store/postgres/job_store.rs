@@ -51,7 +51,7 @@ impl JobStore for Postgres {
                          AND event.environment = shape.environment
                          AND event.service = shape.service
                      WHERE shape.fault = $1 AND event.occurred_at >= $2
-                         AND event.fingerprint IS NOT NULL LIMIT $3) AS some",
+                         AND event.fingerprint IS NOT NULL LIMIT $3) AS met",
                 &[&fault, &super::timestamp(since), &i64::try_from(most).unwrap_or(i64::MAX)],
             )
             .await?;
