@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::{collections::HashMap, hint::black_box};
+use std::{collections::HashMap, hint::black_box, sync::Arc};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use faultline_actors::domain::{event::Source, fault::Gathering, parse::Parser, shape::Shape};
@@ -31,7 +31,7 @@ fn maxwell(criterion: &mut Criterion) {
         bencher.iter(|| black_box(maxwell_limit(&body, &mut buffers, &mut scratch)));
     });
     group.bench_function("parser", |bencher| {
-        let mut parser = Parser::new("production");
+        let mut parser = Parser::new("production", Arc::default());
         bencher.iter(|| black_box(parse_all(&mut parser, &block)));
     });
     group.finish();
@@ -46,7 +46,7 @@ fn logplex(criterion: &mut Criterion) {
         bencher.iter(|| black_box(logplex_limit(&body)));
     });
     group.bench_function("parser", |bencher| {
-        let mut parser = Parser::new("production");
+        let mut parser = Parser::new("production", Arc::default());
         bencher.iter(|| black_box(parse_all(&mut parser, &block)));
     });
     group.finish();
@@ -68,7 +68,7 @@ fn error_report(criterion: &mut Criterion) {
         });
     });
     group.bench_function("parser", |bencher| {
-        let mut parser = Parser::new("production");
+        let mut parser = Parser::new("production", Arc::default());
         bencher.iter(|| {
             for block in &blocks {
                 black_box(parse_all(&mut parser, block));

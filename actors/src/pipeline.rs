@@ -25,6 +25,7 @@ use crate::{
         batch::Batch,
         ledger::Ledger,
         parse,
+        rule::Rules,
         traffic::{ChannelHealth, Snapshot},
     },
     fan_out::FanOut,
@@ -46,6 +47,7 @@ pub struct Settings {
     pub parser: parser::Settings,
     pub batch_writer: batch_writer::Settings,
     pub metrics_aggregator: metrics_aggregator::Settings,
+    pub rules: Arc<Rules>,
 }
 
 /// A running pipeline.
@@ -98,9 +100,10 @@ impl Pipeline {
         let supervisor = Supervisor::spawn(Supervisor { broken: broken_out });
         let counters = Arc::new(batch_writer::Counters::default());
         let parser = {
-            let (settings, blocks) = (settings.parser, spool.blocks());
+            let (settings, rules) = (settings.parser, settings.rules);
+            let blocks = spool.blocks();
             let make = move || {
-                let parse = Box::new(parse::Parser::new(&settings.environment));
+                let parse = Box::new(parse::Parser::new(&settings.environment, rules.clone()));
                 Parser::new(&settings, parse, blocks.clone(), parser_out.clone())
             };
             supervise::<Parser>(&supervisor, make).await

@@ -30,7 +30,7 @@ fn batch(sequence: u64, source: Source, body: &[u8]) -> Arc<Batch> {
         messages: count_messages(source, body),
         content: Content::Body { meta: 0..meta.len(), body: meta.len()..meta.len() + body.len() },
     }];
-    let mut parser = Parser::new("default");
+    let mut parser = Parser::new("default", Arc::default());
     let mut batch = Batch::default();
     parser.parse(&mut batch, &Block { bytes: [&meta, body].concat().into(), records });
     parser.finish(&mut batch);

@@ -19,6 +19,7 @@ pub mod record;
 pub mod retry;
 pub mod route;
 pub mod router;
+pub mod rule;
 pub mod severity;
 pub mod shape;
 pub mod text;

@@ -309,6 +309,9 @@ pub struct StoredFault {
     pub last_seen: Micros,
     /// The fault that it was merged into.
     pub merged_into: Option<FaultId>,
+    /// The rules that made a fault of a change, one a line.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rule: String,
 }
 
 /// A rejected message.
@@ -351,6 +354,8 @@ pub(crate) struct FaultSum<'a> {
     pub severity: Severity,
     pub title: &'a str,
     pub template: &'a str,
+    /// See [`FaultDelta::rule`](crate::domain::batch::FaultDelta::rule).
+    pub rule: &'a str,
     pub example: &'a str,
     pub latest: &'a str,
     pub count: u64,
@@ -404,6 +409,7 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, refused: &Refused) -> Vec<Fault
                     severity: delta.severity,
                     title: text(delta.title),
                     template: text(delta.template),
+                    rule: text(delta.rule),
                     example: cut(example, EXAMPLE),
                     latest: cut(example, EXAMPLE),
                     count,

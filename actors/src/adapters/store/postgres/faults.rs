@@ -189,14 +189,14 @@ async fn add_founded(
     let sums: Vec<&FaultSum<'_>> = founders.iter().map(|(_, sum)| *sum).collect();
     transaction
         .query_typed(
-            "INSERT INTO faults (id, environment, service, fingerprint, kind, severity, title,
+            "INSERT INTO faults (id, environment, service, fingerprint, kind, severity, title, rule,
                  example, count, first_seen, last_seen)
              OVERRIDING SYSTEM VALUE
-             SELECT id, environment, service, fingerprint, kind, severity, title, example, 0, seen,
-                 seen
+             SELECT id, environment, service, fingerprint, kind, severity, title, rule, example, 0,
+                 seen, seen
              FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                 $7::text[], $8::text[], $9::timestamptz[]) AS new (id, environment, service,
-                 fingerprint, kind, severity, title, example, seen)",
+                 $7::text[], $8::text[], $9::text[], $10::timestamptz[]) AS new (id, environment,
+                 service, fingerprint, kind, severity, title, rule, example, seen)",
             &[
                 (&ids, Type::INT8_ARRAY),
                 (&texts(&sums, |sum| sum.environment.to_owned()), Type::TEXT_ARRAY),
@@ -205,6 +205,7 @@ async fn add_founded(
                 (&texts(&sums, |sum| sum.kind.name().to_owned()), Type::TEXT_ARRAY),
                 (&texts(&sums, |sum| sum.severity.name().to_owned()), Type::TEXT_ARRAY),
                 (&texts(&sums, |sum| sum.title.to_owned()), Type::TEXT_ARRAY),
+                (&texts(&sums, |sum| sum.rule.to_owned()), Type::TEXT_ARRAY),
                 (&texts(&sums, |sum| sum.example.to_owned()), Type::TEXT_ARRAY),
                 (&times(&sums, |sum| sum.first_seen), Type::TIMESTAMPTZ_ARRAY),
             ],

@@ -108,9 +108,9 @@ fn store_new(
 fn found_fault(transaction: &Transaction<'_>, sum: &FaultSum<'_>) -> Result<FaultId, StoreError> {
     transaction
         .prepare_cached(
-            "INSERT INTO faults (environment, service, fingerprint, kind, severity, title, example,
-                 count, first_seen, last_seen)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?8)",
+            "INSERT INTO faults (environment, service, fingerprint, kind, severity, title, rule,
+                 example, count, first_seen, last_seen)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?9)",
         )?
         .execute(params![
             sum.environment,
@@ -119,6 +119,7 @@ fn found_fault(transaction: &Transaction<'_>, sum: &FaultSum<'_>) -> Result<Faul
             sum.kind.name(),
             sum.severity.name(),
             sum.title,
+            sum.rule,
             sum.example,
             sum.first_seen,
         ])?;

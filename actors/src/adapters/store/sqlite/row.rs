@@ -41,7 +41,7 @@ pub(super) fn event_of(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
 /// The columns that [`fault_of`] reads.
 pub(super) const FAULT: &str =
     "id, environment, service, fingerprint, kind, severity, title, example, latest,
-    count, first_seen, last_seen, merged_into";
+    count, first_seen, last_seen, merged_into, rule";
 
 pub(super) fn fault_of(row: &Row<'_>) -> rusqlite::Result<StoredFault> {
     Ok(StoredFault {
@@ -58,6 +58,7 @@ pub(super) fn fault_of(row: &Row<'_>) -> rusqlite::Result<StoredFault> {
         first_seen: row.get(10)?,
         last_seen: row.get(11)?,
         merged_into: row.get(12)?,
+        rule: row.get(13)?,
     })
 }
 
