@@ -43,6 +43,7 @@ mod group;
 mod problem;
 pub mod receiver;
 mod replay;
+mod rule_tests;
 pub mod secret;
 pub mod server;
 pub mod telemetry;
@@ -154,6 +155,7 @@ pub async fn run_with(
         parser: config.parser.clone(),
         batch_writer: config.batch_writer.clone(),
         metrics_aggregator: config.metrics_aggregator.clone(),
+        rules: Arc::new(config.rules()?),
     };
     let pipeline = Pipeline::start(settings, spool.clone(), store.clone(), ledger, countries).await;
     let pipeline = Arc::new(pipeline);
