@@ -74,7 +74,7 @@ pub(super) fn compile(
         return Err(found);
     }
     let has_changes = rules.iter().any(Rule::is_about_changes);
-    Ok(Rules { rules, templates, priorities: priorities.clone(), defaults, has_changes })
+    Ok(Rules { list: rules, templates, priorities: priorities.clone(), defaults, has_changes })
 }
 
 fn check_name<'a>(name: &'a str, names: &mut HashSet<&'a str>, problems: &mut Problems<'_>) {
@@ -239,7 +239,11 @@ fn fault_by(
         match By::from_name(name) {
             Some(part) => by.push(part),
             None => {
-                problems.add_text("fault_by", name, "there are database, table, type, columns.NAME")
+                problems.add_text(
+                    "fault_by",
+                    name,
+                    "there are database, table, type, columns.NAME",
+                );
             }
         }
     }
