@@ -139,8 +139,11 @@ const NOW: Micros = 1_795_316_400_000_000;
 pub(crate) fn run(path: &Path, config: &Config, say: fn(&str)) -> anyhow::Result<ExitCode> {
     let place = path.display();
     let text = std::fs::read_to_string(path).with_context(|| place.to_string())?;
-    let file: File = serde_path_to_error::deserialize(toml::Deserializer::parse(&text)?)
-        .map_err(|error| ConfigError(vec![format!("{place}: {error}")]))?;
+    let file: File =
+        serde_path_to_error::deserialize(toml::Deserializer::parse(&text)?).map_err(|error| {
+            let problem = error.inner().message();
+            ConfigError(vec![format!("{place}: {}: {problem}", error.path())])
+        })?;
     let rules = Arc::new(config.rules()?);
     let mut all_hold = true;
     for test in &file.tests {

@@ -12,7 +12,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_faultline");
 const RULES: &str = r#"
 [[rules]]
 name = "noise"
-match.title = "probe * failed*"
+match.title = "*probe * failed*"
 ignore = true
 
 [[rules]]
