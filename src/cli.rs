@@ -16,7 +16,7 @@ use crate::{
     config::{self, Config, ConfigError, StoreUrl},
     faults, group, jobs, open_store, read_countries,
     receiver::keeper,
-    replay, run,
+    replay, rule_tests, run,
     secret::mask_url,
     telemetry,
 };
@@ -50,6 +50,9 @@ enum Command {
         /// Say for each line of a file what would become of it.
         #[arg(long, value_name = "FILE")]
         explain: Option<PathBuf>,
+        /// Try the rules on the faults that a file tells of.
+        #[arg(long, value_name = "FILE", conflicts_with = "explain")]
+        tests: Option<PathBuf>,
     },
     /// Bring the store's schema up to date.
     Migrate,
@@ -112,8 +115,9 @@ async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             run(config, listeners, told_to_end).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Check { explain: Some(file) } => explain(&file, &config).await,
-        Command::Check { explain: None } => check(&config).await,
+        Command::Check { explain: Some(file), .. } => explain(&file, &config).await,
+        Command::Check { tests: Some(file), .. } => rule_tests::run(&file, &config, say),
+        Command::Check { explain: None, tests: None } => check(&config).await,
         Command::Group { stored } => {
             let store = if stored { Some(open_store(&config.store)?) } else { None };
             group::group(store, io::stdin().lock(), io::stdout().lock()).await?;

@@ -46,6 +46,7 @@ mod jobs;
 mod problem;
 pub mod receiver;
 mod replay;
+mod rule_tests;
 pub mod server;
 pub mod telemetry;
 
@@ -157,7 +158,7 @@ pub async fn run_with(
         batch_writer: config.batch_writer.clone(),
         metrics_aggregator: config.metrics_aggregator.clone(),
         jira: config.jira.clone(),
-        rules: config.compile_rules()?,
+        rules: Arc::new(config.rules()?),
     };
     let pipeline = Pipeline::start(settings, spool.clone(), store.clone(), ledger, countries).await;
     let pipeline = pipeline.map_err(|problem| ConfigError(vec![format!("jira.{problem}")]))?;

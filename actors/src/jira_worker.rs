@@ -25,7 +25,6 @@ use kameo::{
     message::{Context, Message},
 };
 use tokio::{task::JoinSet, time::Instant};
-use uuid::Uuid;
 
 use crate::{
     adapters::{
@@ -39,7 +38,7 @@ use crate::{
         },
         store::{
             Store, StoreError,
-            jobs::{Job, JobCounts, Outcome},
+            jobs::{Holder, Job, JobCounts, Outcome},
         },
     },
     domain::{
@@ -121,7 +120,7 @@ impl Counters {
 /// What the tasks share.
 #[derive(Clone)]
 struct Shared {
-    holder: Uuid,
+    holder: Holder,
     jira: Option<Arc<Jira>>,
     store: Arc<dyn Store>,
     policy: Policy,
@@ -154,7 +153,7 @@ impl JiraWorker {
         let now = Instant::now();
         let shared = Shared {
             // A restarted stage is another holder: what the one before it had in hand is unknown.
-            holder: Uuid::new_v4(),
+            holder: Holder::new_v4(),
             jira,
             store,
             policy: settings.policy(),

@@ -86,9 +86,9 @@ pub struct JiraState {
 
 /// The stages behind the store: what is to be done in Jira, and doing it.
 struct Dispatch {
-    jira_dispatch: ActorRef<JiraDispatch>,
-    jira_worker: ActorRef<JiraWorker>,
-    ticket_watch: Option<ActorRef<TicketWatch>>,
+    decider: ActorRef<JiraDispatch>,
+    worker: ActorRef<JiraWorker>,
+    watch: Option<ActorRef<TicketWatch>>,
     state: JiraState,
 }
 
@@ -102,7 +102,7 @@ impl Dispatch {
         met: Noticed<Vec<FaultId>>,
     ) -> Self {
         let (due_out, due) = Notices::bounded(TO_WORKER);
-        let jira_dispatch = {
+        let decider = {
             let settings = jira_dispatch::Settings::from(&settings);
             let store = store.clone();
             let make = move || {
@@ -118,7 +118,7 @@ impl Dispatch {
         };
         let counters = Arc::new(jira_worker::Counters::new(settings.breaker()));
         let state = JiraState { is_dry_run: jira.is_none(), counters: counters.clone() };
-        let ticket_watch = match &jira {
+        let watch = match &jira {
             Some(jira) if !settings.poll_every.is_zero() => {
                 let settings = ticket_watch::Settings {
                     every: settings.poll_every,
@@ -130,7 +130,7 @@ impl Dispatch {
             }
             _ => None,
         };
-        let jira_worker = {
+        let worker = {
             let make = move || {
                 JiraWorker::new(
                     settings.clone(),
@@ -142,14 +142,14 @@ impl Dispatch {
             };
             supervise::<JiraWorker>(supervisor, make).await
         };
-        Self { jira_dispatch, jira_worker, ticket_watch, state }
+        Self { decider, worker, watch, state }
     }
 
     fn kill(&self) {
-        self.jira_dispatch.kill();
-        self.jira_worker.kill();
-        if let Some(ticket_watch) = &self.ticket_watch {
-            ticket_watch.kill();
+        self.decider.kill();
+        self.worker.kill();
+        if let Some(watch) = &self.watch {
+            watch.kill();
         }
     }
 }
@@ -342,8 +342,8 @@ impl Pipeline {
             let _ = self.fan_out.ask(Finish).await;
             let _ = self.batch_writer.ask(Finish).await;
             let _ = self.metrics_aggregator.ask(Finish).await;
-            let _ = self.dispatch.jira_dispatch.ask(Finish).await;
-            let _ = self.dispatch.jira_worker.ask(Finish).await;
+            let _ = self.dispatch.decider.ask(Finish).await;
+            let _ = self.dispatch.worker.ask(Finish).await;
         };
         let finished = tokio::time::timeout(patience, in_order).await;
         self.supervisor.kill();

@@ -9,13 +9,18 @@ use faultline_actors::{
         journal::Origin,
         store::{Commit, Store, StoreError, postgres::Postgres, sqlite::Sqlite},
     },
-    domain::{batch::Batch, event::Source, lesson::Lesson},
+    domain::{
+        batch::Batch,
+        event::Source,
+        lesson::Lesson,
+        rule::{Priorities, RuleSettings, Rules, TicketDefaults},
+    },
 };
 
 #[path = "support/batches.rs"]
 mod batches;
 
-use batches::{NOW, batch, report};
+use batches::{NOW, batch, batch_with, report};
 
 fn commit(origin: Origin, after: u64, batches: Vec<Arc<Batch>>) -> Commit {
     Commit { origin, after, batches }
@@ -189,6 +194,7 @@ async fn conforms(store: &dyn Store) {
     migrations_run_once_and_snapshots_are_kept(store).await;
     similar_shapes_are_one_fault_and_people_teach_otherwise(store).await;
     what_cannot_be_taught_is_said(store).await;
+    a_fault_of_a_change_keeps_the_rule_that_made_it(store).await;
 }
 
 fn postgres(url: &str) -> Postgres {
@@ -255,6 +261,29 @@ async fn similar_shapes_are_one_fault_and_people_teach_otherwise(store: &dyn Sto
     assert_eq!(actions, [("ann", "fault.split"), ("ann", "fault.merge"), ("bob", "fault.pin")]);
 }
 
+async fn a_fault_of_a_change_keeps_the_rule_that_made_it(store: &dyn Store) {
+    let origin = Origin::now_v7();
+    store.position(origin).await.unwrap();
+    let rules = serde_json::json!([
+        {"name": "often", "match": {"table": "selected", "count": 5}},
+        {"name": "all", "match": {"table": "selected"}},
+    ]);
+    let rules: Vec<RuleSettings> = serde_json::from_value(rules).unwrap();
+    let rules = Rules::compile(&rules, &Priorities::default(), TicketDefaults::default()).unwrap();
+    let line = br#"{"database":"shop","table":"selected","type":"insert","data":{}}"#;
+    let lines = [line.as_slice(), line].join(&b'\n');
+    let selected = batch_with(1, Source::Maxwell, &lines, Arc::new(rules));
+    store.commit(&commit(origin, 0, vec![selected, report(2, "no rule made it")])).await.unwrap();
+    let faults = store.faults(2).await.unwrap();
+    let of = |title: &str| faults.iter().find(|fault| fault.title == title).unwrap();
+    let fault = of("insert shop.selected");
+    assert_eq!(
+        (fault.rule.as_str(), fault.kind.as_str(), fault.count),
+        ("often\nall", "change", 2)
+    );
+    assert_eq!(of("no rule made it").rule, "");
+}
+
 async fn what_cannot_be_taught_is_said(store: &dyn Store) {
     let origin = Origin::now_v7();
     store.position(origin).await.unwrap();
@@ -305,7 +334,7 @@ async fn postgres_bears_a_dropped_partition_and_two_hubs_that_start_at_once() {
     let server = faultline_testkit::postgres::Postgres::start();
     let (one, two) = (postgres(&server.url()), postgres(&server.url()));
     let (first, second) = tokio::join!(one.migrate(), two.migrate());
-    assert_eq!(first.unwrap().len() + second.unwrap().len(), 2, "each migration once");
+    assert_eq!(first.unwrap().len() + second.unwrap().len(), 3, "each migration once");
     let origin = Origin::now_v7();
     one.position(origin).await.unwrap();
     one.commit(&commit(origin, 0, vec![report(1, "before")])).await.unwrap();

@@ -10,8 +10,9 @@ use faultline_actors::{
             AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store,
             StoreError, StoredEvent, StoredFault, StoredRejected, TeachError,
             jobs::{
-                Budget, Decided, Intent, Job, JobCounts, JobFilter, JobId, JobStore, Outcome,
-                SeenTicket, Steer, StoredJob, StoredTicket, Storm, Undecided, Which, Why, Written,
+                Budget, Decided, Holder, Intent, Job, JobCounts, JobFilter, JobId, JobStore,
+                Outcome, SeenTicket, Steer, StoredJob, StoredTicket, Storm, Undecided, Which, Why,
+                Written,
             },
         },
     },
@@ -24,7 +25,6 @@ use faultline_actors::{
         time::Micros,
     },
 };
-use uuid::Uuid;
 
 /// See the [module](self).
 #[derive(Default)]
@@ -107,13 +107,13 @@ impl JobStore for Nothing {
     async fn end_storm(&self, _: FaultId) -> Result<(), StoreError> {
         Ok(())
     }
-    async fn claim(&self, _: Uuid, _: Duration, _: u32) -> Result<Vec<Job>, StoreError> {
+    async fn claim(&self, _: Holder, _: Duration, _: u32) -> Result<Vec<Job>, StoreError> {
         Ok(Vec::new())
     }
-    async fn keep(&self, _: Uuid, _: Duration) -> Result<u32, StoreError> {
+    async fn keep(&self, _: Holder, _: Duration) -> Result<u32, StoreError> {
         Ok(1)
     }
-    async fn settle(&self, _: JobId, _: Uuid, _: &Outcome) -> Result<bool, StoreError> {
+    async fn settle(&self, _: JobId, _: Holder, _: &Outcome) -> Result<bool, StoreError> {
         Ok(false)
     }
     async fn tickets_seen(&self, _: &[SeenTicket]) -> Result<u64, StoreError> {

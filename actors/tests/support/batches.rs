@@ -8,6 +8,7 @@ use faultline_actors::domain::{
     event::Source,
     parse::{Parser, count_messages},
     record::{Block, Content, Meta, RecordRef},
+    rule::Rules,
 };
 
 /// When every record was received.
@@ -15,6 +16,15 @@ pub(crate) const NOW: i64 = 1_795_316_400_000_000;
 
 /// A batch of one record.
 pub(crate) fn batch(sequence: u64, source: Source, body: &[u8]) -> Arc<Batch> {
+    batch_with(sequence, source, body, Arc::default())
+}
+
+pub(crate) fn batch_with(
+    sequence: u64,
+    source: Source,
+    body: &[u8],
+    rules: Arc<Rules>,
+) -> Arc<Batch> {
     let meta = Meta { environment: "prod", service: "shop", ..Meta::default() }.encode();
     let records = vec![RecordRef {
         sequence,
@@ -23,7 +33,7 @@ pub(crate) fn batch(sequence: u64, source: Source, body: &[u8]) -> Arc<Batch> {
         messages: count_messages(source, body),
         content: Content::Body { meta: 0..meta.len(), body: meta.len()..meta.len() + body.len() },
     }];
-    let mut parser = Parser::new("default", Arc::default());
+    let mut parser = Parser::new("default", rules);
     let mut batch = Batch::default();
     parser.parse(&mut batch, &Block { bytes: [&meta, body].concat().into(), records });
     parser.finish(&mut batch);

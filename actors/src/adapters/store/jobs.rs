@@ -8,7 +8,6 @@ use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::{Value, value::RawValue};
-use uuid::Uuid;
 
 use super::{StoreError, as_rfc3339};
 use crate::domain::{
@@ -19,6 +18,8 @@ use crate::domain::{
     time::Micros,
 };
 
+/// Who has jobs in hand: a hub's worker, from its start to its end.
+pub type Holder = uuid::Uuid;
 /// Identifies a job in its store.
 pub type JobId = i64;
 
@@ -309,17 +310,21 @@ pub trait JobStore: Send + Sync {
     /// Takes up to `limit` due jobs, and those whose holder has not been heard of.
     async fn claim(
         &self,
-        holder: Uuid,
+        holder: Holder,
         lease: Duration,
         limit: u32,
     ) -> Result<Vec<Job>, StoreError>;
 
     /// Prolongs the leases of `holder`; says how many hubs are there.
-    async fn keep(&self, holder: Uuid, lease: Duration) -> Result<u32, StoreError>;
+    async fn keep(&self, holder: Holder, lease: Duration) -> Result<u32, StoreError>;
 
     /// Writes what came of a job. `false` where it is in other hands by now.
-    async fn settle(&self, job: JobId, holder: Uuid, outcome: &Outcome)
-    -> Result<bool, StoreError>;
+    async fn settle(
+        &self,
+        job: JobId,
+        holder: Holder,
+        outcome: &Outcome,
+    ) -> Result<bool, StoreError>;
 
     /// Learns how tickets stand; gives how many were another way before.
     async fn tickets_seen(&self, seen: &[SeenTicket]) -> Result<u64, StoreError>;

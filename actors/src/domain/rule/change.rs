@@ -87,7 +87,7 @@ impl Rules {
         let row = OnceCell::new();
         let read = || row.get_or_init(|| Row::read(change)).as_ref();
         let mut selecting: Vec<(&Rule, Option<&Ticket>)> = Vec::new();
-        for rule in &self.rules {
+        for rule in &self.list {
             if !rule.conditions.select(change, read) {
                 continue;
             }

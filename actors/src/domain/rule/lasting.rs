@@ -70,7 +70,6 @@ pub mod optional {
 
     /// # Errors
     /// None of its own.
-    #[expect(clippy::ref_option, reason = "serde gives it like this")]
     pub fn serialize<S: Serializer>(
         duration: &Option<Duration>,
         serializer: S,

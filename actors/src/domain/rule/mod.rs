@@ -126,7 +126,8 @@ pub enum Verdict {
 /// The rules, compiled. The default has none.
 #[derive(Debug, Default)]
 pub struct Rules {
-    rules: Vec<Rule>,
+    /// In their order.
+    list: Vec<Rule>,
     templates: Templates,
     priorities: Priorities,
     defaults: TicketDefaults,
@@ -176,13 +177,13 @@ impl Rules {
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.list.is_empty()
     }
 
     /// The longest time within which a rule counts.
     #[must_use]
     pub fn window(&self) -> Option<Duration> {
-        self.rules.iter().filter_map(|rule| rule.conditions.within).max()
+        self.list.iter().filter_map(|rule| rule.conditions.within).max()
     }
 
     /// What is to become of the fault.
@@ -202,7 +203,7 @@ impl Rules {
         let fault = OnceCell::new();
         let mut applied: Vec<(&Rule, &Ticket)> = Vec::new();
         let mut not_yet = None;
-        for rule in &self.rules {
+        for rule in &self.list {
             if !rule.is_asked_about(facts) || !rule.conditions.hold(facts) {
                 continue;
             }

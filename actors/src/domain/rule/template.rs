@@ -7,8 +7,9 @@ use std::borrow::Cow;
 
 use minijinja::{Environment, Error, UndefinedBehavior, Value, context};
 
-use super::Facts;
+use super::{Facts, FaultState};
 use crate::domain::{
+    event::{Kind, Severity},
     shape::{cut, secret::without_secrets},
     time::rfc3339,
 };
@@ -64,7 +65,8 @@ impl Templates {
         self.0
             .add_template_owned(name.to_owned(), source.to_owned())
             .map_err(|error| problem(&error))?;
-        self.check_names(name, &[&OF_FAULT, &OF_RULE, &OF_TICKET])
+        self.check_names(name, &[&OF_FAULT, &OF_RULE, &OF_TICKET])?;
+        with_sample(|text| self.apply(name, text.values()).map(drop))
     }
 
     /// Compiles an expression. As a template it is compiled once, and yields a text when it holds.
@@ -72,7 +74,8 @@ impl Templates {
         self.0.compile_expression_owned(source.to_owned()).map_err(|error| problem(&error))?;
         let template = format!("{{% if ({source}) %}}{HOLDS}{{% endif %}}");
         self.0.add_template_owned(name.to_owned(), template).map_err(|error| problem(&error))?;
-        self.check_names(name, &[&OF_FAULT, &OF_RULE])
+        self.check_names(name, &[&OF_FAULT, &OF_RULE])?;
+        with_sample(|text| self.holds(name, &fault(text.facts, ""), "sample").map(drop))
     }
 
     /// Also of branches that are not taken.
@@ -106,13 +109,7 @@ impl Templates {
 
     /// What a template makes of a fault.
     pub(super) fn render(&self, name: &str, text: &TicketText<'_>) -> Result<String, String> {
-        let values = context! {
-            fault => fault_without_secrets(text.facts, &text.url),
-            rule => context! { name => text.rule },
-            class => text.class,
-            respond => text.respond.as_str(),
-        };
-        let rendered = self.apply(name, values)?;
+        let rendered = self.apply(name, text.values())?;
         if rendered.trim().is_empty() {
             return Err("the text is empty".to_owned());
         }
@@ -138,10 +135,6 @@ fn problem(error: &Error) -> String {
 /// The fault as expressions see it.
 pub(super) fn fault(facts: &Facts<'_>, url: &str) -> Value {
     fault_with(facts, url, |text| Cow::Borrowed(text))
-}
-
-fn fault_without_secrets(facts: &Facts<'_>, url: &str) -> Value {
-    fault_with(facts, url, without_secrets)
 }
 
 fn fault_with(facts: &Facts<'_>, url: &str, shown: fn(&str) -> Cow<'_, str>) -> Value {
@@ -174,7 +167,42 @@ pub(super) struct TicketText<'a> {
     pub(super) respond: String,
 }
 
+/// Tries something on a fault, to find at the start what would fail with every fault.
+fn with_sample<T>(attempt: impl FnOnce(&TicketText<'_>) -> T) -> T {
+    let facts = Facts {
+        fault: 1,
+        environment: "production",
+        service: "shop",
+        kind: Kind::Log,
+        source: None,
+        severity: Severity::Error,
+        title: "cannot open <path>",
+        example: "cannot open /tmp/1",
+        latest: "cannot open /tmp/2",
+        fingerprint: "v1:0",
+        count: 1,
+        first_seen: 0,
+        last_seen: 0,
+        state: FaultState::New,
+        selected_by: "",
+        count_within: &|_| None,
+    };
+    let url = "https://faultline.example.com/faults/1".to_owned();
+    let respond = "8h".to_owned();
+    attempt(&TicketText { facts: &facts, rule: "sample", url, class: "P2", respond })
+}
+
 impl TicketText<'_> {
+    /// What templates see.
+    fn values(&self) -> Value {
+        context! {
+            fault => fault_with(self.facts, &self.url, without_secrets),
+            rule => context! { name => self.rule },
+            class => self.class,
+            respond => self.respond.as_str(),
+        }
+    }
+
     /// The default summary: `[production] shop: cannot open <path>`.
     pub(super) fn summary(&self) -> String {
         let Facts { environment, service, title, .. } = *self.facts;

@@ -389,7 +389,7 @@ mod tests {
 
         #[test]
         fn what_is_masked_stays_so(
-            text in "(password|token|Bearer|-----BEGIN |://|4111 1111 1111 1111|[a-zé0-9:=@\"'\\\\ .,<>-]){0,40}"
+            text in "(password|token|Bearer|-----BEGIN |4111 1111 1111 1111|[a-zé0-9:=@\"'\\\\ .,<>-]){0,40}"
         ) {
             let once = without_secrets(&text).into_owned();
             prop_assert_eq!(without_secrets(&once).into_owned(), once.clone());

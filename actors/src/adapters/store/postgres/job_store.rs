@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use uuid::Uuid;
 
 use super::{Postgres, dispatch, jobs, row::audit_of, unavailable};
 use crate::{
     adapters::store::{
         AuditEntry, StoreError, as_u64,
         jobs::{
-            Budget, Decided, Intent, Job, JobCounts, JobFilter, JobId, JobStore, Outcome,
+            Budget, Decided, Holder, Intent, Job, JobCounts, JobFilter, JobId, JobStore, Outcome,
             SeenTicket, Steer, StoredJob, StoredTicket, Storm, Undecided, Which, Why, Written,
         },
     },
@@ -99,7 +98,7 @@ impl JobStore for Postgres {
 
     async fn claim(
         &self,
-        holder: Uuid,
+        holder: Holder,
         lease: Duration,
         limit: u32,
     ) -> Result<Vec<Job>, StoreError> {
@@ -107,7 +106,7 @@ impl JobStore for Postgres {
         jobs::claim(&mut client, holder, lease, limit).await.map_err(unavailable)
     }
 
-    async fn keep(&self, holder: Uuid, lease: Duration) -> Result<u32, StoreError> {
+    async fn keep(&self, holder: Holder, lease: Duration) -> Result<u32, StoreError> {
         self.query(
             "UPDATE jobs SET lease_until = now() + $2::float8 * interval '1 second'
              WHERE state = 'active' AND holder = $1",
@@ -129,7 +128,7 @@ impl JobStore for Postgres {
     async fn settle(
         &self,
         job: JobId,
-        holder: Uuid,
+        holder: Holder,
         outcome: &Outcome,
     ) -> Result<bool, StoreError> {
         let mut client = self.client().await?;

@@ -9,12 +9,12 @@ use tokio_postgres::{
     Error, Row, Transaction,
     types::{Json, ToSql},
 };
-use uuid::Uuid;
 
 use super::row::micros_of;
 use crate::{
     adapters::store::jobs::{
-        Job, JobFilter, JobId, Outcome, SeenTicket, Steer, StoredJob, StoredTicket, TicketChange,
+        Holder, Job, JobFilter, JobId, Outcome, SeenTicket, Steer, StoredJob, StoredTicket,
+        TicketChange,
     },
     domain::job::{Action, State, Step},
 };
@@ -23,7 +23,7 @@ use crate::{
 /// not heard of may have been done just now.
 pub(super) async fn claim(
     client: &mut Object,
-    holder: Uuid,
+    holder: Holder,
     lease: Duration,
     limit: u32,
 ) -> Result<Vec<Job>, Error> {
@@ -82,7 +82,7 @@ fn job_of(row: &Row) -> Job {
 pub(super) async fn settle(
     client: &mut Object,
     job: JobId,
-    holder: Uuid,
+    holder: Holder,
     outcome: &Outcome,
 ) -> Result<bool, Error> {
     let Ok(state) = State::Active.after(outcome.step) else { return Ok(false) };

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, params};
-use uuid::Uuid;
 
 use super::{
     Sqlite,
@@ -18,8 +17,9 @@ use crate::{
         store::{
             AuditEntry, StoreError, as_u64,
             jobs::{
-                Budget, Decided, Intent, Job, JobCounts, JobFilter, JobId, JobStore, Outcome,
-                SeenTicket, Steer, StoredJob, StoredTicket, Storm, Undecided, Which, Why, Written,
+                Budget, Decided, Holder, Intent, Job, JobCounts, JobFilter, JobId, JobStore,
+                Outcome, SeenTicket, Steer, StoredJob, StoredTicket, Storm, Undecided, Which, Why,
+                Written,
             },
         },
     },
@@ -107,14 +107,14 @@ impl JobStore for Sqlite {
 
     async fn claim(
         &self,
-        holder: Uuid,
+        holder: Holder,
         lease: Duration,
         limit: u32,
     ) -> Result<Vec<Job>, StoreError> {
         on(&self.writer, move |connection| jobs::claim(connection, holder, lease, limit)).await
     }
 
-    async fn keep(&self, holder: Uuid, lease: Duration) -> Result<u32, StoreError> {
+    async fn keep(&self, holder: Holder, lease: Duration) -> Result<u32, StoreError> {
         on(&self.writer, move |connection| {
             let until =
                 clock::now().saturating_add(i64::try_from(lease.as_micros()).unwrap_or(i64::MAX));
@@ -130,7 +130,7 @@ impl JobStore for Sqlite {
     async fn settle(
         &self,
         job: JobId,
-        holder: Uuid,
+        holder: Holder,
         outcome: &Outcome,
     ) -> Result<bool, StoreError> {
         let outcome = outcome.clone();

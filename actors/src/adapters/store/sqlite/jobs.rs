@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::{
     dispatch::{Entry, audit, begin},
@@ -16,7 +15,7 @@ use crate::{
         store::{
             StoreError,
             jobs::{
-                Job, JobFilter, JobId, Outcome, SeenTicket, Steer, StoredJob, StoredTicket,
+                Holder, Job, JobFilter, JobId, Outcome, SeenTicket, Steer, StoredJob, StoredTicket,
                 TicketChange,
             },
         },
@@ -34,7 +33,7 @@ fn later(wait: Duration) -> Micros {
 /// See [`JobStore::claim`](crate::adapters::store::jobs::JobStore::claim).
 pub(super) fn claim(
     connection: &mut Connection,
-    holder: Uuid,
+    holder: Holder,
     lease: Duration,
     limit: u32,
 ) -> Result<Vec<Job>, StoreError> {
@@ -101,7 +100,7 @@ fn job_of(row: &Row<'_>) -> rusqlite::Result<Job> {
 pub(super) fn settle(
     connection: &mut Connection,
     job: JobId,
-    holder: Uuid,
+    holder: Holder,
     outcome: &Outcome,
 ) -> Result<bool, StoreError> {
     let Ok(state) = State::Active.after(outcome.step) else { return Ok(false) };

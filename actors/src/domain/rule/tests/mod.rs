@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::domain::shape::Shape;
+use crate::domain::ticket::Draft;
+
+mod changes;
 
 const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -108,8 +110,6 @@ fn without_a_project_anywhere_tickets_are_dry() {
     assert_eq!(project, DRY_PROJECT);
     assert!(!description.contains("http"), "{description}");
 }
-
-use crate::domain::ticket::Draft;
 
 #[test]
 fn each_condition_must_hold() {
@@ -250,7 +250,7 @@ fn templates_say_what_the_ticket_says() {
 fn a_template_that_fails_is_told_and_the_default_is_used() {
     for summary in [
         "{{ 1 // (fault.count - 20) }}",
-        "{% for a in range(99999) %}{% for b in range(99999) %}{{ fault.count }}{% endfor %}{% endfor %}",
+        "{% for a in range(fault.count) %}{% for b in range(4000) %}x{% endfor %}{% endfor %}",
         "{% if fault.count == 1 %}once{% endif %}",
     ] {
         // As it is at the start, with its sample, the template may do well.
@@ -325,86 +325,11 @@ fn what_is_wrong_with_a_rule_is_named() {
     assert_eq!(twice.len(), 2);
 }
 
-const PAID: &[u8] = br#"{"database":"shop","table":"orders","type":"update","data":{"id":7,"status":"failed","total":39.95,"note":null},"old":{"status":"paid"}}"#;
-
-fn change(kind: &'static str, line: &'static [u8]) -> ChangeFacts<'static> {
-    ChangeFacts {
-        environment: "production",
-        service: "shop",
-        database: "shop",
-        table: "orders",
-        kind,
-        line,
-    }
-}
-
-#[test]
-fn changes_are_selected_by_their_columns() {
-    const DELETED: &[u8] = br#"{"type":"delete","data":{"status":"paid"}}"#;
-    const INSERTED: &[u8] = br#"{"type":"insert","data":{"status":"failed"}}"#;
-    for (matches, kind, line, holds) in [
-        (json!({"table": "orders"}), "update", PAID, true),
-        (json!({"table": "order_*"}), "update", PAID, false),
-        (json!({"database": "shop", "type": "delete"}), "update", PAID, false),
-        (json!({"kind": "change", "environment": "dev"}), "update", PAID, false),
-        (
-            json!({"columns": {"status": {"old": "paid", "new": ["failed", "x"]}}}),
-            "update",
-            PAID,
-            true,
-        ),
-        (json!({"columns": {"status": {"old": "open"}}}), "update", PAID, false),
-        (json!({"columns": {"status": {"new": "*"}}}), "update", PAID, true),
-        (json!({"columns": {"total": {"new": "*"}}}), "update", PAID, false),
-        (json!({"columns": {"total": {"is": 39.95}}}), "update", PAID, true),
-        (json!({"columns": {"id": {"is": 7}, "note": {"is": "null"}}}), "update", PAID, true),
-        (json!({"columns": {"missing": {"is": "*"}}}), "update", PAID, false),
-        (json!({"columns": {"status": {"old": "paid"}}}), "delete", DELETED, true),
-        (json!({"columns": {"status": {"new": "paid"}}}), "delete", DELETED, false),
-        (json!({"columns": {"status": {"new": "failed"}}}), "insert", INSERTED, true),
-        (json!({"columns": {"status": {"new": "failed"}}}), "update", b"no json", false),
-    ] {
-        let rules = rules(json!([{"name": "it", "match": matches}]));
-        let selected = rules.select_change(&change(kind, line));
-        assert_eq!(selected.is_some_and(|it| it.rule == "it"), holds, "{matches} {kind}");
-    }
-    assert!(!rules(json!([{"name": "all"}])).select_changes());
-}
-
-#[test]
-fn a_selected_change_is_named_by_what_the_rule_says() {
-    let rules = rules(json!([
-        {"name": "tests", "match": {"columns": {"id": {"is": 1}}}, "ignore": true},
-        {"name": "often", "match": {"table": "orders", "count": 5}, "project": "A",
-            "fault_by": ["table", "columns.status", "columns.nothing"]},
-        {"name": "orders", "match": {"table": "orders"}, "project": "B"},
-        {"name": "never reached", "match": {"kind": "change"}},
-    ]));
-    let selected = rules.select_change(&change("update", PAID)).unwrap();
-    assert_eq!(selected.rule, "often\norders");
-    assert_eq!(selected.parts, ["often", "orders", "failed", ""]);
-    assert_eq!(selected.title, "update shop.orders, status=failed, nothing=");
-    assert_eq!(rules.select_change(&change("insert", br#"{"data":{"id":1}}"#)), None);
-
-    let facts = |count, selected_by| Facts {
-        kind: Kind::Change,
-        severity: Severity::Info,
-        count,
-        selected_by,
-        ..facts()
-    };
-    assert_eq!(plan(&rules, &facts(5, "often\norders")).draft.project, "A");
-    assert_eq!(plan(&rules, &facts(4, "often\norders")).draft.project, "B");
-    assert!(matches!(rules.decide(&facts(4, "often"), NOW), Verdict::Below { .. }));
-    assert_eq!(rules.decide(&facts(9, ""), NOW), Verdict::NoRule);
-    assert_eq!(rules.decide(&facts(9, "renamed since"), NOW), Verdict::NoRule);
-}
-
 proptest! {
     #[test]
     fn tickets_fit_and_tell_no_secrets(
         title in "[a-zé𝄞 \n\t\u{1}]{0,400}",
-        example in "([a-zé𝄞 \n`]{0,90}|password=hunter |Bearer hunter2\n){0,3}",
+        example in "([a-zé𝄞 \n`]{0,90}|\npassword=hunter |\nBearer hunter2\n){0,3}",
         times in 1..900_usize,
         service in "[a-zé]{0,300}",
         custom in any::<bool>(),
@@ -442,15 +367,4 @@ proptest! {
         prop_assert!(passed.is_sorted_by(|one, two| one < two));
         prop_assert_eq!(passed.last().copied(), count.checked_ilog10().filter(|power| *power > 0).map(|power| 10_u64.pow(power)));
     }
-}
-
-#[test]
-fn shapes_of_changes_are_told_apart_by_their_parts() {
-    let shape = |parts: &[&str]| {
-        let parts: Vec<String> = parts.iter().map(|&part| part.to_owned()).collect();
-        Shape::of_change(&parts, "update shop.orders")
-    };
-    assert_eq!(shape(&["a", "b"]), shape(&["a", "b"]));
-    assert_ne!(shape(&["a", "b"]).fingerprint, shape(&["ab", ""]).fingerprint);
-    assert_eq!(shape(&["a"]).template, "");
 }

@@ -5,16 +5,16 @@ use std::{collections::HashSet, time::Duration};
 use serde_json::{Map, Value};
 
 use super::{
-    FaultState, MatchSettings, Milestones, Outcome, Priorities, Rule, RuleSettings, Rules, Then,
-    TicketDefaults,
+    Milestones, Outcome, Priorities, Rule, RuleSettings, Rules, Then, TicketDefaults,
     change::By,
-    matching::{Column, Conditions},
-    pattern::Patterns,
+    lasting,
+    matching::Conditions,
     plan::{self, Ticket},
-    settings::Texts,
     template::Templates,
 };
-use crate::domain::event::{Kind, Severity, Source};
+use crate::domain::{event::Kind, shape::cut};
+
+mod conditions;
 
 /// What is wrong with one rule.
 struct Problems<'a> {
@@ -31,9 +31,9 @@ impl Problems<'_> {
 
     fn add_text(&mut self, setting: &str, text: &str, problem: &str) {
         const SHOWN: usize = 80;
-        let cut = crate::domain::shape::cut(text, SHOWN);
-        let mark = if cut.len() < text.len() { "…" } else { "" };
-        self.add(setting, &format!("\"{cut}{mark}\""), problem);
+        let kept = cut(text, SHOWN);
+        let mark = if kept.len() < text.len() { "…" } else { "" };
+        self.add(setting, &format!("\"{kept}{mark}\""), problem);
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) fn compile(
         };
         let mut problems = Problems { place, found: &mut found };
         check_name(&rule.name, &mut names, &mut problems);
-        let conditions = conditions(&rule.matches, &mut problems);
+        let conditions = conditions::compile(&rule.matches, &mut problems);
         let when = rule.when.as_ref().map(|when| {
             let name = format!("when/{index}");
             if let Err(problem) = templates.add_expression(&name, when) {
@@ -74,7 +74,7 @@ pub(super) fn compile(
         return Err(found);
     }
     let has_changes = rules.iter().any(Rule::is_about_changes);
-    Ok(Rules { rules, templates, priorities: priorities.clone(), defaults, has_changes })
+    Ok(Rules { list: rules, templates, priorities: priorities.clone(), defaults, has_changes })
 }
 
 fn check_name<'a>(name: &'a str, names: &mut HashSet<&'a str>, problems: &mut Problems<'_>) {
@@ -84,133 +84,6 @@ fn check_name<'a>(name: &'a str, names: &mut HashSet<&'a str>, problems: &mut Pr
     } else if !names.insert(name) {
         problems.add_text("name", name, "another rule has this name; each needs its own");
     }
-}
-
-/// The values of a setting that may only be some words.
-fn words<T>(
-    setting: &str,
-    texts: &Texts,
-    known: &[(&str, T)],
-    problems: &mut Problems<'_>,
-) -> Vec<T>
-where
-    T: Copy,
-{
-    let mut values = Vec::new();
-    for text in &texts.0 {
-        match known.iter().find(|(name, _)| name == text) {
-            Some((_, value)) => values.push(*value),
-            None => {
-                let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-                let problem = format!("there are {}", names.join(", "));
-                problems.add_text(&format!("match.{setting}"), text, &problem);
-            }
-        }
-    }
-    values
-}
-
-fn conditions(settings: &MatchSettings, problems: &mut Problems<'_>) -> Conditions {
-    let kinds = kinds(settings, problems);
-    let is_of_changes = kinds == [Kind::Change];
-    let severity = match &settings.severity {
-        Some(name) => {
-            let severity = Severity::from_name(name);
-            if severity.is_none() {
-                let problem = "there are emergency, alert, critical, error, warning, notice, info, \
-                               debug";
-                problems.add_text("match.severity", name, problem);
-            }
-            severity
-        }
-        None if is_of_changes => None,
-        None => Some(Severity::Error),
-    };
-    let sources = Source::ALL.map(|source| (source.name(), source.name()));
-    let states = FaultState::ALL.map(|state| (state.name(), state));
-    words("source", &settings.source, &sources, problems);
-    check_count(settings, problems);
-    let mut is_kind = [false; Kind::ALL.len()];
-    for kind in kinds {
-        is_kind[kind as usize] = true;
-    }
-    Conditions {
-        kinds: is_kind,
-        source: Patterns::new(&settings.source.0),
-        environment: Patterns::new(&settings.environment.0),
-        service: Patterns::new(&settings.service.0),
-        severity,
-        title: Patterns::new(&settings.title.0),
-        states: words("state", &settings.state, &states, problems),
-        database: Patterns::new(&settings.database.0),
-        table: Patterns::new(&settings.table.0),
-        kind_of_change: Patterns::new(&settings.kind_of_change.0),
-        columns: columns(settings, problems),
-        min_age: settings.min_age.unwrap_or_default(),
-        count: settings.count.unwrap_or_default(),
-        within: settings.within,
-    }
-}
-
-/// Changes are meant only when they are named, or something is said that only they have.
-fn kinds(settings: &MatchSettings, problems: &mut Problems<'_>) -> Vec<Kind> {
-    let known = Kind::ALL.map(|kind| (kind.name(), kind));
-    let named = words("kind", &settings.kind, &known, problems);
-    let of_changes = [
-        ("database", settings.database.0.is_empty()),
-        ("table", settings.table.0.is_empty()),
-        ("type", settings.kind_of_change.0.is_empty()),
-        ("columns", settings.columns.is_empty()),
-    ];
-    let of_changes = of_changes.iter().find(|(_, is_missing)| !is_missing);
-    match (named.is_empty(), of_changes) {
-        (true, None) => Kind::ALL.into_iter().filter(|kind| *kind != Kind::Change).collect(),
-        (true, Some(_)) => vec![Kind::Change],
-        (false, Some((setting, _))) if named.iter().any(|kind| *kind != Kind::Change) => {
-            let shown = named.iter().map(|kind| kind.name()).collect::<Vec<_>>().join("\", \"");
-            let problem =
-                format!("only changes have `match.{setting}`; kind = \"change\" is possible");
-            problems.add_text("match.kind", &shown, &problem);
-            named
-        }
-        (false, _) => {
-            if named.contains(&Kind::Change) && named.iter().any(|kind| *kind != Kind::Change) {
-                let problem = "changes need a rule of their own";
-                problems.add("match.kind", "[\"change\", …]", problem);
-            }
-            named
-        }
-    }
-}
-
-fn check_count(settings: &MatchSettings, problems: &mut Problems<'_>) {
-    if settings.count == Some(0) {
-        problems.add("match.count", "0", "at least 1 is needed");
-    }
-    let Some(within) = settings.within else { return };
-    let shown = format!("\"{}\"", super::lasting::shown(within));
-    if within.is_zero() {
-        problems.add("match.within", &shown, "more than zero is needed");
-    } else if settings.count.is_none() {
-        problems.add("match.within", &shown, "`match.count` says how often within that time");
-    }
-}
-
-fn columns(settings: &MatchSettings, problems: &mut Problems<'_>) -> Vec<Column> {
-    let mut columns = Vec::new();
-    for (name, column) in &settings.columns {
-        if [&column.old, &column.new, &column.is].iter().all(|texts| texts.0.is_empty()) {
-            let setting = format!("match.columns.{name}");
-            problems.add(&setting, "{}", "old, new or is must say a value; \"*\" is any");
-        }
-        columns.push(Column {
-            name: name.clone(),
-            old: Patterns::new(&column.old.0),
-            new: Patterns::new(&column.new.0),
-            is: Patterns::new(&column.is.0),
-        });
-    }
-    columns
 }
 
 fn outcome(
@@ -226,7 +99,7 @@ fn outcome(
         (true, None) => ("ignore", Outcome::Ignore),
         (false, Some(mute)) => ("mute", Outcome::Mute(mute)),
         (true, Some(mute)) => {
-            let shown = format!("\"{}\"", super::lasting::shown(mute));
+            let shown = format!("\"{}\"", lasting::shown(mute));
             problems.add("mute", &shown, "the rule ignores for ever; one of the two is possible");
             return Outcome::Ignore;
         }
@@ -366,7 +239,11 @@ fn fault_by(
         match By::from_name(name) {
             Some(part) => by.push(part),
             None => {
-                problems.add_text("fault_by", name, "there are database, table, type, columns.NAME")
+                problems.add_text(
+                    "fault_by",
+                    name,
+                    "there are database, table, type, columns.NAME",
+                );
             }
         }
     }
