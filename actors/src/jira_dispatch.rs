@@ -11,7 +11,7 @@
 //! It stands behind the batch writer, not beside it: which fault an event belongs to is known only
 //! when it is stored.
 
-use std::{borrow::Cow, fmt::Write as _, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use kameo::{
     Actor,
@@ -28,7 +28,7 @@ use crate::{
         clock, jira,
         store::{
             Store, StoreError,
-            jobs::{Budget, Decided, Intent, Storm, Undecided, Which},
+            jobs::{Budget, Decided, Intent, Undecided, Which},
         },
     },
     domain::{
@@ -38,8 +38,9 @@ use crate::{
         retry::Backoff,
         rule::{Facts, FaultState, Plan, Rules, Verdict},
         shape::{cut, secret::without_secrets},
+        storm::Storm,
         ticket::Draft,
-        time::Micros,
+        time::{Micros, rfc3339},
     },
     stage::{Closed, Finish, Noticed, Notices, Wake, wake},
 };
@@ -174,11 +175,7 @@ impl JiraDispatch {
         for fault in undecided {
             let verdict = self.judge(fault, now).await?;
             let decision = decide(&fault.fault, &verdict, &self.settings.tracker, now);
-            let plan = match &verdict {
-                Verdict::Ticket(plan) => Some(&**plan),
-                _ => None,
-            };
-            decisions.push(decided(fault, decision, plan));
+            decisions.push(decided(fault, decision, plan_of(&verdict)));
         }
         let written = self.store.decide(&decisions, self.settings.budget).await?;
         metrics::counter!("faultline_decisions_total").increment(decisions.len() as u64);
@@ -197,10 +194,7 @@ impl JiraDispatch {
     async fn judge(&self, fault: &Undecided, now: Micros) -> Result<Verdict, StoreError> {
         let mut counted: Vec<(Duration, u64)> = Vec::new();
         loop {
-            let count_within = |within: Duration| {
-                counted.iter().find(|(window, _)| *window == within).map(|(_, count)| *count)
-            };
-            let verdict = self.rules.decide(&facts(fault, &count_within), now);
+            let verdict = self.ask_rules(fault, &counted, now);
             let Verdict::NeedsCount { within } = verdict else { return Ok(verdict) };
             let window = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
             let since = now.saturating_sub(window);
@@ -208,6 +202,19 @@ impl JiraDispatch {
             let count = self.store.occurrences(fault.fault.fault, since, most).await?;
             counted.push((within, count));
         }
+    }
+
+    fn ask_rules(&self, fault: &Undecided, counted: &[(Duration, u64)], now: Micros) -> Verdict {
+        let count_within = |within: Duration| {
+            counted.iter().find(|(window, _)| *window == within).map(|(_, count)| *count)
+        };
+        let mut notes = Vec::new();
+        let verdict = self.rules.decide_noting(&facts(fault, &count_within), now, &mut notes);
+        notes.extend(plan_of(&verdict).and_then(|plan| plan.template_problem.clone()));
+        for note in notes {
+            tracing::warn!(fault = fault.fault.fault, note, "a rule cannot be applied as written");
+        }
+        verdict
     }
 
     /// Begins storms, tells of them, gives the faults that they hold back their tickets when there
@@ -231,7 +238,7 @@ impl JiraDispatch {
             } else {
                 let quarter = budget.window.max(Duration::from_secs(4)) / 4;
                 let mark = clock::now() / i64::try_from(quarter.as_micros()).unwrap_or(i64::MAX);
-                let draft = json!({ "summary": summary(&storm), "description": digest(&storm) });
+                let draft = json!({ "summary": storm.summary(), "description": storm.digest() });
                 let intent = told(Action::Edit, mark.to_string(), draft);
                 self.store.intend(fault, &storm.environment, &intent).await?;
             }
@@ -246,11 +253,7 @@ impl JiraDispatch {
         for fault in held {
             let verdict = self.judge(fault, now).await?;
             let decision = decide(&fault.fault, &verdict, &self.settings.tracker, now);
-            if let Verdict::Ticket(plan) = &verdict {
-                decisions.push(decided(fault, decision, Some(plan)));
-            } else {
-                decisions.push(decided(fault, decision, None));
-            }
+            decisions.push(decided(fault, decision, plan_of(&verdict)));
         }
         if self.store.decide(&decisions, self.settings.budget).await?.intents > 0 {
             self.due.tell(());
@@ -262,8 +265,8 @@ impl JiraDispatch {
         let draft = Draft {
             project: self.settings.project.clone(),
             issue_type: self.settings.issue_type.clone(),
-            summary: summary(storm),
-            description: digest(storm),
+            summary: storm.summary(),
+            description: storm.digest(),
             ..Draft::default()
         };
         tracing::warn!(environment = storm.environment, held = storm.held, "a storm of new faults");
@@ -297,22 +300,6 @@ fn told(action: Action, mark: String, request: serde_json::Value) -> Intent {
         locator: String::new(),
         due_in: Duration::ZERO,
     }
-}
-
-fn summary(storm: &Storm) -> String {
-    format!("[{}] Storm: more new faults than tickets", storm.environment)
-}
-
-fn digest(storm: &Storm) -> String {
-    let mut text = format!(
-        "More new faults turn up in {} than tickets are made for. They are counted; each gets its \
-         ticket when there is room for it, those met most often first.\n\nFaults held back: {}\n\n",
-        storm.environment, storm.held
-    );
-    for (title, count) in &storm.top {
-        let _ = writeln!(text, "- {count} × {title}");
-    }
-    text
 }
 
 /// A name that no other ticket has, in this or another store.
@@ -352,6 +339,13 @@ fn facts<'a>(fault: &'a Undecided, count_within: &'a dyn Fn(Duration) -> Option<
     }
 }
 
+fn plan_of(verdict: &Verdict) -> Option<&Plan> {
+    match verdict {
+        Verdict::Ticket(plan) => Some(plan),
+        _ => None,
+    }
+}
+
 fn decided(fault: &Undecided, decision: Decision, plan: Option<&Plan>) -> Decided {
     let intent = plan.and_then(|plan| intent(fault, &decision.todo, plan));
     Decided {
@@ -384,6 +378,11 @@ fn intent(fault: &Undecided, todo: &Todo, plan: &Plan) -> Option<Intent> {
                 shown(&fault.latest)
             );
             (Action::Comment, fault.fault.incident, milestone.to_string(), json!({ "text": text }))
+        }
+        Todo::Quiet { since } => {
+            let text = format!("Not seen since {}: it may be over.", rfc3339(*since));
+            let mark = format!("quiet {since}");
+            (Action::Comment, fault.fault.incident, mark, json!({ "text": text }))
         }
         Todo::Reopen { resolved_at } => {
             let text = format!(

@@ -11,7 +11,7 @@ use faultline_actors::{
             StoreError, StoredEvent, StoredFault, StoredRejected, TeachError,
             jobs::{
                 Budget, Decided, Holder, Intent, Job, JobCounts, JobFilter, JobId, JobStore,
-                Outcome, SeenTicket, Steer, StoredJob, StoredTicket, Storm, Undecided, Which, Why,
+                Outcome, SeenTicket, Steer, StoredJob, StoredTicket, Undecided, Which, Why,
                 Written,
             },
         },
@@ -22,6 +22,7 @@ use faultline_actors::{
         ledger::Tally,
         lesson::{Lesson, Unteachable},
         shape::Shape,
+        storm::Storm,
         time::Micros,
     },
 };

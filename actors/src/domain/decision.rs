@@ -50,6 +50,10 @@ pub enum Todo {
     Comment {
         milestone: u64,
     },
+    /// Nothing was seen of it for long.
+    Quiet {
+        since: Micros,
+    },
     /// The ticket was done, and it happens again.
     Reopen {
         resolved_at: Micros,
@@ -152,18 +156,160 @@ fn came_back(fault: &Undecided, ticket: &Ticket, plan: &Plan, tracker: &Tracker)
     }
 }
 
-/// It happens while its ticket is open.
+/// Its ticket is open.
 fn goes_on(fault: &Undecided, ticket: &Ticket, plan: &Plan, now: Micros) -> Decision {
     let reason = "it has a ticket";
     if ticket.key.is_none() && !ticket.is_dry_run {
         return Decision::nothing("its ticket is being made");
     }
-    let Some(milestone) = plan.milestones.passed(ticket.commented_count, fault.count) else {
-        return Decision::nothing(reason);
-    };
-    let not_before = later(ticket.commented_at, plan.comment_every);
-    if now < not_before {
-        return Decision::nothing(reason).again(not_before);
+    let quiet_at = plan.auto_resolve_after.map(|wait| later(fault.last_seen, wait));
+    if let Some(milestone) = plan.milestones.passed(ticket.commented_count, fault.count) {
+        let not_before = later(ticket.commented_at, plan.comment_every);
+        if now < not_before {
+            let soonest = quiet_at.map_or(not_before, |quiet_at| quiet_at.min(not_before));
+            return Decision::nothing(reason).again(soonest);
+        }
+        let todo = Todo::Comment { milestone };
+        return Decision { todo, reason: reason.to_owned(), again_at: quiet_at };
     }
-    Decision { todo: Todo::Comment { milestone }, reason: reason.to_owned(), again_at: None }
+    match quiet_at {
+        Some(quiet_at) if now >= quiet_at => Decision {
+            todo: Todo::Quiet { since: fault.last_seen },
+            reason: "it has a ticket, and was not seen for long".to_owned(),
+            again_at: None,
+        },
+        Some(quiet_at) => Decision::nothing(reason).again(quiet_at),
+        None => Decision::nothing(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::rule::Milestones;
+
+    const SECOND: Micros = 1_000_000;
+    const HOUR: Micros = 3_600 * SECOND;
+
+    fn fault(count: u64, ticket: Option<Ticket>) -> Undecided {
+        let incident = u32::from(ticket.is_some());
+        Undecided { fault: 7, count, last_seen: 10 * HOUR, ticket, incident }
+    }
+
+    fn ticket() -> Ticket {
+        Ticket {
+            key: Some("OPS-1".to_owned()),
+            is_dry_run: false,
+            is_done: false,
+            resolution: String::new(),
+            resolved_at: None,
+            commented_at: 0,
+            commented_count: 1,
+        }
+    }
+
+    fn done(resolution: &str) -> Ticket {
+        let resolution = resolution.to_owned();
+        Ticket { is_done: true, resolution, resolved_at: Some(9 * HOUR), ..ticket() }
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            rule: "all".to_owned(),
+            draft: crate::domain::ticket::Draft::default(),
+            recurrence: Recurrence::Reopen,
+            cool_off: Duration::from_mins(10),
+            milestones: Milestones::PowersOfTen,
+            comment_every: Duration::from_hours(1),
+            auto_resolve_after: None,
+            class: None,
+            respond: None,
+            template_problem: None,
+        }
+    }
+
+    fn decided(fault: &Undecided, plan: Plan) -> Decision {
+        let tracker = Tracker { is_there: true, wont_fix: vec!["Won't Do".to_owned()] };
+        decide(fault, &Verdict::Ticket(Box::new(plan)), &tracker, 10 * HOUR)
+    }
+
+    #[test]
+    fn a_fault_gets_one_ticket() {
+        let first = decided(&fault(1, None), plan());
+        assert_eq!(first.todo, Todo::Create { incident: 1 });
+        assert!(first.reason.contains("\"all\""), "{}", first.reason);
+        let making = Ticket { key: None, ..ticket() };
+        assert_eq!(decided(&fault(2, Some(making)), plan()).todo, Todo::Nothing);
+        assert_eq!(decided(&fault(2, Some(ticket())), plan()).todo, Todo::Nothing);
+        let dry = Ticket { key: None, is_dry_run: true, ..ticket() };
+        let real = decided(&fault(2, Some(dry.clone())), plan());
+        assert_eq!(real.todo, Todo::Create { incident: 2 }, "there is a tracker now");
+        let verdict = Verdict::Ticket(Box::new(plan()));
+        let still = decide(&fault(2, Some(dry)), &verdict, &Tracker::default(), 10 * HOUR);
+        assert_eq!(still.todo, Todo::Nothing);
+    }
+
+    #[test]
+    fn whatever_is_not_done_has_its_reason() {
+        let rule = || "noise".to_owned();
+        for (verdict, expected, again_at) in [
+            (Verdict::NoRule, "no rule matches", None),
+            (Verdict::Ignored { rule: rule() }, "rule \"noise\" ignores it", None),
+            (Verdict::Muted { rule: rule(), until: 7 }, "mutes it", Some(7)),
+            (Verdict::TooYoung { rule: rule(), until: 8 }, "waits for it to last", Some(8)),
+            (
+                Verdict::Below {
+                    rule: rule(),
+                    needed: 5,
+                    within: Some(Duration::from_mins(10)),
+                    have: 2,
+                },
+                "2 of the 5 within 10m that rule \"noise\" needs",
+                None,
+            ),
+        ] {
+            let decision = decide(&fault(1, None), &verdict, &Tracker::default(), 0);
+            assert_eq!((&decision.todo, decision.again_at), (&Todo::Nothing, again_at));
+            assert!(decision.reason.contains(expected), "{}", decision.reason);
+        }
+    }
+
+    #[test]
+    fn a_milestone_is_told_once_in_a_while() {
+        assert_eq!(decided(&fault(9, Some(ticket())), plan()).todo, Todo::Nothing);
+        let tenth = decided(&fault(12, Some(ticket())), plan());
+        assert_eq!(tenth.todo, Todo::Comment { milestone: 10 });
+        let told = Ticket { commented_count: 12, ..ticket() };
+        assert_eq!(decided(&fault(99, Some(told)), plan()).todo, Todo::Nothing);
+        let just_now = Ticket { commented_at: 10 * HOUR - SECOND, ..ticket() };
+        let waits = decided(&fault(12, Some(just_now)), plan());
+        assert_eq!(waits.todo, Todo::Nothing);
+        assert_eq!(waits.again_at, Some(11 * HOUR - SECOND));
+    }
+
+    #[test]
+    fn silence_is_told_once() {
+        let quiet = |after| Plan { auto_resolve_after: Some(after), ..plan() };
+        let seen_at = fault(2, Some(ticket()));
+        let waits = decided(&seen_at, quiet(Duration::from_hours(2)));
+        assert_eq!((waits.todo, waits.again_at), (Todo::Nothing, Some(12 * HOUR)));
+        let over = decided(&seen_at, quiet(Duration::ZERO));
+        assert_eq!(over.todo, Todo::Quiet { since: 10 * HOUR });
+        assert_eq!(over.again_at, None);
+    }
+
+    #[test]
+    fn what_comes_back_is_opened_again_or_made_anew_as_the_rule_says() {
+        let back = fault(2, Some(done("Done")));
+        assert_eq!(decided(&back, plan()).todo, Todo::Reopen { resolved_at: 9 * HOUR });
+        let anew = Plan { recurrence: Recurrence::Create, ..plan() };
+        assert_eq!(decided(&back, anew).todo, Todo::Create { incident: 2 });
+        let let_be = Plan { recurrence: Recurrence::Nothing, ..plan() };
+        assert_eq!(decided(&back, let_be).todo, Todo::Nothing);
+        let cool = Plan { cool_off: Duration::from_hours(2), ..plan() };
+        assert_eq!(decided(&back, cool).todo, Todo::Nothing);
+        let decision = decided(&fault(2, Some(done("won't do"))), plan());
+        assert_eq!(decision.todo, Todo::Nothing);
+        assert!(decision.reason.contains("won't do"));
+    }
 }

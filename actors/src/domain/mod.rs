@@ -26,6 +26,7 @@ pub mod rule;
 pub mod secret;
 pub mod severity;
 pub mod shape;
+pub mod storm;
 pub mod text;
 pub mod ticket;
 pub mod time;

@@ -15,6 +15,7 @@ use crate::domain::{
     event::{Kind, Severity},
     fault::FaultId,
     job::{Action, State, Step},
+    storm::Storm,
     time::Micros,
 };
 
@@ -97,20 +98,6 @@ pub struct Written {
     pub intents: u64,
     /// New tickets that are held back.
     pub held: u64,
-}
-
-/// What a storm's ticket says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Storm {
-    pub environment: String,
-    /// Its own fault, which has its ticket; `None` where faults are held back, but the storm was
-    /// not begun yet.
-    pub fault: Option<FaultId>,
-    /// Faults that are held back now, and the titles of those met most often, with their counts.
-    pub held: u64,
-    pub top: Vec<(String, u64)>,
-    /// New tickets of the environment within the window.
-    pub recent: u64,
 }
 
 /// A job in a worker's hands.

@@ -14,7 +14,7 @@ use super::{row::micros_of, timestamp};
 use crate::{
     adapters::store::{
         as_i64, as_u64,
-        jobs::{Budget, Decided, HELD, Intent, Storm, Undecided, Which, Written, held_back},
+        jobs::{Budget, Decided, HELD, Intent, Undecided, Which, Written, held_back},
     },
     domain::{
         decision,
@@ -22,6 +22,7 @@ use crate::{
         fault::FaultId,
         job::Action,
         shape::Shape,
+        storm::Storm,
     },
 };
 
@@ -353,7 +354,7 @@ pub(super) async fn begin_storm(
         .query_one(
             "INSERT INTO faults (environment, service, fingerprint, kind, severity, title, example,
                  count, first_seen, last_seen, decided_count, incident, rule, decision)
-             VALUES ($1, '', $2, 'storm', 'error', $3, '', 1, now(), now(), 1, 1, $4, 'a storm')
+             VALUES ($1, '', $2, 'storm', 'error', $3, '', 0, now(), now(), 0, 1, $4, 'a storm')
              RETURNING id",
             &[&environment, &fingerprint, &title, &intent.rule],
         )

@@ -10,10 +10,10 @@ use crate::{
         AuditEntry, StoreError, as_u64,
         jobs::{
             Budget, Decided, Holder, Intent, Job, JobCounts, JobFilter, JobId, JobStore, Outcome,
-            SeenTicket, Steer, StoredJob, StoredTicket, Storm, Undecided, Which, Why, Written,
+            SeenTicket, Steer, StoredJob, StoredTicket, Undecided, Which, Why, Written,
         },
     },
-    domain::{fault::FaultId, job::State, time::Micros},
+    domain::{fault::FaultId, job::State, storm::Storm, time::Micros},
 };
 
 /// A hub that was not seen for so long does not count.

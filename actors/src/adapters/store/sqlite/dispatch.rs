@@ -11,7 +11,7 @@ use crate::{
         clock,
         store::{
             StoreError, as_i64, as_u64,
-            jobs::{Budget, Decided, HELD, Intent, Storm, Undecided, Which, Written, held_back},
+            jobs::{Budget, Decided, HELD, Intent, Undecided, Which, Written, held_back},
         },
     },
     domain::{
@@ -20,6 +20,7 @@ use crate::{
         fault::FaultId,
         job::Action,
         shape::Shape,
+        storm::Storm,
         time::Micros,
     },
 };
@@ -334,7 +335,7 @@ pub(super) fn begin_storm(
     transaction.execute(
         "INSERT INTO faults (environment, service, fingerprint, kind, severity, title, example,
              count, first_seen, last_seen, decided_count, incident, rule, decision)
-         VALUES (?1, '', ?2, 'storm', 'error', ?3, '', 1, ?4, ?4, 1, 1, ?5, 'a storm')",
+         VALUES (?1, '', ?2, 'storm', 'error', ?3, '', 0, ?4, ?4, 0, 1, ?5, 'a storm')",
         params![environment, fingerprint, title, clock::now(), intent.rule],
     )?;
     let fault = transaction.last_insert_rowid();

@@ -18,12 +18,12 @@ use crate::{
             AuditEntry, StoreError, as_u64,
             jobs::{
                 Budget, Decided, Holder, Intent, Job, JobCounts, JobFilter, JobId, JobStore,
-                Outcome, SeenTicket, Steer, StoredJob, StoredTicket, Storm, Undecided, Which, Why,
+                Outcome, SeenTicket, Steer, StoredJob, StoredTicket, Undecided, Which, Why,
                 Written,
             },
         },
     },
-    domain::{fault::FaultId, job::State, time::Micros},
+    domain::{fault::FaultId, job::State, storm::Storm, time::Micros},
 };
 
 /// The newest entries of a fault's audit trail that are shown.
