@@ -6,10 +6,18 @@
 
 mod support;
 
-use std::{collections::HashMap, hint::black_box};
+use std::{collections::HashMap, hint::black_box, sync::Arc};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use faultline_actors::domain::{event::Source, fault::Gathering, parse::Parser, shape::Shape};
+use faultline_actors::domain::{
+    event::{Kind, Severity, Source},
+    fault::Gathering,
+    parse::Parser,
+    rule::{
+        ChangeFacts, Facts, FaultState, Priorities, RuleSettings, Rules, TicketDefaults, Verdict,
+    },
+    shape::Shape,
+};
 use faultline_testkit::loghub;
 use simd_json::Buffers;
 use support::{
@@ -31,7 +39,7 @@ fn maxwell(criterion: &mut Criterion) {
         bencher.iter(|| black_box(maxwell_limit(&body, &mut buffers, &mut scratch)));
     });
     group.bench_function("parser", |bencher| {
-        let mut parser = Parser::new("production");
+        let mut parser = Parser::new("production", Arc::default());
         bencher.iter(|| black_box(parse_all(&mut parser, &block)));
     });
     group.finish();
@@ -46,7 +54,7 @@ fn logplex(criterion: &mut Criterion) {
         bencher.iter(|| black_box(logplex_limit(&body)));
     });
     group.bench_function("parser", |bencher| {
-        let mut parser = Parser::new("production");
+        let mut parser = Parser::new("production", Arc::default());
         bencher.iter(|| black_box(parse_all(&mut parser, &block)));
     });
     group.finish();
@@ -68,7 +76,7 @@ fn error_report(criterion: &mut Criterion) {
         });
     });
     group.bench_function("parser", |bencher| {
-        let mut parser = Parser::new("production");
+        let mut parser = Parser::new("production", Arc::default());
         bencher.iter(|| {
             for block in &blocks {
                 black_box(parse_all(&mut parser, block));
@@ -203,6 +211,71 @@ fn first_sight(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A hundred rules of which the last one matches.
+fn hundred_rules(matches: impl Fn(usize) -> serde_json::Value) -> Rules {
+    let rules = (0..100)
+        .map(|number| serde_json::json!({ "name": number.to_string(), "match": matches(number) }));
+    let rules: Vec<RuleSettings> = serde_json::from_value(rules.collect()).unwrap();
+    Rules::compile(&rules, &Priorities::default(), TicketDefaults::default()).unwrap()
+}
+
+/// Deciding on a fault, and on a change that no rule selects, or only the last one.
+fn rules(criterion: &mut Criterion) {
+    let last = |number: usize| if number == 99 { String::new() } else { number.to_string() };
+    let mut group = criterion.benchmark_group("rules");
+    group.throughput(Throughput::Elements(1));
+    let of_faults = hundred_rules(|number| {
+        serde_json::json!({
+            "environment": "prod*", "service": format!("shop{}", last(number)), "title": "refused",
+        })
+    });
+    let facts = Facts {
+        fault: 1,
+        environment: "production",
+        service: "shop",
+        kind: Kind::Log,
+        source: None,
+        severity: Severity::Error,
+        title: "payment <n> refused: card expired",
+        example: "payment 4711 refused: card expired",
+        latest: "payment 4712 refused: card expired",
+        fingerprint: "v1:3316478a3cd983c7b2e39fb471d671ae484edef4b2c333de62a3443e53005e84",
+        count: 7,
+        first_seen: 0,
+        last_seen: 1,
+        state: FaultState::New,
+        selected_by: "",
+        count_within: &|_| None,
+    };
+    group.bench_function("100 rules", |bencher| {
+        assert!(matches!(of_faults.decide(&facts, 2), Verdict::Ticket(plan) if plan.rule == "99"));
+        bencher.iter(|| black_box(of_faults.decide(black_box(&facts), 2)));
+    });
+    let of_changes = hundred_rules(|number| {
+        serde_json::json!({
+            "table": format!("orders{}", last(number)),
+            "columns": { "status": { "old": "paid", "new": "failed" } },
+        })
+    });
+    let line = br#"{"database":"shop","table":"orders","type":"update","ts":1795316400,"xid":23397,"data":{"id":18,"user_id":7,"total":39.95,"status":"failed","created_at":"2026-11-22 03:00:00"},"old":{"status":"paid"}}"#;
+    for (name, table) in [("select change, 100 rules", "orders"), ("no change, 100 rules", "carts")]
+    {
+        let change = ChangeFacts {
+            environment: "production",
+            service: "shop",
+            database: "shop",
+            table,
+            kind: "update",
+            line,
+        };
+        group.bench_function(name, |bencher| {
+            assert_eq!(of_changes.select_change(&change).is_some(), table == "orders");
+            bencher.iter(|| black_box(of_changes.select_change(black_box(&change))));
+        });
+    }
+    group.finish();
+}
+
 criterion_group!(
     benches,
     maxwell,
@@ -211,6 +284,7 @@ criterion_group!(
     shape,
     shape_loghub,
     shape_length,
-    first_sight
+    first_sight,
+    rules
 );
 criterion_main!(benches);

@@ -9,13 +9,14 @@ use std::{
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use faultline_actors::{adapters::jira::Jira, domain::ticket::Draft};
 
 use crate::{
     Listeners,
     config::{self, Config, ConfigError, StoreUrl},
-    faults, group, open_store, read_countries,
+    faults, group, jobs, open_store, read_countries,
     receiver::keeper,
-    replay, run,
+    replay, rule_tests, run,
     secret::mask_url,
     telemetry,
 };
@@ -49,6 +50,9 @@ enum Command {
         /// Say for each line of a file what would become of it.
         #[arg(long, value_name = "FILE")]
         explain: Option<PathBuf>,
+        /// Try the rules on the faults that a file tells of.
+        #[arg(long, value_name = "FILE", conflicts_with = "explain")]
+        tests: Option<PathBuf>,
     },
     /// Bring the store's schema up to date.
     Migrate,
@@ -64,6 +68,11 @@ enum Command {
     Faults {
         #[command(subcommand)]
         command: faults::Command,
+    },
+    /// Show what is done about faults in Jira, and steer it.
+    Jobs {
+        #[command(subcommand)]
+        command: jobs::Command,
     },
     /// Run a command that ends with whoever holds standard input open.
     #[command(hide = true)]
@@ -106,8 +115,9 @@ async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             run(config, listeners, told_to_end).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Check { explain: Some(file) } => explain(&file, &config).await,
-        Command::Check { explain: None } => check(&config).await,
+        Command::Check { explain: Some(file), .. } => explain(&file, &config).await,
+        Command::Check { tests: Some(file), .. } => rule_tests::run(&file, &config, say),
+        Command::Check { explain: None, tests: None } => check(&config).await,
         Command::Group { stored } => {
             let store = if stored { Some(open_store(&config.store)?) } else { None };
             group::group(store, io::stdin().lock(), io::stdout().lock()).await?;
@@ -115,6 +125,10 @@ async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         }
         Command::Faults { command } => {
             faults::run(command, open_store(&config.store)?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Jobs { command } => {
+            jobs::run(command, open_store(&config.store)?).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Migrate => {
@@ -197,6 +211,7 @@ async fn check(config: &Config) -> anyhow::Result<ExitCode> {
             read_countries(config).map(|_| format!("{} can be read", countries.display()));
         report("countries", outcome.map_err(|error| error.0.join("; ")));
     }
+    report("jira", check_jira(config).await);
     for (what, address) in [("receiver", config.receiver.listen), ("admin", config.admin.listen)] {
         let bound = tokio::net::TcpListener::bind(address).await;
         let outcome = bound.map(|_| format!("{address} is free"));
@@ -221,6 +236,30 @@ async fn check_store(config: &Config) -> Result<String, String> {
     let store = open_store(&config.store).map_err(|error| format!("{shown}: {error:#}"))?;
     store.ping().await.map_err(|error| format!("{shown}: {error}"))?;
     Ok(format!("{shown} answers"))
+}
+
+/// Whether Jira lets us in, and would take the tickets.
+async fn check_jira(config: &Config) -> Result<String, String> {
+    let settings = &config.jira;
+    if settings.is_dry_run() {
+        return Ok("none is configured: a dry run".to_owned());
+    }
+    let shown = mask_url(&settings.url);
+    let jira = Jira::new(settings)?;
+    let name = jira.myself().await.map_err(|failure| format!("{shown}: {failure}"))?;
+    let mut problems = Vec::new();
+    for (project, issue_type) in config.targets() {
+        let draft =
+            Draft { project: project.clone(), issue_type: issue_type.clone(), ..Draft::default() };
+        let found = jira.preflight(&project, &issue_type, &draft).await;
+        let found = found.map_err(|failure| format!("{shown}: {failure}"))?;
+        problems
+            .extend(found.into_iter().map(|problem| format!("{project} {issue_type}: {problem}")));
+    }
+    if problems.is_empty() {
+        return Ok(format!("{shown} answers to {name}"));
+    }
+    Err(format!("{shown}: {}", problems.join("; ")))
 }
 
 fn check_directory(directory: &Path) -> Result<String, String> {

@@ -6,6 +6,7 @@
 //! what would be right.
 
 use std::{
+    collections::BTreeSet,
     fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -13,8 +14,10 @@ use std::{
 };
 
 use faultline_actors::{
-    adapters::{journal::spool, store::postgres::Postgres},
-    batch_writer, metrics_aggregator, parser,
+    adapters::{jira, journal::spool, store::postgres::Postgres},
+    batch_writer,
+    domain::rule::{Priorities, RuleSettings, Rules, TicketDefaults},
+    metrics_aggregator, parser,
 };
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -36,8 +39,13 @@ pub struct Config {
     pub batch_writer: batch_writer::Settings,
     pub metrics_aggregator: metrics_aggregator::Settings,
     pub store: StoreSettings,
+    pub jira: jira::Settings,
     pub admin: admin::Settings,
     pub telemetry: telemetry::Settings,
+    /// What the classes of tickets mean.
+    pub priorities: Priorities,
+    /// Which faults become tickets; see [`Config::rules`].
+    pub rules: Vec<RuleSettings>,
 }
 
 /// Section `[store]`.
@@ -235,6 +243,9 @@ fn set_from_environment(tree: &mut Table, variable: &str, value: &str) -> Result
         };
     };
     let path = format!("{section}.{key}");
+    if let Some(Value::Array(_)) = tree.get(section) {
+        return Err(format!("{variable}: `{section}` can be set in the file only"));
+    }
     let Some(Value::Table(section_table)) = tree.get_mut(section) else {
         return Err(format!("{variable}: {}", unknown(section, section, tree)));
     };
@@ -292,8 +303,12 @@ fn syntax_problem(text: &str, error: &toml::de::Error) -> String {
     format!("line {line}{key}: {}", error.message())
 }
 
-/// Whether what stands at `path` must not be shown.
+/// Whether what stands at `path` must not be shown. Rules hold none: their keys are columns and
+/// fields.
 fn is_secret(path: &str) -> bool {
+    if path.split(['.', '[']).next() == Some("rules") {
+        return false;
+    }
     let key = path.rsplit('.').next().unwrap_or(path);
     ["password", "token", "key", "secret", "drains"].iter().any(|word| key.contains(word))
 }
@@ -312,8 +327,10 @@ fn shown(path: &str, value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::Table(table) => {
-            let members: Vec<_> =
-                table.iter().map(|(key, value)| format!("{key} = {}", shown(key, value))).collect();
+            let members: Vec<_> = table
+                .iter()
+                .map(|(key, value)| format!("{key} = {}", shown(&format!("{path}.{key}"), value)))
+                .collect();
             format!("{{ {} }}", members.join(", "))
         }
         other => other.to_string(),
@@ -355,6 +372,34 @@ fn default_of(path: &str) -> Option<String> {
 }
 
 impl Config {
+    /// The rules, compiled.
+    ///
+    /// # Errors
+    /// Lists all that is wrong with them.
+    pub fn rules(&self) -> Result<Rules, ConfigError> {
+        let defaults = TicketDefaults {
+            project: self.jira.default_project().to_owned(),
+            issue_type: self.jira.issue_type.clone(),
+            public_url: self.jira.public_url.clone(),
+        };
+        Rules::compile(&self.rules, &self.priorities, defaults).map_err(ConfigError)
+    }
+
+    /// Projects and types of all tickets that there may be, by the rules' names.
+    #[must_use]
+    pub fn targets(&self) -> BTreeSet<(String, String)> {
+        let default = RuleSettings::default();
+        let rules = self.rules.iter().filter(|rule| !rule.ignore && rule.mute.is_none());
+        let rules = rules.chain(self.rules.is_empty().then_some(&default));
+        let or = |named: &Option<String>, other: &str| named.as_deref().unwrap_or(other).to_owned();
+        rules
+            .map(|rule| {
+                let project = or(&rule.project, self.jira.default_project());
+                (project, or(&rule.issue_type, &self.jira.issue_type))
+            })
+            .collect()
+    }
+
     /// What is impossible, each with its key and what would be right.
     fn problems(&self) -> Vec<String> {
         let sections = [
@@ -365,6 +410,7 @@ impl Config {
             ("batch_writer", self.batch_writer.validate()),
             ("metrics_aggregator", self.metrics_aggregator.validate()),
             ("store", self.store.validate()),
+            ("jira", self.jira.validate()),
             ("admin", self.admin.validate()),
             ("telemetry", self.telemetry.validate()),
         ];
@@ -389,6 +435,16 @@ impl Config {
                 bytesize::ByteSize(self.stdin.largest_record() - self.stdin.line_limit.as_u64()),
                 self.spool.segment_bytes
             ));
+        }
+        if let Err(ConfigError(found)) = self.rules() {
+            problems.extend(found);
+        }
+        if self.targets().iter().any(|(project, _)| project.is_empty()) {
+            problems.push(
+                "jira.project = \"\": a project's key is needed, such as OPS, where a rule names \
+                 none"
+                    .to_owned(),
+            );
         }
         problems
     }
@@ -421,12 +477,68 @@ mod tests {
         assert_eq!(as_table(config), as_table(Config::default()));
         let documented: Table = text.parse().unwrap();
         for (section, keys) in defaults() {
-            for (key, _) in keys.as_table().unwrap() {
+            let Some(keys) = keys.as_table() else {
+                assert!(text.contains(&format!("# [[{section}]]")), "[[{section}]] is not shown");
+                continue;
+            };
+            for (key, _) in keys {
                 let known = documented.get(&section).and_then(|table| table.get(key));
                 let is_shown = known.is_some();
                 assert!(is_shown, "{section}.{key} is not in config.toml");
             }
         }
+    }
+
+    /// The commented example, without its marks.
+    fn example_rules() -> String {
+        let text = include_str!("../config.toml");
+        let lines = text.lines().skip_while(|line| *line != "# [[rules]]");
+        let lines = lines.map(|line| line.strip_prefix("# ").unwrap_or_default());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_rules_that_the_file_shows_can_be_used() {
+        let config = read(&example_rules(), &[]).unwrap();
+        assert_eq!(config.rules.len(), 5);
+        assert!(config.rules().unwrap().select_changes());
+    }
+
+    #[test]
+    fn every_setting_of_a_rule_is_shown() {
+        let shown = example_rules();
+        for wrong in ["nam = 1", "match.x = 1", "match.columns.a.x = 1"] {
+            let problem = problem(&format!("[[rules]]\n{wrong}"), &[]);
+            let (_, expected) = problem.split_once("expected one of ").unwrap();
+            for name in expected.split(", ").map(|name| name.trim_matches('`')) {
+                let forms = ["\n{} = ", "\n{}.", "\nmatch.{} = ", "{ {} = ", ", {} = "];
+                let is_shown = forms.iter().any(|form| shown.contains(&form.replace("{}", name)));
+                assert!(is_shown, "{name} is not shown");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_used_is_named() {
+        for (text, expected) in [
+            ("[[rules]]\nname = \"a\"\nmach = 1", "rules[0].mach: unknown field `mach`"),
+            ("[[rules]]\nname = \"a\"\nmute = \"soon\"", "rules[0].mute: \"soon\" is no duration"),
+            ("[[rules]]\nname = \"a\"\nclass = \"P9\"", "rules[0].class: unknown variant `P9`"),
+            (
+                "[[rules]]\nname = \"a\"\nmatch.kind = \"logs\"",
+                "rules[0] \"a\": match.kind = \"logs\": there are log",
+            ),
+            ("rules = 5", "rules = 5: a list is needed"),
+            ("[rules]\nkey = \"x\"", "rules = { key = \"x\" }: a list is needed"),
+            ("[priorities]\nP4 = {}", "priorities.P4: there is no such setting"),
+            ("[priorities.P0]\nrespond = \"x\"", "priorities.P0.respond = \"x\": \"x\" is no"),
+        ] {
+            let problem = problem(text, &[]);
+            assert!(problem.contains(expected), "{problem}\n  lacks {expected}");
+        }
+        let problem = problem("", &[("FAULTLINE_RULES__X", "1")]);
+        let expected = "FAULTLINE_RULES__X: `rules` can be set in the file only";
+        assert!(problem.contains(expected), "{problem}");
     }
 
     #[test]
@@ -486,6 +598,11 @@ mod tests {
                 "[spool]\nmax_bytes = \"1 MiB\"",
                 vec![],
                 "spool.max_bytes = \"1.0 MiB\": at least two segments (128.0 MiB) are needed",
+            ),
+            (
+                "[jira]\nurl = \"https://x.atlassian.net\"\nemail = \"a@b\"\ntoken = \"t\"",
+                vec![],
+                "jira.project = \"\": a project's key is needed",
             ),
             (
                 "[receiver]\nbody_limit = \"64 MiB\"",

@@ -4,6 +4,7 @@
 //!  receiver ─┐                                                     ┌─▶ store
 //!  stdin ────┴─▶ spool ─▶ parser ─▶ fan-out ─▶ batch writer ───────┘
 //!                                      └─────▶ metrics aggregator ─▶ admin: /metrics
+//!  store ─▶ jira dispatch ─▶ jira worker ─▶ Jira
 //! ```
 //!
 //! This crate is what faces outward: the command line, the configuration, the listeners. The
@@ -16,6 +17,7 @@ use std::{
 };
 
 use anyhow::Context;
+pub use faultline_actors::domain::secret;
 use faultline_actors::{
     adapters::{
         journal::spool::Spool,
@@ -40,10 +42,11 @@ pub mod cli;
 pub mod config;
 mod faults;
 mod group;
+mod jobs;
 mod problem;
 pub mod receiver;
 mod replay;
-pub mod secret;
+mod rule_tests;
 pub mod server;
 pub mod telemetry;
 
@@ -154,16 +157,22 @@ pub async fn run_with(
         parser: config.parser.clone(),
         batch_writer: config.batch_writer.clone(),
         metrics_aggregator: config.metrics_aggregator.clone(),
+        jira: config.jira.clone(),
+        rules: Arc::new(config.rules()?),
     };
     let pipeline = Pipeline::start(settings, spool.clone(), store.clone(), ledger, countries).await;
+    let pipeline = pipeline.map_err(|problem| ConfigError(vec![format!("jira.{problem}")]))?;
     let pipeline = Arc::new(pipeline);
+    if config.jira.is_dry_run() {
+        tracing::info!("a dry run: no Jira is configured, so tickets are made up and not sent");
+    }
 
     let reads_stdin = config.stdin.is_on();
     let reading = Arc::new(Reading::default());
     let admin = admin::Admin::new(
         &config.admin,
         pipeline.clone(),
-        store,
+        store.clone(),
         prometheus.clone(),
         reads_stdin.then(|| reading.clone()),
     );
@@ -178,7 +187,8 @@ pub async fn run_with(
     tracing::info!(address = %listeners.admin.local_addr()?, "the admin listener listens");
     let receiver = tokio::spawn(server::serve(
         listeners.receiver,
-        receiver::http::router(&config.receiver, spool.clone()),
+        receiver::http::router(&config.receiver, spool.clone())
+            .merge(receiver::jira::router(&config.jira, store.clone())),
         limits("receiver", config.receiver.connections),
         taking_in.clone().cancelled_owned(),
     ));

@@ -81,7 +81,10 @@ const BUCKETS: [f64; 15] = [
 ];
 
 /// What is exposed as 0 before it ever happens, so that a first time is seen as a rise.
-const SELDOM: [&str; 9] = [
+const SELDOM: [&str; 13] = [
+    "faultline_decisions_total",
+    "faultline_held_back_total",
+    "faultline_intents_total",
     "faultline_lost_messages_total",
     "faultline_parser_panics_total",
     "faultline_snapshots_lost_total",
@@ -90,6 +93,7 @@ const SELDOM: [&str; 9] = [
     "faultline_spool_write_errors_total",
     "faultline_stdin_restarts_total",
     "faultline_store_failures_total",
+    "faultline_ticket_changes_total",
     "faultline_upstream_dropped_total",
 ];
 
@@ -167,6 +171,14 @@ fn describe() {
     );
     counter!("faultline_snapshots_lost_total", "Statistics snapshots that could not be stored.");
     counter!("faultline_stdin_restarts_total", "Times that stdin.command was started again.");
+    counter!("faultline_decisions_total", "Decisions about faults: a ticket, a comment, nothing.");
+    counter!("faultline_intents_total", "Jobs written: tickets to make, comments, and so on.");
+    counter!("faultline_held_back_total", "New tickets that a storm of new faults holds back.");
+    counter!("faultline_job_outcomes_total", "What came of jobs, by action.");
+    counter!("faultline_ticket_changes_total", "Changes of tickets that people made in Jira.");
+    gauge!("faultline_jobs", "Jobs in the store, by state.");
+    gauge!("faultline_jira_breaker_open", "1 while Jira is left alone because it fails.");
+    gauge!("faultline_dispatch_paused", "1 while people have paused dispatch.");
     gauge!("faultline_channel_depth", "Items that wait in a channel.");
     gauge!("faultline_channel_capacity", "Items that fit into a channel.");
     counter!("faultline_messages_total", "The ledger: messages by source and outcome.");

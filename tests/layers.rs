@@ -48,11 +48,12 @@ impl Layer<'_> {
 }
 
 /// The crates that domain may use: they compute, and nothing else.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "aho_corasick",
     "bytes",
     "jiff",
     "memchr",
+    "minijinja",
     "serde",
     "serde_json",
     "sha2",

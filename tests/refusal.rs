@@ -285,6 +285,7 @@ async fn check_says_that_all_is_well_and_makes_nothing() {
             "ok      configuration",
             "ok      store",
             "ok      spool",
+            "ok      jira",
             "ok      receiver",
             "ok      admin",
             "ok      stdin.command"

@@ -1,6 +1,6 @@
 //! Batch writer: stores batches, and tells the journal what it may forget.
 //!
-//! `batches ──▶ batch writer ──▶ store, acknowledgements`
+//! `batches ──▶ batch writer ──▶ store, acknowledgements, faults that were met`
 //!
 //! It starts by asking the store where the journal's origin stands, and has the journal read on
 //! from there. Batches are gathered up to a size or an age and committed together with the new
@@ -34,8 +34,8 @@ use crate::{
         journal::{Journal, spool::Spool},
         store::{Commit, Store, StoreError},
     },
-    domain::{batch::Batch, ledger::Ledger, retry::Backoff, time::Micros},
-    stage::{Closed, Finish, Wake, wait, wake},
+    domain::{batch::Batch, fault::FaultId, ledger::Ledger, retry::Backoff, time::Micros},
+    stage::{Closed, Finish, Notices, Wake, wait, wake},
 };
 
 /// Section `[batch_writer]`.
@@ -167,6 +167,8 @@ pub struct BatchWriter {
     store: Arc<dyn Store>,
     ledger: Arc<Mutex<Ledger>>,
     counters: Arc<Counters>,
+    /// Whoever decides about faults hears which ones a commit has met.
+    met: Notices<Vec<FaultId>>,
     /// Where the origin stands in the store; `None` when the store must be asked.
     position: Option<u64>,
     gathered: Gathered,
@@ -192,6 +194,7 @@ impl BatchWriter {
         store: Arc<dyn Store>,
         ledger: Arc<Mutex<Ledger>>,
         counters: Arc<Counters>,
+        met: Notices<Vec<FaultId>>,
     ) -> Self {
         let backoff = Backoff::new(settings.retry_first, settings.retry_cap);
         Self {
@@ -201,6 +204,7 @@ impl BatchWriter {
             store,
             ledger,
             counters,
+            met,
             position: None,
             gathered: Gathered::default(),
             backoff,
@@ -306,6 +310,9 @@ impl BatchWriter {
                 self.position = Some(commit.position());
                 self.journal.acknowledge(commit.position());
                 self.remember(&commit);
+                if !committed.faults.is_empty() {
+                    self.met.tell(committed.faults);
+                }
                 self.gathered = Gathered::default();
             }
             Err(StoreError::Moved { position }) => {

@@ -4,6 +4,9 @@
 //!  receiver (src/) ──append──▶ spool ──blocks──▶ parser ──batches──▶ fan-out ─┬─▶ batch writer ──▶ store
 //!                                ▲                                            └─▶ metrics aggregator
 //!                                └──────── acknowledge / read again ─────────────── batch writer
+//!
+//!  batch writer ──faults that were met──▶ jira dispatch ──▶ store (jobs) ──▶ jira worker ──▶ Jira
+//!                                                           store (tickets) ◀── ticket watch ◀─┘
 //! ```
 //!
 //! Data moves on bounded flume channels as [`domain::record::Block`]s and `Arc<`[`domain::batch::Batch`]`>`es;
@@ -18,7 +21,10 @@ pub mod domain;
 
 pub mod batch_writer;
 pub mod fan_out;
+pub mod jira_dispatch;
+pub mod jira_worker;
 pub mod metrics_aggregator;
 pub mod parser;
 pub mod pipeline;
 pub mod stage;
+pub mod ticket_watch;

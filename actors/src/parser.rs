@@ -363,7 +363,7 @@ mod tests {
         for block in [lines(1, &["Error: boom"]), block(2, "poison"), block(3, "good")] {
             blocks.send(block).unwrap();
         }
-        let fragile = Box::new(Fragile(parse::Parser::new("test")));
+        let fragile = Box::new(Fragile(parse::Parser::new("test", Arc::default())));
         let parser = Parser::new(&Settings::default(), fragile, input, output);
         let parser = Parser::spawn(parser);
         parser.ask(Finish).await.unwrap();
@@ -382,7 +382,7 @@ mod tests {
     async fn a_trace_waits_for_its_next_lines_but_not_for_ever() {
         let (blocks, input) = flume::bounded(10);
         let (output, batches) = flume::bounded(10);
-        let parse = Box::new(parse::Parser::new("test"));
+        let parse = Box::new(parse::Parser::new("test", Arc::default()));
         let _parser = Parser::spawn(Parser::new(&Settings::default(), parse, input, output));
         let started = Instant::now();
         blocks.send_async(lines(1, &["Error: boom"])).await.unwrap();

@@ -17,26 +17,36 @@ use tokio::sync::watch;
 
 use crate::{
     adapters::{
+        jira::{self, Jira},
         journal::{Journal, spool::Spool},
         store::Store,
     },
     batch_writer::{self, BatchWriter},
     domain::{
         batch::Batch,
+        fault::FaultId,
         ledger::Ledger,
         parse,
+        rule::Rules,
         traffic::{ChannelHealth, Snapshot},
     },
     fan_out::FanOut,
+    jira_dispatch::{self, JiraDispatch},
+    jira_worker::{self, JiraWorker},
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
     parser::{self, Parser},
-    stage::Finish,
+    stage::{Finish, Noticed, Notices},
+    ticket_watch::{self, TicketWatch},
 };
 
 /// Batches between parser and fan-out: the fan-out only passes them on.
 const BATCHES: usize = 1;
 /// Batches that wait for a commit: what is gathered for the next one while one is under way.
 const TO_WRITER: usize = 8;
+/// Commits whose faults wait to be decided about; what does not fit is found by looking.
+const TO_DISPATCH: usize = 64;
+/// Hints that there are jobs: one says as much as many.
+const TO_WORKER: usize = 1;
 /// Batches that wait to be counted; counting is faster than parsing.
 const TO_AGGREGATOR: usize = 2;
 
@@ -46,6 +56,9 @@ pub struct Settings {
     pub parser: parser::Settings,
     pub batch_writer: batch_writer::Settings,
     pub metrics_aggregator: metrics_aggregator::Settings,
+    pub jira: jira::Settings,
+    /// Which faults become tickets.
+    pub rules: Arc<Rules>,
 }
 
 /// A running pipeline.
@@ -57,9 +70,88 @@ pub struct Pipeline {
     fan_out: ActorRef<FanOut>,
     batch_writer: ActorRef<BatchWriter>,
     metrics_aggregator: ActorRef<MetricsAggregator>,
+    dispatch: Dispatch,
     supervisor: ActorRef<Supervisor>,
     broken: watch::Receiver<Option<String>>,
     channels: Vec<Channel>,
+}
+
+/// How tickets are made.
+#[derive(Clone, Debug)]
+pub struct JiraState {
+    /// There is no Jira: nothing is sent.
+    pub is_dry_run: bool,
+    pub counters: Arc<jira_worker::Counters>,
+}
+
+/// The stages behind the store: what is to be done in Jira, and doing it.
+struct Dispatch {
+    decider: ActorRef<JiraDispatch>,
+    worker: ActorRef<JiraWorker>,
+    watch: Option<ActorRef<TicketWatch>>,
+    state: JiraState,
+}
+
+impl Dispatch {
+    async fn start(
+        supervisor: &ActorRef<Supervisor>,
+        settings: jira::Settings,
+        jira: Option<Arc<Jira>>,
+        store: Arc<dyn Store>,
+        rules: Arc<Rules>,
+        met: Noticed<Vec<FaultId>>,
+    ) -> Self {
+        let (due_out, due) = Notices::bounded(TO_WORKER);
+        let decider = {
+            let settings = jira_dispatch::Settings::from(&settings);
+            let store = store.clone();
+            let make = move || {
+                JiraDispatch::new(
+                    settings.clone(),
+                    met.clone(),
+                    store.clone(),
+                    rules.clone(),
+                    due_out.clone(),
+                )
+            };
+            supervise::<JiraDispatch>(supervisor, make).await
+        };
+        let counters = Arc::new(jira_worker::Counters::new(settings.breaker()));
+        let state = JiraState { is_dry_run: jira.is_none(), counters: counters.clone() };
+        let watch = match &jira {
+            Some(jira) if !settings.poll_every.is_zero() => {
+                let settings = ticket_watch::Settings {
+                    every: settings.poll_every,
+                    settle: settings.search_settle,
+                };
+                let (jira, store) = (jira.clone(), store.clone());
+                let make = move || TicketWatch::new(settings.clone(), jira.clone(), store.clone());
+                Some(supervise::<TicketWatch>(supervisor, make).await)
+            }
+            _ => None,
+        };
+        let worker = {
+            let make = move || {
+                JiraWorker::new(
+                    settings.clone(),
+                    due.clone(),
+                    store.clone(),
+                    jira.clone(),
+                    counters.clone(),
+                )
+            };
+            supervise::<JiraWorker>(supervisor, make).await
+        };
+        Self { decider, worker, watch, state }
+    }
+
+    fn kill(&self) {
+        self.decider.kill();
+        self.worker.kill();
+        if let Some(watch) = &self.watch {
+            watch.kill();
+        }
+    }
 }
 
 /// A channel, for its depth.
@@ -79,13 +171,22 @@ pub struct Depth {
 
 impl Pipeline {
     /// Starts all stages. The store need not be reachable: the batch writer waits for it.
+    ///
+    /// # Errors
+    /// When the settings name no Jira that could be reached.
     pub async fn start(
         settings: Settings,
         spool: Arc<Spool>,
         store: Arc<dyn Store>,
         ledger: Arc<Mutex<Ledger>>,
         countries: Option<Arc<Countries>>,
-    ) -> Self {
+    ) -> Result<Self, String> {
+        let (jira_settings, rules) = (settings.jira, settings.rules);
+        let jira = if jira_settings.is_dry_run() {
+            None
+        } else {
+            Some(Arc::new(Jira::new(&jira_settings)?))
+        };
         let (parser_out, fan_out_in) = flume::bounded::<Arc<Batch>>(BATCHES);
         let (writer_out, writer_in) = flume::bounded::<Arc<Batch>>(TO_WRITER);
         let (aggregator_out, aggregator_in) = flume::bounded::<Arc<Batch>>(TO_AGGREGATOR);
@@ -94,13 +195,15 @@ impl Pipeline {
             channel("batch_writer", TO_WRITER, &writer_in),
             channel("metrics_aggregator", TO_AGGREGATOR, &aggregator_in),
         ];
+        let (met_out, met) = Notices::bounded(TO_DISPATCH);
         let (broken_out, broken) = watch::channel(None);
         let supervisor = Supervisor::spawn(Supervisor { broken: broken_out });
         let counters = Arc::new(batch_writer::Counters::default());
         let parser = {
-            let (settings, blocks) = (settings.parser, spool.blocks());
+            let (settings, rules) = (settings.parser, rules.clone());
+            let blocks = spool.blocks();
             let make = move || {
-                let parse = Box::new(parse::Parser::new(&settings.environment));
+                let parse = Box::new(parse::Parser::new(&settings.environment, rules.clone()));
                 Parser::new(&settings, parse, blocks.clone(), parser_out.clone())
             };
             supervise::<Parser>(&supervisor, make).await
@@ -126,7 +229,7 @@ impl Pipeline {
         };
         let batch_writer = {
             let (settings, spool, ledger) = (settings.batch_writer, spool.clone(), ledger.clone());
-            let counters = counters.clone();
+            let (counters, store) = (counters.clone(), store.clone());
             let make = move || {
                 BatchWriter::new(
                     settings.clone(),
@@ -135,11 +238,13 @@ impl Pipeline {
                     store.clone(),
                     ledger.clone(),
                     counters.clone(),
+                    met_out.clone(),
                 )
             };
             supervise::<BatchWriter>(&supervisor, make).await
         };
-        Self {
+        let dispatch = Dispatch::start(&supervisor, jira_settings, jira, store, rules, met).await;
+        Ok(Self {
             spool,
             ledger,
             counters,
@@ -147,10 +252,16 @@ impl Pipeline {
             fan_out,
             batch_writer,
             metrics_aggregator,
+            dispatch,
             supervisor,
             broken,
             channels,
-        }
+        })
+    }
+
+    #[must_use]
+    pub fn jira(&self) -> &JiraState {
+        &self.dispatch.state
     }
 
     #[must_use]
@@ -231,6 +342,8 @@ impl Pipeline {
             let _ = self.fan_out.ask(Finish).await;
             let _ = self.batch_writer.ask(Finish).await;
             let _ = self.metrics_aggregator.ask(Finish).await;
+            let _ = self.dispatch.decider.ask(Finish).await;
+            let _ = self.dispatch.worker.ask(Finish).await;
         };
         let finished = tokio::time::timeout(patience, in_order).await;
         self.supervisor.kill();
@@ -238,6 +351,7 @@ impl Pipeline {
         self.fan_out.kill();
         self.batch_writer.kill();
         self.metrics_aggregator.kill();
+        self.dispatch.kill();
         let spool = self.spool.clone();
         // Closing joins threads.
         let _ = tokio::task::spawn_blocking(move || spool.close()).await;

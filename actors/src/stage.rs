@@ -1,9 +1,15 @@
 //! What the stages have in common: how a stage waits for data and control at once, how it
 //! finishes, and how it hands on.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use flume::Receiver;
+use flume::{Receiver, Sender};
 use kameo::{
     Actor,
     mailbox::{MailboxReceiver, Signal},
@@ -62,6 +68,46 @@ pub async fn wait<T, A: Actor>(mailbox: &mut MailboxReceiver<A>, until: Instant)
         biased;
         signal = mailbox.recv() => Wake::Signal(signal),
         () = tokio::time::sleep_until(until) => Wake::Deadline,
+    }
+}
+
+/// Tells a stage of something that it could also find out by looking: sending never waits. What
+/// does not fit is not said, but that something was not said is remembered.
+#[derive(Clone, Debug)]
+pub struct Notices<T> {
+    sender: Sender<T>,
+    has_missed: Arc<AtomicBool>,
+}
+
+impl<T> Notices<T> {
+    /// A channel for `capacity` notices.
+    #[must_use]
+    pub fn bounded(capacity: usize) -> (Self, Noticed<T>) {
+        let (sender, receiver) = flume::bounded(capacity);
+        // Who knows what was said before the start.
+        let has_missed = Arc::new(AtomicBool::new(true));
+        (Self { sender, has_missed: has_missed.clone() }, Noticed { receiver, has_missed })
+    }
+
+    pub fn tell(&self, notice: T) {
+        if self.sender.try_send(notice).is_err() {
+            self.has_missed.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// The other end of [`Notices`].
+#[derive(Clone, Debug)]
+pub struct Noticed<T> {
+    pub receiver: Receiver<T>,
+    has_missed: Arc<AtomicBool>,
+}
+
+impl<T> Noticed<T> {
+    /// Whether something was not said since this was asked last; at first it is so.
+    #[must_use]
+    pub fn take_missed(&self) -> bool {
+        self.has_missed.swap(false, Ordering::AcqRel)
     }
 }
 

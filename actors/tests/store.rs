@@ -13,34 +13,14 @@ use faultline_actors::{
         batch::Batch,
         event::Source,
         lesson::Lesson,
-        parse::{Parser, count_messages},
-        record::{Block, Content, Meta, RecordRef},
+        rule::{Priorities, RuleSettings, Rules, TicketDefaults},
     },
 };
 
-const NOW: i64 = 1_795_316_400_000_000;
+#[path = "support/batches.rs"]
+mod batches;
 
-/// A batch of one record.
-fn batch(sequence: u64, source: Source, body: &[u8]) -> Arc<Batch> {
-    let meta = Meta { environment: "prod", service: "shop", ..Meta::default() }.encode();
-    let records = vec![RecordRef {
-        sequence,
-        received_at: NOW,
-        source,
-        messages: count_messages(source, body),
-        content: Content::Body { meta: 0..meta.len(), body: meta.len()..meta.len() + body.len() },
-    }];
-    let mut parser = Parser::new("default");
-    let mut batch = Batch::default();
-    parser.parse(&mut batch, &Block { bytes: [&meta, body].concat().into(), records });
-    parser.finish(&mut batch);
-    Arc::new(batch)
-}
-
-fn report(sequence: u64, message: &str) -> Arc<Batch> {
-    let body = serde_json::json!({ "message": message, "attributes": {"n": 1} }).to_string();
-    batch(sequence, Source::Errors, body.as_bytes())
-}
+use batches::{NOW, batch, batch_with, report};
 
 fn commit(origin: Origin, after: u64, batches: Vec<Arc<Batch>>) -> Commit {
     Commit { origin, after, batches }
@@ -214,6 +194,7 @@ async fn conforms(store: &dyn Store) {
     migrations_run_once_and_snapshots_are_kept(store).await;
     similar_shapes_are_one_fault_and_people_teach_otherwise(store).await;
     what_cannot_be_taught_is_said(store).await;
+    a_fault_of_a_change_keeps_the_rule_that_made_it(store).await;
 }
 
 fn postgres(url: &str) -> Postgres {
@@ -280,6 +261,29 @@ async fn similar_shapes_are_one_fault_and_people_teach_otherwise(store: &dyn Sto
     assert_eq!(actions, [("ann", "fault.split"), ("ann", "fault.merge"), ("bob", "fault.pin")]);
 }
 
+async fn a_fault_of_a_change_keeps_the_rule_that_made_it(store: &dyn Store) {
+    let origin = Origin::now_v7();
+    store.position(origin).await.unwrap();
+    let rules = serde_json::json!([
+        {"name": "often", "match": {"table": "selected", "count": 5}},
+        {"name": "all", "match": {"table": "selected"}},
+    ]);
+    let rules: Vec<RuleSettings> = serde_json::from_value(rules).unwrap();
+    let rules = Rules::compile(&rules, &Priorities::default(), TicketDefaults::default()).unwrap();
+    let line = br#"{"database":"shop","table":"selected","type":"insert","data":{}}"#;
+    let lines = [line.as_slice(), line].join(&b'\n');
+    let selected = batch_with(1, Source::Maxwell, &lines, Arc::new(rules));
+    store.commit(&commit(origin, 0, vec![selected, report(2, "no rule made it")])).await.unwrap();
+    let faults = store.faults(2).await.unwrap();
+    let of = |title: &str| faults.iter().find(|fault| fault.title == title).unwrap();
+    let fault = of("insert shop.selected");
+    assert_eq!(
+        (fault.rule.as_str(), fault.kind.as_str(), fault.count),
+        ("often\nall", "change", 2)
+    );
+    assert_eq!(of("no rule made it").rule, "");
+}
+
 async fn what_cannot_be_taught_is_said(store: &dyn Store) {
     let origin = Origin::now_v7();
     store.position(origin).await.unwrap();
@@ -330,7 +334,7 @@ async fn postgres_bears_a_dropped_partition_and_two_hubs_that_start_at_once() {
     let server = faultline_testkit::postgres::Postgres::start();
     let (one, two) = (postgres(&server.url()), postgres(&server.url()));
     let (first, second) = tokio::join!(one.migrate(), two.migrate());
-    assert_eq!(first.unwrap().len() + second.unwrap().len(), 2, "each migration once");
+    assert_eq!(first.unwrap().len() + second.unwrap().len(), 4, "each migration once");
     let origin = Origin::now_v7();
     one.position(origin).await.unwrap();
     one.commit(&commit(origin, 0, vec![report(1, "before")])).await.unwrap();

@@ -21,6 +21,7 @@ mod figures;
 mod ledger;
 mod limits;
 mod load;
+mod nothing;
 mod piped;
 mod sections;
 mod servers;

@@ -9,25 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use faultline::{Listeners, config::Config, receiver, server};
-use faultline_actors::{
-    adapters::{
-        journal::{Origin, spool::Spool},
-        store::{
-            AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store,
-            StoreError, StoredEvent, StoredFault, StoredRejected, TeachError,
-        },
-    },
-    domain::{
-        event::Source, fault::FaultId, ledger::Ledger, ledger::Tally, lesson::Lesson,
-        lesson::Unteachable, shape::Shape, time::Micros,
-    },
-};
+use faultline_actors::{adapters::journal::spool::Spool, domain::ledger::Ledger};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::limits;
+use crate::{limits, nothing::Nothing};
 
 /// What is served.
 #[derive(Clone, Debug)]
@@ -162,62 +149,4 @@ async fn serve_receiver(config: Config, listener: TcpListener) {
     };
     let router = receiver::http::router(&config.receiver, spool);
     server::serve(listener, router, limits, std::future::pending()).await;
-}
-
-/// A store that forgets.
-#[derive(Default)]
-struct Nothing(Mutex<u64>);
-
-#[async_trait]
-impl Store for Nothing {
-    fn name(&self) -> &'static str {
-        "nothing"
-    }
-    async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
-    }
-    async fn position(&self, _: Origin) -> Result<Position, StoreError> {
-        let sequence = *self.0.lock().unwrap();
-        Ok(Position { sequence, settled: [Tally::default(); Source::COUNT] })
-    }
-    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
-        *self.0.lock().unwrap() = commit.position();
-        Ok(Committed { tallies: commit.tallies() })
-    }
-    async fn ping(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-    async fn save_snapshot(&self, _: Micros, _: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
-    async fn events(&self, _: Option<&str>, _: u32) -> Result<Vec<StoredEvent>, StoreError> {
-        Ok(Vec::new())
-    }
-    async fn faults(&self, _: u32) -> Result<Vec<StoredFault>, StoreError> {
-        Ok(Vec::new())
-    }
-    async fn fault(&self, _: FaultId) -> Result<Option<FaultDetail>, StoreError> {
-        Ok(None)
-    }
-    async fn place(&self, _: &str, _: &str, _: &Shape) -> Result<Option<Placed>, StoreError> {
-        Ok(None)
-    }
-    async fn closest(&self, _: &str, _: &str, _: &Shape) -> Result<Option<Closest>, StoreError> {
-        Ok(None)
-    }
-    async fn teach(&self, lesson: &Lesson, _: &str) -> Result<FaultId, TeachError> {
-        Err(Unteachable::NoFault(lesson.fault()).into())
-    }
-    async fn audit(&self, _: u32) -> Result<Vec<AuditEntry>, StoreError> {
-        Ok(Vec::new())
-    }
-    async fn rejected(&self, _: u32) -> Result<Vec<StoredRejected>, StoreError> {
-        Ok(Vec::new())
-    }
-    async fn unreplayed(&self, _: i64, _: u32) -> Result<Vec<StoredRejected>, StoreError> {
-        Ok(Vec::new())
-    }
-    async fn mark_replayed(&self, _: i64) -> Result<(), StoreError> {
-        Ok(())
-    }
 }

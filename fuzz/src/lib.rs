@@ -1,6 +1,6 @@
 //! What must hold for whatever a parser makes of any input: the checks that the targets share.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use faultline_actors::domain::{
     batch::{Batch, Event, FaultDelta, Rejected, Scope, Span, is_storable, repair},
@@ -33,7 +33,7 @@ pub fn parse(source: Source, meta: Meta<'_>, bodies: &[&[u8]]) -> Batch {
         });
     }
     let block = Block { bytes: bytes.into(), records };
-    let mut parser = parse::Parser::new("production");
+    let mut parser = parse::Parser::new("production", Arc::default());
     let mut batch = Batch::default();
     let _ = parser.parse(&mut batch, &block);
     parser.finish(&mut batch);

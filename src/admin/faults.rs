@@ -141,7 +141,7 @@ async fn teach(admin: &Admin, lesson: Lesson) -> Result<Response, Problem> {
     Ok(Json(serde_json::json!({ "fault": fault })).into_response())
 }
 
-fn id_of(id: &str) -> Result<FaultId, Problem> {
+pub(super) fn id_of(id: &str) -> Result<FaultId, Problem> {
     id.parse().map_err(|_| {
         Problem::new(StatusCode::BAD_REQUEST, format!("{id:?}: a fault's number is needed"))
     })

@@ -12,7 +12,10 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use faultline_actors::{adapters::clock, domain::time::rfc3339};
+use faultline_actors::{
+    adapters::clock,
+    domain::{breaker, job::State as JobState, time::rfc3339},
+};
 use serde::Serialize;
 
 use super::Admin;
@@ -72,6 +75,7 @@ pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
         ("spool", admin.spool()),
         ("queues", admin.queues()),
         ("application", admin.application()),
+        ("jira", admin.jira()),
     ]);
     if let Some(reading) = &admin.reading {
         components.insert("maxwell", admin.maxwell(reading));
@@ -170,6 +174,39 @@ impl Admin {
                 "version": env!("CARGO_PKG_VERSION"),
             })),
             error: None,
+        }
+    }
+
+    fn jira(&self) -> Component {
+        let jira = self.pipeline.jira();
+        let counts = jira.counters.jobs();
+        let jobs: BTreeMap<&str, u64> =
+            counts.iter().map(|(state, count)| (state.name(), *count)).collect();
+        let dead = jobs.get(JobState::Dead.name()).copied().unwrap_or(0);
+        let (breaker, reason) = match jira.counters.breaker() {
+            breaker::State::Closed => ("closed", None),
+            breaker::State::Open { reason, .. } => ("open", Some(reason)),
+            breaker::State::HalfOpen { reason, .. } => ("half-open", Some(reason)),
+        };
+        let is_paused = jira.counters.is_paused();
+        let error = reason
+            .or_else(|| is_paused.then(|| "dispatch is paused".to_owned()))
+            .or_else(|| (dead > 0).then(|| format!("{dead} jobs are dead")));
+        Component {
+            status: match () {
+                () if breaker == "open" => Status::Unhealthy,
+                () if error.is_some() => Status::Degraded,
+                () => Status::Healthy,
+            },
+            response_time: 0.0,
+            details: Some(serde_json::json!({
+                "dryRun": jira.is_dry_run,
+                "breaker": breaker,
+                "paused": is_paused,
+                "hubs": jira.counters.hubs(),
+                "jobs": jobs,
+            })),
+            error,
         }
     }
 

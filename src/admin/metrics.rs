@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use faultline_actors::domain::event::Source;
+use faultline_actors::domain::{breaker, event::Source, job::State as JobState};
 use metrics::{counter, gauge};
 
 use super::{Admin, Auth, unauthorized};
@@ -110,6 +110,16 @@ impl Admin {
             gauge!("faultline_channel_capacity", "channel" => depth.channel)
                 .set(depth.capacity as f64);
         }
+        let jira = &self.pipeline.jira().counters;
+        let counts = jira.jobs();
+        for state in JobState::ALL {
+            let count = counts.iter().find(|(counted, _)| *counted == state);
+            gauge!("faultline_jobs", "state" => state.name())
+                .set(count.map_or(0.0, |(_, count)| *count as f64));
+        }
+        let is_open = !matches!(jira.breaker(), breaker::State::Closed);
+        gauge!("faultline_jira_breaker_open").set(f64::from(u8::from(is_open)));
+        gauge!("faultline_dispatch_paused").set(f64::from(u8::from(jira.is_paused())));
         let ledger = self.pipeline.ledger();
         if !ledger.is_complete() {
             return;

@@ -33,6 +33,7 @@ use crate::{
 
 mod faults;
 mod health;
+mod jobs;
 mod ledger;
 mod metrics;
 
@@ -142,6 +143,17 @@ pub fn router(admin: &Arc<Admin>) -> Router {
         .route("/api/faults/{id}/merge", post(faults::merge))
         .route("/api/faults/{id}/split", post(faults::split))
         .route("/api/faults/{id}/pin", post(faults::pin))
+        .route("/api/faults/{id}/why", get(jobs::why))
+        .route("/api/jobs", get(jobs::list))
+        .route("/api/jobs/retry", post(jobs::retry_all))
+        .route("/api/jobs/discard", post(jobs::discard_all))
+        .route("/api/jobs/{id}", get(jobs::one))
+        .route("/api/jobs/{id}/retry", post(jobs::retry_one))
+        .route("/api/jobs/{id}/discard", post(jobs::discard_one))
+        .route("/api/jobs/{id}/edit", post(jobs::edit_one))
+        .route("/api/dispatch", get(jobs::dispatch))
+        .route("/api/dispatch/pause", post(jobs::pause))
+        .route("/api/dispatch/resume", post(jobs::resume))
         .route("/api/audit", get(faults::audit))
         .route("/api/rejected", get(rejected))
         .route_layer(middleware::from_fn_with_state(admin.clone(), require_token));
@@ -186,10 +198,14 @@ impl List {
     }
 
     fn limit(&self) -> Result<u32, Problem> {
-        if (1..=Self::MOST).contains(&self.limit) {
-            return Ok(self.limit);
+        Self::check_limit(self.limit)
+    }
+
+    fn check_limit(limit: u32) -> Result<u32, Problem> {
+        if (1..=Self::MOST).contains(&limit) {
+            return Ok(limit);
         }
-        let detail = format!("limit={}: between 1 and {} is possible", self.limit, Self::MOST);
+        let detail = format!("limit={limit}: between 1 and {} is possible", Self::MOST);
         Err(Problem::new(StatusCode::BAD_REQUEST, detail))
     }
 }

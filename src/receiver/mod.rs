@@ -5,6 +5,7 @@
 //! ```text
 //! http   POST /logdrains, /errors/log, /maxwell ─┐
 //! stdin  Maxwell's lines, or a child's           ┴─ append ──▶ spool
+//! http   POST /webhooks/jira ──▶ store
 //! ```
 
 use std::{net::SocketAddr, time::Duration};
@@ -18,6 +19,7 @@ use crate::{config::is_loopback, secret::Secret, server::check_connections};
 pub mod auth;
 mod body;
 pub mod http;
+pub mod jira;
 pub mod keeper;
 pub mod stdin;
 

@@ -122,6 +122,8 @@ pub struct FaultDelta {
     pub title: Span,
     /// See [`Shape::template`].
     pub template: Span,
+    /// The rules that made a fault of it; empty where it is one by itself.
+    pub rule: Span,
     /// Index of the latest event.
     pub example: u32,
     pub count: u64,
@@ -295,6 +297,11 @@ impl Batch {
 
     /// Assigns `event` to its shape, counting it.
     pub fn assign_fault(&mut self, event: u32, shape: &Shape) {
+        self.assign_fault_by(event, shape, "");
+    }
+
+    /// Like [`Self::assign_fault`], for an event that is a fault because `rule` says so.
+    pub fn assign_fault_by(&mut self, event: u32, shape: &Shape, rule: &str) {
         let fingerprint = shape.fingerprint;
         let Event { scope, occurred_at, severity, kind, .. } = self.events[event as usize];
         let (environment, service) = self.names(scope);
@@ -319,6 +326,7 @@ impl Batch {
         let title = self.text.push(shape.title.as_bytes());
         let title = self.keep_text(title).text;
         let template = self.text.push(shape.template.as_bytes());
+        let rule = self.text.push(rule.as_bytes());
         self.faults.push(FaultDelta {
             fingerprint,
             scope,
@@ -326,6 +334,7 @@ impl Batch {
             severity,
             title,
             template,
+            rule,
             example: event,
             count: 1,
             first_seen: occurred_at,

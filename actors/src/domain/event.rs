@@ -68,6 +68,11 @@ impl Kind {
             Self::Error => "error",
         }
     }
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 /// Severity of RFC 5424 §6.2.1, worst first, so that `a <= b` reads "at least as bad".
@@ -156,6 +161,7 @@ mod tests {
         }
         for (index, kind) in Kind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, index);
+            assert_eq!(Kind::from_name(kind.name()), Some(kind));
         }
         assert_eq!(Source::from_u8(250), None);
     }

@@ -2,11 +2,14 @@
 //! randomness are arguments, so everything here is tested by plain tests.
 
 pub mod batch;
+pub mod breaker;
+pub mod decision;
 pub mod dedupe;
 pub mod error_report;
 pub mod event;
 pub mod fault;
 pub mod frame;
+pub mod job;
 pub mod json;
 pub mod ledger;
 pub mod lesson;
@@ -19,8 +22,11 @@ pub mod record;
 pub mod retry;
 pub mod route;
 pub mod router;
+pub mod rule;
+pub mod secret;
 pub mod severity;
 pub mod shape;
+pub mod storm;
 pub mod text;
 pub mod ticket;
 pub mod time;

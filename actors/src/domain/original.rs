@@ -107,7 +107,7 @@ mod tests {
     };
 
     fn parse(source: Source, body: &[u8]) -> Batch {
-        let mut parser = Parser::new("production");
+        let mut parser = Parser::new("production", std::sync::Arc::default());
         let mut batch = Batch::default();
         parser.parse(&mut batch, &block(source, body, Meta::default()));
         parser.finish(&mut batch);

@@ -20,13 +20,19 @@ impl Backoff {
         Self { first, cap, attempt: 0 }
     }
 
+    /// The wait after `failures`; `random` is uniform in 0..1.
+    #[must_use]
+    pub fn wait_after(first: Duration, cap: Duration, failures: u32, random: f64) -> Duration {
+        let bound = first.saturating_mul(2u32.saturating_pow(failures.min(31))).min(cap);
+        // Never less than the first wait, so that a lucky draw does not spin.
+        first.max(bound.mul_f64(random.clamp(0.0, 1.0)))
+    }
+
     /// The next wait; `random` is uniform in 0..1.
     pub fn next_wait(&mut self, random: f64) -> Duration {
-        let doubled = self.first.saturating_mul(2u32.saturating_pow(self.attempt.min(31)));
+        let wait = Self::wait_after(self.first, self.cap, self.attempt, random);
         self.attempt = self.attempt.saturating_add(1);
-        let bound = doubled.min(self.cap);
-        // Never less than the first wait, so that a lucky draw does not spin.
-        self.first.max(bound.mul_f64(random.clamp(0.0, 1.0)))
+        wait
     }
 
     /// After a success the next failure starts from the first wait.

@@ -502,7 +502,7 @@ mod tests {
             content: Content::Body { meta: 0..meta.len(), body: meta.len()..bytes.len() },
         }];
         let mut batch = Batch::default();
-        Parser::new("x").parse(&mut batch, &Block { bytes, records });
+        Parser::new("x", std::sync::Arc::default()).parse(&mut batch, &Block { bytes, records });
         batch
     }
 

@@ -3,6 +3,7 @@
 
 use std::{
     hint::black_box,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -39,7 +40,7 @@ fn compare<T>(
     mut limit: impl FnMut(&[u8]) -> T,
 ) {
     let block = block(source, body);
-    let mut parser = Parser::new("production");
+    let mut parser = Parser::new("production", Arc::default());
     let rounds: Vec<(f64, f64)> = (0..4 * pairs())
         .map(|_| (rate(|| limit(body)), rate(|| parse_all(&mut parser, &block))))
         .collect();

@@ -103,6 +103,7 @@ mod tests {
             severity: Severity::Error,
             title: text,
             template: text,
+            rule: "",
             example: text,
             latest: text,
             count: 1,

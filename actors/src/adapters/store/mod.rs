@@ -28,6 +28,7 @@ use crate::domain::{
 
 mod assignments;
 mod copy;
+pub mod jobs;
 pub mod postgres;
 pub mod sqlite;
 
@@ -66,6 +67,8 @@ impl Commit {
 pub struct Committed {
     /// The tallies as stored: events that the store refused count as rejected.
     pub tallies: [Tally; Source::COUNT],
+    /// The faults that were met, each once.
+    pub faults: Vec<FaultId>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +91,7 @@ pub struct Position {
 
 /// See the [module](self).
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: jobs::JobStore + 'static {
     /// `postgres` or `sqlite`.
     fn name(&self) -> &'static str;
 
@@ -309,6 +312,9 @@ pub struct StoredFault {
     pub last_seen: Micros,
     /// The fault that it was merged into.
     pub merged_into: Option<FaultId>,
+    /// The rules that made a fault of a change, one a line.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rule: String,
 }
 
 /// A rejected message.
@@ -351,6 +357,8 @@ pub(crate) struct FaultSum<'a> {
     pub severity: Severity,
     pub title: &'a str,
     pub template: &'a str,
+    /// See [`FaultDelta::rule`](crate::domain::batch::FaultDelta::rule).
+    pub rule: &'a str,
     pub example: &'a str,
     pub latest: &'a str,
     pub count: u64,
@@ -404,6 +412,7 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, refused: &Refused) -> Vec<Fault
                     severity: delta.severity,
                     title: text(delta.title),
                     template: text(delta.template),
+                    rule: text(delta.rule),
                     example: cut(example, EXAMPLE),
                     latest: cut(example, EXAMPLE),
                     count,

@@ -1,6 +1,8 @@
 //! From records to events: which parser reads which source, and how lines of one process become
 //! one event.
 
+use std::sync::Arc;
+
 use super::{
     batch::{Batch, Placed, RecordHead, Scope, Span, is_storable},
     error_report,
@@ -8,6 +10,7 @@ use super::{
     frame::Frames,
     maxwell,
     record::{Block, Content, Meta, RecordRef},
+    rule::Rules,
     time::Micros,
 };
 
@@ -39,6 +42,8 @@ pub enum Ending {
 pub struct Parser {
     /// The environment of events that do not name one.
     environment: String,
+    /// Say which changes are faults.
+    rules: Arc<Rules>,
     maxwell: maxwell::Reader,
     drains: drain::Drains,
 }
@@ -55,11 +60,12 @@ struct Current<'a> {
 }
 
 impl Parser {
-    /// `environment` is that of events that name none.
+    /// `environment` is that of events that name none; `rules` say which changes are faults.
     #[must_use]
-    pub fn new(environment: &str) -> Self {
+    pub fn new(environment: &str, rules: Arc<Rules>) -> Self {
         Self {
             environment: environment.to_owned(),
+            rules,
             maxwell: maxwell::Reader::default(),
             drains: drain::Drains::default(),
         }
@@ -133,7 +139,9 @@ impl Parser {
         };
         match record.source {
             Source::Logdrains => self.drains.read(batch, &current),
-            Source::Maxwell => change::read(&mut self.maxwell, batch, &current),
+            Source::Maxwell => {
+                change::read(&mut self.maxwell, &self.rules, batch, &current);
+            }
             Source::Errors => report::read(batch, &current),
         }
     }
@@ -167,7 +175,7 @@ pub(super) mod tests {
     }
 
     fn parse(source: Source, body: &[u8]) -> Batch {
-        let mut parser = Parser::new("production");
+        let mut parser = Parser::new("production", Arc::default());
         let mut batch = Batch::default();
         parser.parse(&mut batch, &block(source, body, Meta::default()));
         parser.finish(&mut batch);
@@ -283,7 +291,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_trace_goes_on_in_the_next_block() {
-        let mut parser = Parser::new("production");
+        let mut parser = Parser::new("production", Arc::default());
         let mut batch = Batch::default();
         let one = block(
             Source::Logdrains,
@@ -362,7 +370,7 @@ pub(super) mod tests {
 
     #[test]
     fn duplicates_and_damage_are_accounted_for() {
-        let mut parser = Parser::new("production");
+        let mut parser = Parser::new("production", Arc::default());
         let mut batch = Batch::default();
         let record = |sequence, content| RecordRef {
             sequence,

@@ -8,6 +8,7 @@
 //! - an [exception]: types and own functions, of it and of those that caused it;
 //! - a failed request: code, method, route and class of the status;
 //! - a line of the platform: its code and the type of dyno;
+//! - a change that a rule selected: what the rule says that names it;
 //! - a report that names its fingerprint: that name.
 
 use std::fmt;
@@ -21,6 +22,7 @@ use super::route::push_template;
 pub mod exception;
 mod frame;
 pub mod mask;
+pub mod secret;
 mod word;
 
 /// How much of a stack trace is looked at.
@@ -147,6 +149,13 @@ impl Shape {
     #[must_use]
     pub fn pinned(name: &str, title: &str) -> Self {
         Self::new("pinned", &[name], title)
+    }
+
+    /// A change that a rule selected: by what names it.
+    #[must_use]
+    pub fn of_change(parts: &[String], title: &str) -> Self {
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        Self::new("change", &parts, title)
     }
 
     /// A failed request seen by Heroku's router.

@@ -48,7 +48,7 @@ pub(super) async fn commit(
     copy_events(&transaction, commit, origin, rows).await.map_err(Failure::Row)?;
     let tallies = tallies_with(commit, refused);
     let sums = sum_faults(commit, refused);
-    try_join3(
+    let (faults, (), ()) = try_join3(
         faults::add(&transaction, &sums, assignments),
         add_rejected(&transaction, commit, refused, origin),
         add_to_ledger(&transaction, commit.origin, &tallies),
@@ -56,7 +56,7 @@ pub(super) async fn commit(
     .await?;
     transaction.commit().await?;
     assignments.committed();
-    Ok(Committed { tallies })
+    Ok(Committed { tallies, faults })
 }
 
 /// Finds the events that the store refuses, by halves, in a transaction that is rolled back.

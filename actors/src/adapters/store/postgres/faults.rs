@@ -25,23 +25,23 @@ use crate::{
 const SHAPES_LOCK: i64 = 0x666C_7432;
 pub(super) const LESSONS_LOCK: i64 = 0x666C_7433;
 
-/// Adds what a commit brings to its faults.
+/// Adds what a commit brings to its faults; gives these, each once.
 pub(super) async fn add(
     transaction: &Transaction<'_>,
     sums: &[FaultSum<'_>],
     assignments: &mut Assignments,
-) -> Result<(), Failure> {
+) -> Result<Vec<FaultId>, Failure> {
     if sums.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     assignments.begin(newest_lesson(transaction).await?);
     let assigned = assign(transaction, sums, assignments).await?;
-    try_join(
+    let (faults, ()) = try_join(
         count_faults(transaction, sums, &assigned),
         count_shapes(transaction, sums, &assigned),
     )
     .await?;
-    Ok(())
+    Ok(faults)
 }
 
 /// The number of the newest lesson; none is added until the transaction ends.
@@ -189,14 +189,14 @@ async fn add_founded(
     let sums: Vec<&FaultSum<'_>> = founders.iter().map(|(_, sum)| *sum).collect();
     transaction
         .query_typed(
-            "INSERT INTO faults (id, environment, service, fingerprint, kind, severity, title,
+            "INSERT INTO faults (id, environment, service, fingerprint, kind, severity, title, rule,
                  example, count, first_seen, last_seen)
              OVERRIDING SYSTEM VALUE
-             SELECT id, environment, service, fingerprint, kind, severity, title, example, 0, seen,
-                 seen
+             SELECT id, environment, service, fingerprint, kind, severity, title, rule, example, 0,
+                 seen, seen
              FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                 $7::text[], $8::text[], $9::timestamptz[]) AS new (id, environment, service,
-                 fingerprint, kind, severity, title, example, seen)",
+                 $7::text[], $8::text[], $9::text[], $10::timestamptz[]) AS new (id, environment,
+                 service, fingerprint, kind, severity, title, rule, example, seen)",
             &[
                 (&ids, Type::INT8_ARRAY),
                 (&texts(&sums, |sum| sum.environment.to_owned()), Type::TEXT_ARRAY),
@@ -205,6 +205,7 @@ async fn add_founded(
                 (&texts(&sums, |sum| sum.kind.name().to_owned()), Type::TEXT_ARRAY),
                 (&texts(&sums, |sum| sum.severity.name().to_owned()), Type::TEXT_ARRAY),
                 (&texts(&sums, |sum| sum.title.to_owned()), Type::TEXT_ARRAY),
+                (&texts(&sums, |sum| sum.rule.to_owned()), Type::TEXT_ARRAY),
                 (&texts(&sums, |sum| sum.example.to_owned()), Type::TEXT_ARRAY),
                 (&times(&sums, |sum| sum.first_seen), Type::TIMESTAMPTZ_ARRAY),
             ],
@@ -253,12 +254,12 @@ fn times(sums: &[&FaultSum<'_>], get: fn(&FaultSum<'_>) -> Micros) -> Vec<jiff::
     sums.iter().map(|sum| timestamp(get(sum))).collect()
 }
 
-/// Adds to the faults, each row once, locking them in one order.
+/// Adds to the faults, each row once, locking them in one order; gives them.
 async fn count_faults(
     transaction: &Transaction<'_>,
     sums: &[FaultSum<'_>],
     assigned: &[Assignment],
-) -> Result<(), Failure> {
+) -> Result<Vec<FaultId>, Failure> {
     let mut deltas: BTreeMap<FaultId, (i64, Micros, Micros, &str)> = BTreeMap::new();
     for (sum, Assignment { fault, .. }) in sums.iter().zip(assigned) {
         let first = (0, sum.first_seen, sum.last_seen, sum.latest);
@@ -301,7 +302,7 @@ async fn count_faults(
         let problem = "a fault that was there is gone; looking again".to_owned();
         return Err(Failure::Other(StoreError::Unavailable(problem)));
     }
-    Ok(())
+    Ok(ids)
 }
 
 async fn count_shapes(

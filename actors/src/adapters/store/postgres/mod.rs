@@ -34,7 +34,10 @@ use crate::{
 
 mod commit;
 mod connection;
+mod dispatch;
 mod faults;
+mod job_store;
+mod jobs;
 mod lessons;
 mod partitions;
 mod row;

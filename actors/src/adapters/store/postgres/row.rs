@@ -32,7 +32,7 @@ pub(super) fn event_of(row: &Row) -> StoredEvent {
 
 pub(super) const FAULT: &str =
     "id, environment, service, fingerprint, kind, severity, title, example, latest,
-    count, first_seen, last_seen, merged_into";
+    count, first_seen, last_seen, merged_into, rule";
 
 pub(super) fn fault_of(row: &Row) -> StoredFault {
     StoredFault {
@@ -49,6 +49,7 @@ pub(super) fn fault_of(row: &Row) -> StoredFault {
         first_seen: micros_of(row, 10),
         last_seen: micros_of(row, 11),
         merged_into: row.get(12),
+        rule: row.get(13),
     }
 }
 

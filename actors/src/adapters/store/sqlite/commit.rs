@@ -27,13 +27,13 @@ pub(super) fn commit(
     let transaction = connection.transaction()?;
     let origin = move_position(&transaction, commit)?;
     let refused = add_events(&transaction, commit, origin)?;
-    faults::add(&transaction, &sum_faults(commit, &refused), assignments)?;
+    let faults = faults::add(&transaction, &sum_faults(commit, &refused), assignments)?;
     add_rejected(&transaction, commit, &refused, origin)?;
     let tallies = tallies_with(commit, &refused);
     add_to_ledger(&transaction, commit.origin, &tallies)?;
     transaction.commit()?;
     assignments.committed();
-    Ok(Committed { tallies })
+    Ok(Committed { tallies, faults })
 }
 
 /// Moves the position by compare-and-swap; gives the id that stands for the origin in `events`.

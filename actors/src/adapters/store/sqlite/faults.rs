@@ -1,6 +1,8 @@
 //! Faults in SQLite: which one each shape belongs to, and what a commit adds to them. One process
 //! writes at a time, so no lock is needed.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::{
@@ -11,15 +13,16 @@ use crate::{
     domain::fault::{FaultId, Why},
 };
 
-/// Adds what a commit brings to its faults.
+/// Adds what a commit brings to its faults; gives these, each once.
 pub(super) fn add(
     transaction: &Transaction<'_>,
     sums: &[FaultSum<'_>],
     assignments: &mut Assignments,
-) -> Result<(), StoreError> {
+) -> Result<Vec<FaultId>, StoreError> {
     if sums.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let mut faults = BTreeSet::new();
     // Another process may have taught: the command line.
     let newest_lesson = "SELECT coalesce(max(id), 0) FROM audit_trail WHERE is_lesson";
     assignments.begin(transaction.prepare_cached(newest_lesson)?.query_one([], |row| row.get(0))?);
@@ -43,8 +46,9 @@ pub(super) fn add(
             let problem = "a fault that was there is gone; looking again".to_owned();
             return Err(StoreError::Unavailable(problem));
         }
+        faults.insert(assigned.fault);
     }
-    Ok(())
+    Ok(faults.into_iter().collect())
 }
 
 /// A shape that is not remembered: stored already, or new.
@@ -108,9 +112,9 @@ fn store_new(
 fn found_fault(transaction: &Transaction<'_>, sum: &FaultSum<'_>) -> Result<FaultId, StoreError> {
     transaction
         .prepare_cached(
-            "INSERT INTO faults (environment, service, fingerprint, kind, severity, title, example,
-                 count, first_seen, last_seen)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?8)",
+            "INSERT INTO faults (environment, service, fingerprint, kind, severity, title, rule,
+                 example, count, first_seen, last_seen)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?9)",
         )?
         .execute(params![
             sum.environment,
@@ -119,6 +123,7 @@ fn found_fault(transaction: &Transaction<'_>, sum: &FaultSum<'_>) -> Result<Faul
             sum.kind.name(),
             sum.severity.name(),
             sum.title,
+            sum.rule,
             sum.example,
             sum.first_seen,
         ])?;

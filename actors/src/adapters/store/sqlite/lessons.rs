@@ -106,10 +106,10 @@ fn split(
         return Err(Unteachable::OnlyShape.into());
     }
     transaction.execute(
-        "INSERT INTO faults (environment, service, fingerprint, kind, severity, title, example,
-             count, first_seen, last_seen)
+        "INSERT INTO faults (environment, service, fingerprint, kind, severity, title, rule,
+             example, count, first_seen, last_seen)
          SELECT shape.environment, shape.service, shape.fingerprint, fault.kind, fault.severity,
-             shape.title, shape.title, 0, shape.first_seen, shape.last_seen
+             shape.title, fault.rule, shape.title, 0, shape.first_seen, shape.last_seen
          FROM fault_shapes AS shape JOIN faults AS fault ON fault.id = shape.fault
          WHERE shape.id = ?1",
         [shape],

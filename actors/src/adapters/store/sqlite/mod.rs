@@ -30,7 +30,10 @@ use crate::{
 };
 
 mod commit;
+mod dispatch;
 mod faults;
+mod job_store;
+mod jobs;
 mod lessons;
 mod row;
 

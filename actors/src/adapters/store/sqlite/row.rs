@@ -41,7 +41,7 @@ pub(super) fn event_of(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
 /// The columns that [`fault_of`] reads.
 pub(super) const FAULT: &str =
     "id, environment, service, fingerprint, kind, severity, title, example, latest,
-    count, first_seen, last_seen, merged_into";
+    count, first_seen, last_seen, merged_into, rule";
 
 pub(super) fn fault_of(row: &Row<'_>) -> rusqlite::Result<StoredFault> {
     Ok(StoredFault {
@@ -58,6 +58,7 @@ pub(super) fn fault_of(row: &Row<'_>) -> rusqlite::Result<StoredFault> {
         first_seen: row.get(10)?,
         last_seen: row.get(11)?,
         merged_into: row.get(12)?,
+        rule: row.get(13)?,
     })
 }
 
@@ -82,8 +83,13 @@ pub(super) fn audit_of(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
         who: row.get(2)?,
         action: row.get(3)?,
         subject: row.get(4)?,
-        details: RawValue::from_string(row.get(5)?).unwrap_or_default(),
+        details: raw_json(row.get(5)?),
     })
+}
+
+/// Text that was written as JSON.
+pub(super) fn raw_json(text: String) -> Box<RawValue> {
+    RawValue::from_string(text).unwrap_or_default()
 }
 
 pub(super) fn rejected_of(row: &Row<'_>) -> rusqlite::Result<StoredRejected> {

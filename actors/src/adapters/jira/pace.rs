@@ -1,0 +1,129 @@
+//! How fast requests go out: so many a second and an hour, shared by the hubs.
+
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use governor::{
+    DefaultDirectRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
+
+/// A request waits so long for its turn; what would wait longer comes back later.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Pace {
+    per_second: u32,
+    per_hour: u32,
+    limiters: Mutex<(u32, Arc<Limiters>)>,
+}
+
+#[derive(Debug)]
+struct Limiters {
+    second: DefaultDirectRateLimiter,
+    hour: Option<DefaultDirectRateLimiter>,
+}
+
+impl Pace {
+    /// `per_hour` is 0 for no such limit.
+    pub(super) fn new(per_second: u32, per_hour: u32) -> Self {
+        let limiters = Arc::new(Limiters::new(per_second, per_hour, 1));
+        Self { per_second, per_hour, limiters: Mutex::new((1, limiters)) }
+    }
+
+    /// This hub takes one part of `hubs`.
+    pub(super) fn set_hubs(&self, hubs: u32) {
+        let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        // New limiters begin full: only a change may make them.
+        if limiters.0 != hubs.max(1) {
+            let new = Limiters::new(self.per_second, self.per_hour, hubs.max(1));
+            *limiters = (hubs.max(1), Arc::new(new));
+        }
+    }
+
+    /// Waits for a request's turn.
+    ///
+    /// # Errors
+    /// How long it would have to wait where that is too long.
+    pub(super) async fn turn(&self) -> Result<(), Duration> {
+        let limiters = {
+            let limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+            limiters.1.clone()
+        };
+        let mut waited = Duration::ZERO;
+        while let Some(wait) = wait_of(&limiters.second) {
+            if waited + wait > PATIENCE {
+                return Err(wait);
+            }
+            waited += wait;
+            tokio::time::sleep(wait).await;
+        }
+        limiters.hour.as_ref().and_then(wait_of).map_or(Ok(()), Err)
+    }
+}
+
+/// Takes a turn, or says how long none is free.
+fn wait_of(limiter: &DefaultDirectRateLimiter) -> Option<Duration> {
+    let denied = limiter.check().err()?;
+    // Rounded up, for a timer may end a little early.
+    Some(denied.wait_time_from(DefaultClock::default().now()) + Duration::from_millis(1))
+}
+
+impl Limiters {
+    fn new(per_second: u32, per_hour: u32, hubs: u32) -> Self {
+        let hour = (per_hour > 0).then(|| {
+            let share = f64::from(per_hour) / f64::from(hubs);
+            // A tenth may go at once, and nine tenths come again within an hour: together no hour
+            // sees more than the whole.
+            RateLimiter::direct(quota(Duration::from_hours(1), share * 0.9, share * 0.1))
+        });
+        let share = f64::from(per_second) / f64::from(hubs);
+        Self { second: RateLimiter::direct(quota(Duration::from_secs(1), share, share)), hour }
+    }
+}
+
+/// `rate` within `period`, `burst` of them at once (but at least one).
+fn quota(period: Duration, rate: f64, burst: f64) -> Quota {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "cut, not wrapped")]
+    let burst = NonZeroU32::new(burst as u32).unwrap_or(NonZeroU32::MIN);
+    let each = period.div_f64(rate.max(f64::MIN_POSITIVE)).max(Duration::from_nanos(1));
+    Quota::with_period(each).expect("more than zero").allow_burst(burst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_once(limiter: &DefaultDirectRateLimiter) -> usize {
+        (0..1_000).take_while(|_| wait_of(limiter).is_none()).count()
+    }
+
+    #[test]
+    fn hubs_share() {
+        let alone = Limiters::new(50, 36_000, 1);
+        // The clock runs on meanwhile, so a few more may be free again.
+        assert!((50..60).contains(&at_once(&alone.second)));
+        assert_eq!(at_once(&Limiters::new(10, 0, 4).second), 2);
+        assert_eq!(at_once(&Limiters::new(1, 0, 20).second), 1);
+        assert_eq!(at_once(&Limiters::new(10, 100, 2).hour.unwrap()), 5);
+        assert!(Limiters::new(10, 0, 2).hour.is_none());
+        let wait = Limiters::new(1, 0, 20);
+        assert!(wait_of(&wait.second).is_none());
+        assert!(wait_of(&wait.second).unwrap() > Duration::from_secs(19));
+    }
+
+    #[tokio::test]
+    async fn a_long_wait_is_told_and_not_waited_for() {
+        let pace = Pace::new(10, 1);
+        assert_eq!(pace.turn().await, Ok(()));
+        assert!(pace.turn().await.unwrap_err() > Duration::from_mins(50));
+        pace.set_hubs(1);
+        assert!(pace.turn().await.is_err(), "nothing has changed");
+        pace.set_hubs(2);
+        assert_eq!(pace.turn().await, Ok(()));
+    }
+}

@@ -1,0 +1,381 @@
+//! Jobs and tickets in a store: what is decided about faults, who works at what, and what came of
+//! it.
+//!
+//! Every change of state is written together with its row in `audit_trail`. Leases and due times
+//! are told by the store's clock where hubs share it.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_trait::async_trait;
+use serde_json::{Value, value::RawValue};
+
+use super::{StoreError, as_rfc3339};
+use crate::domain::{
+    decision,
+    event::{Kind, Severity},
+    fault::FaultId,
+    job::{Action, State, Step},
+    storm::Storm,
+    time::Micros,
+};
+
+/// Who has jobs in hand: a hub's worker, from its start to its end.
+pub type Holder = uuid::Uuid;
+/// Identifies a job in its store.
+pub type JobId = i64;
+
+/// Which faults to look at.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// These.
+    These(&'a [FaultId]),
+    /// All with higher numbers, in ascending order.
+    After(FaultId),
+    /// Those held back by a storm in this environment, those met most often first.
+    Held(&'a str),
+}
+
+/// A fault about which something is to be decided.
+#[derive(Clone, Debug)]
+pub struct Undecided {
+    pub fault: decision::Undecided,
+    pub environment: String,
+    pub service: String,
+    pub kind: Kind,
+    pub severity: Severity,
+    pub fingerprint: String,
+    pub title: String,
+    pub example: String,
+    pub latest: String,
+    pub first_seen: Micros,
+    /// The rule that selected it, for changes.
+    pub rule: String,
+    /// It is held back by a storm.
+    pub is_held: bool,
+}
+
+/// An intent, as it is to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Intent {
+    pub action: Action,
+    pub incident: u32,
+    /// What makes it one of its kind: of a comment the milestone.
+    pub mark: String,
+    pub rule: String,
+    /// What is to be sent.
+    pub request: Value,
+    /// The ticket's locator, of [`Action::Create`].
+    pub locator: String,
+    /// How long it waits before it is due.
+    pub due_in: Duration,
+}
+
+/// What was decided about a fault.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    pub fault: FaultId,
+    pub environment: String,
+    pub title: String,
+    /// The count and the incident that were decided about: where somebody else has decided about
+    /// later ones, this decision is not written.
+    pub count: u64,
+    pub incident: u32,
+    pub reason: String,
+    pub again_at: Option<Micros>,
+    pub intent: Option<Intent>,
+}
+
+/// How many new tickets an environment gets before it is a storm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    pub tickets: u32,
+    pub window: Duration,
+}
+
+/// What became of decisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    pub intents: u64,
+    /// New tickets that are held back.
+    pub held: u64,
+}
+
+/// A job in a worker's hands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    pub id: JobId,
+    pub fault: FaultId,
+    pub incident: u32,
+    pub action: Action,
+    pub mark: String,
+    pub attempts: u32,
+    /// How often it was looked for in vain.
+    pub searches: u32,
+    /// How long ago it may last have been done without our hearing of it.
+    pub unknown_for: Option<Duration>,
+    pub request: Value,
+    pub locator: String,
+    /// The ticket's key, once it has one.
+    pub key: Option<String>,
+}
+
+/// What came of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    pub step: Step,
+    /// When it is due again.
+    pub due_in: Duration,
+    /// It counts as an attempt.
+    pub is_attempt: bool,
+    /// It was looked for in vain.
+    pub is_search: bool,
+    /// What was said: an error, or nothing.
+    pub error: String,
+    /// What the tracker answered, or would have been sent.
+    pub response: Option<Value>,
+    /// What the ticket is now.
+    pub ticket: Option<TicketChange>,
+    /// Fields and what is wrong with them, of [`Step::GiveUp`].
+    pub problems: Vec<(String, String)>,
+}
+
+impl Outcome {
+    #[must_use]
+    pub fn new(step: Step) -> Self {
+        Self {
+            step,
+            due_in: Duration::ZERO,
+            is_attempt: false,
+            is_search: false,
+            error: String::new(),
+            response: None,
+            ticket: None,
+            problems: Vec::new(),
+        }
+    }
+}
+
+/// What a job did to a ticket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TicketChange {
+    Made { key: String, is_dry_run: bool },
+    Commented,
+    Reopened,
+}
+
+/// A ticket as the tracker shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenTicket {
+    pub key: String,
+    /// One of them may be the locator: a ticket that was moved has another key.
+    pub labels: Vec<String>,
+    pub status: String,
+    pub is_done: bool,
+    pub resolution: String,
+    pub resolved_at: Option<Micros>,
+}
+
+/// Which jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    pub ids: Option<Vec<JobId>>,
+    pub state: Option<State>,
+    pub fault: Option<FaultId>,
+    pub key: Option<String>,
+    /// A part of what was sent, of the answer or of the error.
+    pub text: Option<String>,
+}
+
+/// What people do with jobs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Steer {
+    Retry,
+    Discard,
+    /// Retry with another request.
+    Edit(Value),
+}
+
+impl Steer {
+    #[must_use]
+    pub const fn step(&self) -> Step {
+        match self {
+            Self::Retry | Self::Edit(_) => Step::Retry,
+            Self::Discard => Step::Discard,
+        }
+    }
+}
+
+/// A job as a person sees it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct StoredJob {
+    pub id: JobId,
+    pub fault: FaultId,
+    pub incident: i32,
+    pub action: String,
+    pub mark: String,
+    pub environment: String,
+    pub state: String,
+    pub rule: String,
+    pub attempts: i32,
+    pub searches: i32,
+    pub key: Option<String>,
+    pub locator: String,
+    pub error: String,
+    pub request: Box<RawValue>,
+    pub response: Option<Box<RawValue>>,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub created_at: Micros,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub updated_at: Micros,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub due_at: Micros,
+}
+
+/// A ticket as a person sees it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct StoredTicket {
+    pub fault: FaultId,
+    pub incident: i32,
+    pub locator: String,
+    pub key: Option<String>,
+    pub is_dry_run: bool,
+    pub status: String,
+    pub is_done: bool,
+    pub resolution: String,
+    #[serde(serialize_with = "as_rfc3339")]
+    pub created_at: Micros,
+}
+
+/// How many jobs there are in each state.
+pub type JobCounts = Vec<(State, u64)>;
+
+/// The part of a [`Store`](super::Store) that dispatch needs.
+#[async_trait]
+pub trait JobStore: Send + Sync {
+    /// Up to `limit` faults that were met since something was decided about them, or about which
+    /// something is to be decided again by now.
+    async fn undecided(&self, which: Which<'_>, limit: u32) -> Result<Vec<Undecided>, StoreError>;
+
+    /// How often the fault was met since then; counts no further than `most`.
+    async fn occurrences(
+        &self,
+        fault: FaultId,
+        since: Micros,
+        most: u64,
+    ) -> Result<u64, StoreError>;
+
+    /// Writes decisions, with their intents. Of new tickets beyond the budget of their environment
+    /// the fault is marked as held back instead.
+    async fn decide(
+        &self,
+        decisions: &[Decided],
+        budget: Option<Budget>,
+    ) -> Result<Written, StoreError>;
+
+    /// The storms that go on, one an environment.
+    async fn storms(&self, window: Duration) -> Result<Vec<Storm>, StoreError>;
+
+    /// Makes a storm's fault, with its ticket to be made, unless there is one.
+    async fn begin_storm(
+        &self,
+        environment: &str,
+        title: &str,
+        intent: &Intent,
+    ) -> Result<(), StoreError>;
+
+    /// One more thing to do at a fault's ticket, unless it is there already.
+    async fn intend(
+        &self,
+        fault: FaultId,
+        environment: &str,
+        intent: &Intent,
+    ) -> Result<(), StoreError>;
+
+    /// The storm is over.
+    async fn end_storm(&self, fault: FaultId) -> Result<(), StoreError>;
+
+    /// Takes up to `limit` due jobs, and those whose holder has not been heard of.
+    async fn claim(
+        &self,
+        holder: Holder,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Vec<Job>, StoreError>;
+
+    /// Prolongs the leases of `holder`; says how many hubs are there.
+    async fn keep(&self, holder: Holder, lease: Duration) -> Result<u32, StoreError>;
+
+    /// Writes what came of a job. `false` where it is in other hands by now.
+    async fn settle(
+        &self,
+        job: JobId,
+        holder: Holder,
+        outcome: &Outcome,
+    ) -> Result<bool, StoreError>;
+
+    /// Learns how tickets stand; gives how many were another way before.
+    async fn tickets_seen(&self, seen: &[SeenTicket]) -> Result<u64, StoreError>;
+
+    /// The newest jobs.
+    async fn jobs(&self, filter: &JobFilter, limit: u32) -> Result<Vec<StoredJob>, StoreError>;
+
+    async fn job_counts(&self) -> Result<JobCounts, StoreError>;
+
+    /// Retries or discards all of a filter that can be; gives their numbers.
+    async fn steer(
+        &self,
+        filter: &JobFilter,
+        steer: &Steer,
+        who: &str,
+    ) -> Result<Vec<JobId>, StoreError>;
+
+    /// Tickets of a fault, the newest first.
+    async fn tickets(&self, fault: FaultId) -> Result<Vec<StoredTicket>, StoreError>;
+
+    /// What was decided last about a fault, and its entries in the audit trail, the newest first.
+    async fn why(&self, fault: FaultId) -> Result<Option<Why>, StoreError>;
+
+    /// A job's entries in the audit trail, the oldest first.
+    async fn history(&self, job: JobId) -> Result<Vec<super::AuditEntry>, StoreError>;
+
+    /// Whether dispatch is paused, for all hubs.
+    async fn is_paused(&self) -> Result<bool, StoreError>;
+
+    async fn pause(&self, is_paused: bool, who: &str) -> Result<(), StoreError>;
+}
+
+/// Why a fault has a ticket or none.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Why {
+    /// What was decided last.
+    pub decision: String,
+    pub decided_count: i64,
+    pub audit: Vec<super::AuditEntry>,
+}
+
+/// Why a fault gets no ticket yet.
+pub(crate) const HELD: &str =
+    "held back: there are more new faults than tickets to be made (a storm)";
+
+/// Which decisions have to wait: of the new tickets those beyond what is `left` of the budget of
+/// their environment. Faults met most often come first.
+pub(crate) fn held_back<'a>(
+    decisions: &'a [Decided],
+    left: &mut HashMap<&'a str, u64>,
+) -> Vec<bool> {
+    let mut held = vec![false; decisions.len()];
+    let mut new: Vec<usize> = (0..decisions.len())
+        .filter(|index| {
+            let intent = decisions[*index].intent.as_ref();
+            intent.is_some_and(|intent| intent.action == Action::Create)
+        })
+        .collect();
+    new.sort_by_key(|index| std::cmp::Reverse(decisions[*index].count));
+    for index in new {
+        if let Some(left) = left.get_mut(decisions[index].environment.as_str()) {
+            held[index] = *left == 0;
+            *left = left.saturating_sub(1);
+        }
+    }
+    held
+}

@@ -1,0 +1,336 @@
+//! Jobs in PostgreSQL: taken with `SKIP LOCKED`, so that hubs share them, under leases by the
+//! server's clock.
+
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use serde_json::{Value, value::RawValue};
+use tokio_postgres::{
+    Error, Row, Transaction,
+    types::{Json, ToSql},
+};
+
+use super::row::micros_of;
+use crate::{
+    adapters::store::jobs::{
+        Holder, Job, JobFilter, JobId, Outcome, SeenTicket, Steer, StoredJob, StoredTicket,
+        TicketChange,
+    },
+    domain::job::{Action, State, Step},
+};
+
+/// See [`JobStore::claim`](crate::adapters::store::jobs::JobStore::claim). A job whose holder was
+/// not heard of may have been done just now.
+pub(super) async fn claim(
+    client: &mut Object,
+    holder: Holder,
+    lease: Duration,
+    limit: u32,
+) -> Result<Vec<Job>, Error> {
+    let rows = client
+        .query(
+            "WITH due AS MATERIALIZED (
+                 SELECT id, state FROM jobs
+                 WHERE state IN ('waiting', 'delayed', 'unknown') AND due_at <= now()
+                 ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED),
+             left_behind AS MATERIALIZED (
+                 SELECT id, state FROM jobs WHERE state = 'active' AND lease_until < now()
+                 ORDER BY lease_until LIMIT $3 FOR UPDATE SKIP LOCKED),
+             taken AS MATERIALIZED (
+                 SELECT * FROM (SELECT * FROM left_behind UNION ALL SELECT * FROM due) AS all_due
+                 LIMIT $3),
+             claimed AS (
+                 UPDATE jobs SET state = 'active', holder = $1,
+                     lease_until = now() + $2::float8 * interval '1 second', updated_at = now(),
+                     unknown_at = CASE WHEN taken.state = 'active' THEN now() ELSE unknown_at END
+                 FROM taken WHERE jobs.id = taken.id RETURNING jobs.*, taken.state AS before),
+             told AS (
+                 INSERT INTO audit_trail (who, action, subject, details, fault, job)
+                 SELECT 'hub ' || $1::uuid,
+                     CASE WHEN before = 'active' THEN 'job.relieve' ELSE 'job.claim' END,
+                     'job ' || id, json_build_object('from', before, 'to', 'active'), fault, id
+                 FROM claimed)
+             SELECT claimed.id, claimed.fault, claimed.incident, claimed.action, claimed.mark,
+                 claimed.attempts, claimed.searches,
+                 extract(epoch FROM now() - claimed.unknown_at)::float8, claimed.request,
+                 ticket.locator, ticket.key
+             FROM claimed JOIN tickets AS ticket USING (fault, incident) ORDER BY claimed.id",
+            &[&holder, &lease.as_secs_f64(), &i64::from(limit)],
+        )
+        .await?;
+    Ok(rows.iter().map(job_of).collect())
+}
+
+fn job_of(row: &Row) -> Job {
+    let unknown_for: Option<f64> = row.get(7);
+    Job {
+        id: row.get(0),
+        fault: row.get(1),
+        incident: row.get::<_, i32>(2).cast_unsigned(),
+        action: Action::from_name(row.get(3)).unwrap_or(Action::Comment),
+        mark: row.get(4),
+        attempts: row.get::<_, i32>(5).cast_unsigned(),
+        searches: row.get::<_, i32>(6).cast_unsigned(),
+        unknown_for: unknown_for.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
+        request: row.get::<_, Json<Value>>(8).0,
+        locator: row.get(9),
+        key: row.get(10),
+    }
+}
+
+/// See [`JobStore::settle`](crate::adapters::store::jobs::JobStore::settle).
+pub(super) async fn settle(
+    client: &mut Object,
+    job: JobId,
+    holder: Holder,
+    outcome: &Outcome,
+) -> Result<bool, Error> {
+    let Ok(state) = State::Active.after(outcome.step) else { return Ok(false) };
+    let transaction = client.transaction().await?;
+    let rows = transaction
+        .query(
+            "UPDATE jobs SET state = $3, due_at = now() + $4::float8 * interval '1 second',
+                 attempts = attempts + $5, searches = CASE WHEN $6 THEN searches + 1 ELSE 0 END,
+                 unknown_at = CASE WHEN $3 = 'unknown' THEN
+                     CASE WHEN $6 THEN coalesce(unknown_at, now()) ELSE now() END END,
+                 holder = NULL, lease_until = NULL, error = $7, updated_at = now(),
+                 response = coalesce($8, response)
+             WHERE id = $1 AND holder = $2 AND state = 'active'
+             RETURNING fault, incident, attempts, request",
+            &[
+                &job,
+                &holder,
+                &state.name(),
+                &outcome.due_in.as_secs_f64(),
+                &i32::from(outcome.is_attempt),
+                &outcome.is_search,
+                &outcome.error,
+                &outcome.response.as_ref().map(Json),
+            ],
+        )
+        .await?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    let (fault, incident): (i64, i32) = (row.get(0), row.get(1));
+    if let Some(change) = &outcome.ticket {
+        change_ticket(&transaction, fault, incident, change).await?;
+    }
+    if outcome.step == Step::GiveUp {
+        let problems = Json(&outcome.problems);
+        let request = row.get::<_, Json<Box<RawValue>>>(3);
+        transaction
+            .execute(
+                "INSERT INTO job_failures (job, error, problems, request) VALUES ($1, $2, $3, $4)",
+                &[&job, &outcome.error, &problems, &request],
+            )
+            .await?;
+    }
+    let details = serde_json::json!({
+        "from": "active", "to": state.name(), "attempts": row.get::<_, i32>(2),
+        "error": outcome.error, "problems": outcome.problems, "response": outcome.response,
+    });
+    transaction
+        .execute(
+            "INSERT INTO audit_trail (who, action, subject, details, fault, job)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            &[
+                &format!("hub {holder}"),
+                &format!("job.{}", outcome.step.name()),
+                &format!("job {job}"),
+                &Json(details),
+                &fault,
+                &job,
+            ],
+        )
+        .await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+async fn change_ticket(
+    transaction: &Transaction<'_>,
+    fault: i64,
+    incident: i32,
+    change: &TicketChange,
+) -> Result<(), Error> {
+    match change {
+        TicketChange::Made { key, is_dry_run } => {
+            let key = Some(key).filter(|_| !is_dry_run);
+            let sql = "UPDATE tickets SET key = $3, is_dry_run = $4, commented_at = now()
+                       WHERE fault = $1 AND incident = $2";
+            transaction.execute(sql, &[&fault, &incident, &key, is_dry_run]).await?;
+        }
+        TicketChange::Commented | TicketChange::Reopened => {
+            let is_reopened = *change == TicketChange::Reopened;
+            let sql = "UPDATE tickets SET commented_at = now(),
+                           commented_count = (SELECT count FROM faults WHERE id = $1),
+                           is_done = is_done AND NOT $3,
+                           resolution = CASE WHEN $3 THEN '' ELSE resolution END,
+                           resolved_at = CASE WHEN $3 THEN NULL ELSE resolved_at END
+                       WHERE fault = $1 AND incident = $2";
+            transaction.execute(sql, &[&fault, &incident, &is_reopened]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// See [`JobStore::tickets_seen`](crate::adapters::store::jobs::JobStore::tickets_seen).
+pub(super) async fn tickets_seen(client: &mut Object, seen: &[SeenTicket]) -> Result<u64, Error> {
+    let transaction = client.transaction().await?;
+    let mut changed = 0;
+    for ticket in seen {
+        let resolved_at = ticket.resolved_at.map(super::timestamp);
+        changed += transaction
+            .execute(
+                "WITH changed AS (
+                     UPDATE tickets SET key = $1, status = $2, is_done = $3, resolution = $4,
+                         resolved_at = CASE WHEN $3 THEN coalesce($5, resolved_at, now()) END
+                     WHERE (key = $1 OR locator = ANY($6))
+                         AND (key, status, is_done, resolution) IS DISTINCT FROM ($1, $2, $3, $4)
+                     RETURNING fault)
+                 INSERT INTO audit_trail (who, action, subject, details, fault)
+                 SELECT 'jira', 'ticket.change', 'ticket ' || $1,
+                     json_build_object('status', $2::text, 'is_done', $3::boolean,
+                         'resolution', $4::text), fault
+                 FROM changed",
+                &[
+                    &ticket.key,
+                    &ticket.status,
+                    &ticket.is_done,
+                    &ticket.resolution,
+                    &resolved_at,
+                    &ticket.labels,
+                ],
+            )
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(changed)
+}
+
+/// The conditions of a filter; its parameters are the first five of a statement.
+const FILTER: &str = "($1::bigint[] IS NULL OR job.id = ANY($1))
+    AND ($2::text IS NULL OR job.state = $2)
+    AND ($3::bigint IS NULL OR job.fault = $3)
+    AND ($4::text IS NULL OR ticket.key = $4)
+    AND ($5::text IS NULL OR strpos(lower(job.request::text || coalesce(job.response::text, '')
+        || job.error), lower($5)) > 0)";
+
+#[expect(clippy::ref_option_ref, reason = "a parameter is referred to")]
+fn parameters<'a>(filter: &'a JobFilter, state: &'a Option<&str>) -> [&'a (dyn ToSql + Sync); 5] {
+    [&filter.ids, state, &filter.fault, &filter.key, &filter.text]
+}
+
+pub(super) async fn jobs(
+    client: &Object,
+    filter: &JobFilter,
+    limit: u32,
+) -> Result<Vec<StoredJob>, Error> {
+    let state = filter.state.map(State::name);
+    let limit = i64::from(limit);
+    let sql = format!(
+        "SELECT job.id, job.fault, job.incident, job.action, job.mark, job.environment, job.state,
+             job.rule, job.attempts, job.searches, ticket.key, ticket.locator, job.error,
+             job.request, job.response, job.created_at, job.updated_at, job.due_at
+         FROM jobs AS job JOIN tickets AS ticket USING (fault, incident)
+         WHERE {FILTER} ORDER BY job.id DESC LIMIT $6"
+    );
+    let mut all: Vec<&(dyn ToSql + Sync)> = parameters(filter, &state).to_vec();
+    all.push(&limit);
+    Ok(client.query(&sql, &all).await?.iter().map(stored_job_of).collect())
+}
+
+fn stored_job_of(row: &Row) -> StoredJob {
+    StoredJob {
+        id: row.get(0),
+        fault: row.get(1),
+        incident: row.get(2),
+        action: row.get(3),
+        mark: row.get(4),
+        environment: row.get(5),
+        state: row.get(6),
+        rule: row.get(7),
+        attempts: row.get(8),
+        searches: row.get(9),
+        key: row.get(10),
+        locator: row.get(11),
+        error: row.get(12),
+        request: row.get::<_, Json<Box<RawValue>>>(13).0,
+        response: row.get::<_, Option<Json<Box<RawValue>>>>(14).map(|json| json.0),
+        created_at: micros_of(row, 15),
+        updated_at: micros_of(row, 16),
+        due_at: micros_of(row, 17),
+    }
+}
+
+/// See [`JobStore::steer`](crate::adapters::store::jobs::JobStore::steer).
+pub(super) async fn steer(
+    client: &mut Object,
+    filter: &JobFilter,
+    steer: &Steer,
+    who: &str,
+) -> Result<Vec<JobId>, Error> {
+    let state = filter.state.map(State::name);
+    let transaction = client.transaction().await?;
+    let sql = format!(
+        "SELECT job.id, job.state FROM jobs AS job JOIN tickets AS ticket USING (fault, incident)
+         WHERE {FILTER} ORDER BY job.id FOR UPDATE OF job"
+    );
+    let rows = transaction.query(&sql, &parameters(filter, &state)).await?;
+    let mut steered: [Vec<JobId>; 7] = Default::default();
+    for row in rows {
+        let from = State::from_name(row.get(1));
+        if let Some(from) = from.filter(|from| from.after(steer.step()).is_ok()) {
+            steered[from as usize].push(row.get(0));
+        }
+    }
+    let request = match steer {
+        Steer::Edit(request) => Some(Json(request)),
+        Steer::Retry | Steer::Discard => None,
+    };
+    for (from, ids) in State::ALL.into_iter().zip(&steered) {
+        let Ok(to) = from.after(steer.step()) else { continue };
+        transaction
+            .execute(
+                "WITH changed AS (
+                     UPDATE jobs SET state = $2, due_at = now(), attempts = 0, updated_at = now(),
+                         request = coalesce($3, request)
+                     WHERE id = ANY($1) RETURNING id, fault)
+                 INSERT INTO audit_trail (who, action, subject, details, fault, job)
+                 SELECT $4, $5, 'job ' || id,
+                     json_build_object('from', $6::text, 'to', $2::text, 'request', $3::json),
+                     fault, id
+                 FROM changed",
+                &[ids, &to.name(), &request, &who, &action_of(steer), &from.name()],
+            )
+            .await?;
+    }
+    transaction.commit().await?;
+    let mut all: Vec<JobId> = steered.into_iter().flatten().collect();
+    all.sort_unstable();
+    Ok(all)
+}
+
+fn action_of(steer: &Steer) -> &'static str {
+    match steer {
+        Steer::Retry => "job.retry",
+        Steer::Edit(_) => "job.edit",
+        Steer::Discard => "job.discard",
+    }
+}
+
+pub(super) const TICKETS: &str = "SELECT fault, incident, locator, key, is_dry_run, status,
+    is_done, resolution, created_at FROM tickets WHERE fault = $1 ORDER BY incident DESC";
+
+pub(super) fn stored_ticket_of(row: &Row) -> StoredTicket {
+    StoredTicket {
+        fault: row.get(0),
+        incident: row.get(1),
+        locator: row.get(2),
+        key: row.get(3),
+        is_dry_run: row.get(4),
+        status: row.get(5),
+        is_done: row.get(6),
+        resolution: row.get(7),
+        created_at: micros_of(row, 8),
+    }
+}

@@ -1,0 +1,334 @@
+//! Jobs in SQLite.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde_json::{Value, json};
+
+use super::{
+    dispatch::{Entry, audit, begin},
+    row::{raw_json, rows},
+};
+use crate::{
+    adapters::{
+        clock,
+        store::{
+            StoreError,
+            jobs::{
+                Holder, Job, JobFilter, JobId, Outcome, SeenTicket, Steer, StoredJob, StoredTicket,
+                TicketChange,
+            },
+        },
+    },
+    domain::{
+        job::{Action, State, Step},
+        time::Micros,
+    },
+};
+
+fn later(wait: Duration) -> Micros {
+    clock::now().saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// See [`JobStore::claim`](crate::adapters::store::jobs::JobStore::claim).
+pub(super) fn claim(
+    connection: &mut Connection,
+    holder: Holder,
+    lease: Duration,
+    limit: u32,
+) -> Result<Vec<Job>, StoreError> {
+    let now = clock::now();
+    let transaction = begin(connection)?;
+    let taken = rows(
+        &transaction,
+        "SELECT id, state, fault FROM (
+             SELECT id, state, fault, lease_until AS at FROM jobs
+             WHERE state = 'active' AND lease_until < ?1
+             UNION ALL
+             SELECT id, state, fault, due_at AS at FROM jobs
+             WHERE state IN ('waiting', 'delayed', 'unknown') AND due_at <= ?1)
+         ORDER BY at, id LIMIT ?2",
+        params![now, limit],
+        |row| Ok((row.get::<_, JobId>(0)?, row.get::<_, String>(1)?, row.get(2)?)),
+    )?;
+    let mut jobs = Vec::with_capacity(taken.len());
+    for (id, before, fault) in taken {
+        let is_left_behind = before == "active";
+        transaction
+            .prepare_cached(
+                "UPDATE jobs SET state = 'active', holder = ?2, lease_until = ?3, updated_at = ?4,
+                     unknown_at = CASE WHEN ?5 THEN ?4 ELSE unknown_at END WHERE id = ?1",
+            )?
+            .execute(params![id, holder.to_string(), later(lease), now, is_left_behind])?;
+        let action = if is_left_behind { "job.relieve" } else { "job.claim" };
+        let details = json!({ "from": before, "to": "active" });
+        let entry = Entry { who: &format!("hub {holder}"), action, details };
+        audit(&transaction, &entry, &format!("job {id}"), Some(fault), Some(id))?;
+        jobs.push(
+            transaction
+                .prepare_cached(
+                    "SELECT job.id, job.fault, job.incident, job.action, job.mark, job.attempts,
+                         job.searches, ?2 - job.unknown_at, job.request, ticket.locator, ticket.key
+                     FROM jobs AS job JOIN tickets AS ticket USING (fault, incident)
+                     WHERE job.id = ?1",
+                )?
+                .query_one(params![id, now], job_of)?,
+        );
+    }
+    transaction.commit()?;
+    Ok(jobs)
+}
+
+fn job_of(row: &Row<'_>) -> rusqlite::Result<Job> {
+    let unknown_for: Option<i64> = row.get(7)?;
+    Ok(Job {
+        id: row.get(0)?,
+        fault: row.get(1)?,
+        incident: row.get(2)?,
+        action: Action::from_name(row.get_ref(3)?.as_str()?).unwrap_or(Action::Comment),
+        mark: row.get(4)?,
+        attempts: row.get(5)?,
+        searches: row.get(6)?,
+        unknown_for: unknown_for.map(|micros| Duration::from_micros(micros.max(0).cast_unsigned())),
+        request: serde_json::from_str(row.get_ref(8)?.as_str()?).unwrap_or(Value::Null),
+        locator: row.get(9)?,
+        key: row.get(10)?,
+    })
+}
+
+/// See [`JobStore::settle`](crate::adapters::store::jobs::JobStore::settle).
+pub(super) fn settle(
+    connection: &mut Connection,
+    job: JobId,
+    holder: Holder,
+    outcome: &Outcome,
+) -> Result<bool, StoreError> {
+    let Ok(state) = State::Active.after(outcome.step) else { return Ok(false) };
+    let now = clock::now();
+    let transaction = begin(connection)?;
+    let settled = transaction
+        .query_row(
+            "UPDATE jobs SET state = ?3, due_at = ?4, attempts = attempts + ?5,
+                 searches = CASE WHEN ?6 THEN searches + 1 ELSE 0 END,
+                 unknown_at = CASE WHEN ?3 = 'unknown' THEN
+                     CASE WHEN ?6 THEN coalesce(unknown_at, ?9) ELSE ?9 END END,
+                 holder = NULL, lease_until = NULL, error = ?7, updated_at = ?9,
+                 response = coalesce(?8, response)
+             WHERE id = ?1 AND holder = ?2 AND state = 'active'
+             RETURNING fault, incident, attempts, request",
+            params![
+                job,
+                holder.to_string(),
+                state.name(),
+                later(outcome.due_in),
+                u32::from(outcome.is_attempt),
+                outcome.is_search,
+                outcome.error,
+                outcome.response.as_ref().map(Value::to_string),
+                now,
+            ],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i32>(2)?, row.get::<_, String>(3)?)),
+        )
+        .optional()?;
+    let Some((fault, incident, attempts, request)) = settled else { return Ok(false) };
+    if let Some(change) = &outcome.ticket {
+        change_ticket(&transaction, fault, incident, change)?;
+    }
+    if outcome.step == Step::GiveUp {
+        transaction.execute(
+            "INSERT INTO job_failures (at, job, error, problems, request)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![now, job, outcome.error, json!(outcome.problems).to_string(), request],
+        )?;
+    }
+    let details = json!({
+        "from": "active", "to": state.name(), "attempts": attempts, "error": outcome.error,
+        "problems": outcome.problems, "response": outcome.response,
+    });
+    let action = format!("job.{}", outcome.step.name());
+    let entry = Entry { who: &format!("hub {holder}"), action: &action, details };
+    audit(&transaction, &entry, &format!("job {job}"), Some(fault), Some(job))?;
+    transaction.commit()?;
+    Ok(true)
+}
+
+fn change_ticket(
+    transaction: &Transaction<'_>,
+    fault: i64,
+    incident: i32,
+    change: &TicketChange,
+) -> Result<(), StoreError> {
+    let now = clock::now();
+    match change {
+        TicketChange::Made { key, is_dry_run } => {
+            let key = Some(key).filter(|_| !is_dry_run);
+            transaction.execute(
+                "UPDATE tickets SET key = ?3, is_dry_run = ?4, commented_at = ?5
+                 WHERE fault = ?1 AND incident = ?2",
+                params![fault, incident, key, is_dry_run, now],
+            )?;
+        }
+        TicketChange::Commented | TicketChange::Reopened => {
+            transaction.execute(
+                "UPDATE tickets SET commented_at = ?4,
+                     commented_count = (SELECT count FROM faults WHERE id = ?1),
+                     is_done = is_done AND NOT ?3,
+                     resolution = CASE WHEN ?3 THEN '' ELSE resolution END,
+                     resolved_at = CASE WHEN ?3 THEN NULL ELSE resolved_at END
+                 WHERE fault = ?1 AND incident = ?2",
+                params![fault, incident, *change == TicketChange::Reopened, now],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// See [`JobStore::tickets_seen`](crate::adapters::store::jobs::JobStore::tickets_seen).
+pub(super) fn tickets_seen(
+    connection: &mut Connection,
+    seen: &[SeenTicket],
+) -> Result<u64, StoreError> {
+    let transaction = begin(connection)?;
+    let mut changed = 0;
+    for ticket in seen {
+        let SeenTicket { key, labels, status, is_done, resolution, resolved_at } = ticket;
+        let fault = transaction
+            .query_row(
+                "UPDATE tickets SET key = ?1, status = ?2, is_done = ?3, resolution = ?4,
+                     resolved_at = CASE WHEN ?3 THEN coalesce(?5, resolved_at, ?6) END
+                 WHERE (key = ?1 OR locator IN (SELECT value FROM json_each(?7)))
+                     AND (key, status, is_done, resolution) IS NOT (?1, ?2, ?3, ?4)
+                 RETURNING fault",
+                params![
+                    key,
+                    status,
+                    is_done,
+                    resolution,
+                    resolved_at,
+                    clock::now(),
+                    json!(labels).to_string()
+                ],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let Some(fault) = fault else { continue };
+        changed += 1;
+        let details = json!({ "status": status, "is_done": is_done, "resolution": resolution });
+        let entry = Entry { who: "jira", action: "ticket.change", details };
+        audit(&transaction, &entry, &format!("ticket {key}"), Some(fault), None)?;
+    }
+    transaction.commit()?;
+    Ok(changed)
+}
+
+/// The conditions of a filter; its parameters are the first five of a statement.
+const FILTER: &str = "(?1 IS NULL OR job.id IN (SELECT value FROM json_each(?1)))
+    AND (?2 IS NULL OR job.state = ?2)
+    AND (?3 IS NULL OR job.fault = ?3)
+    AND (?4 IS NULL OR ticket.key = ?4)
+    AND (?5 IS NULL OR instr(lower(job.request || coalesce(job.response, '') || job.error),
+        lower(?5)) > 0)";
+
+pub(super) fn jobs(
+    connection: &Connection,
+    filter: &JobFilter,
+    limit: u32,
+) -> Result<Vec<StoredJob>, StoreError> {
+    let sql = format!(
+        "SELECT job.id, job.fault, job.incident, job.action, job.mark, job.environment, job.state,
+             job.rule, job.attempts, job.searches, ticket.key, ticket.locator, job.error,
+             job.request, job.response, job.created_at, job.updated_at, job.due_at
+         FROM jobs AS job JOIN tickets AS ticket USING (fault, incident)
+         WHERE {FILTER} ORDER BY job.id DESC LIMIT ?6"
+    );
+    rows(
+        connection,
+        &sql,
+        params![
+            filter.ids.as_ref().map(|ids| json!(ids).to_string()),
+            filter.state.map(State::name),
+            filter.fault,
+            filter.key,
+            filter.text,
+            limit
+        ],
+        stored_job_of,
+    )
+}
+
+fn stored_job_of(row: &Row<'_>) -> rusqlite::Result<StoredJob> {
+    Ok(StoredJob {
+        id: row.get(0)?,
+        fault: row.get(1)?,
+        incident: row.get(2)?,
+        action: row.get(3)?,
+        mark: row.get(4)?,
+        environment: row.get(5)?,
+        state: row.get(6)?,
+        rule: row.get(7)?,
+        attempts: row.get(8)?,
+        searches: row.get(9)?,
+        key: row.get(10)?,
+        locator: row.get(11)?,
+        error: row.get(12)?,
+        request: raw_json(row.get(13)?),
+        response: row.get::<_, Option<String>>(14)?.map(raw_json),
+        created_at: row.get(15)?,
+        updated_at: row.get(16)?,
+        due_at: row.get(17)?,
+    })
+}
+
+/// See [`JobStore::steer`](crate::adapters::store::jobs::JobStore::steer).
+pub(super) fn steer(
+    connection: &mut Connection,
+    filter: &JobFilter,
+    steer: &Steer,
+    who: &str,
+) -> Result<Vec<JobId>, StoreError> {
+    let transaction = begin(connection)?;
+    let mut found = jobs(&transaction, filter, u32::MAX)?;
+    found.reverse();
+    let mut steered = Vec::new();
+    for job in found {
+        let Some(from) = State::from_name(&job.state) else { continue };
+        let Ok(to) = from.after(steer.step()) else { continue };
+        let (action, request) = match steer {
+            Steer::Retry => ("job.retry", None),
+            Steer::Discard => ("job.discard", None),
+            Steer::Edit(request) => ("job.edit", Some(request)),
+        };
+        transaction.execute(
+            "UPDATE jobs SET state = ?2, due_at = ?3, attempts = 0, updated_at = ?3,
+                 request = coalesce(?4, request) WHERE id = ?1",
+            params![job.id, to.name(), clock::now(), request.map(Value::to_string)],
+        )?;
+        let details = json!({ "from": from.name(), "to": to.name(), "request": request });
+        let entry = Entry { who, action, details };
+        audit(&transaction, &entry, &format!("job {}", job.id), Some(job.fault), Some(job.id))?;
+        steered.push(job.id);
+    }
+    transaction.commit()?;
+    Ok(steered)
+}
+
+pub(super) fn tickets(
+    connection: &Connection,
+    fault: i64,
+) -> Result<Vec<StoredTicket>, StoreError> {
+    let sql = "SELECT fault, incident, locator, key, is_dry_run, status, is_done, resolution,
+                   created_at FROM tickets WHERE fault = ?1 ORDER BY incident DESC";
+    rows(connection, sql, [fault], |row| {
+        Ok(StoredTicket {
+            fault: row.get(0)?,
+            incident: row.get(1)?,
+            locator: row.get(2)?,
+            key: row.get(3)?,
+            is_dry_run: row.get(4)?,
+            status: row.get(5)?,
+            is_done: row.get(6)?,
+            resolution: row.get(7)?,
+            created_at: row.get(8)?,
+        })
+    })
+}

@@ -1,0 +1,46 @@
+//! Batches of one record, parsed from what a client would send.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::sync::Arc;
+
+use faultline_actors::domain::{
+    batch::Batch,
+    event::Source,
+    parse::{Parser, count_messages},
+    record::{Block, Content, Meta, RecordRef},
+    rule::Rules,
+};
+
+/// When every record was received.
+pub(crate) const NOW: i64 = 1_795_316_400_000_000;
+
+/// A batch of one record.
+pub(crate) fn batch(sequence: u64, source: Source, body: &[u8]) -> Arc<Batch> {
+    batch_with(sequence, source, body, Arc::default())
+}
+
+pub(crate) fn batch_with(
+    sequence: u64,
+    source: Source,
+    body: &[u8],
+    rules: Arc<Rules>,
+) -> Arc<Batch> {
+    let meta = Meta { environment: "prod", service: "shop", ..Meta::default() }.encode();
+    let records = vec![RecordRef {
+        sequence,
+        received_at: NOW,
+        source,
+        messages: count_messages(source, body),
+        content: Content::Body { meta: 0..meta.len(), body: meta.len()..meta.len() + body.len() },
+    }];
+    let mut parser = Parser::new("default", rules);
+    let mut batch = Batch::default();
+    parser.parse(&mut batch, &Block { bytes: [&meta, body].concat().into(), records });
+    parser.finish(&mut batch);
+    Arc::new(batch)
+}
+
+pub(crate) fn report(sequence: u64, message: &str) -> Arc<Batch> {
+    let body = serde_json::json!({ "message": message, "attributes": {"n": 1} }).to_string();
+    batch(sequence, Source::Errors, body.as_bytes())
+}

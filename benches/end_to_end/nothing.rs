@@ -1,0 +1,147 @@
+//! A store that forgets: what the pipeline costs without one.
+
+use std::{sync::Mutex, time::Duration};
+
+use async_trait::async_trait;
+use faultline_actors::{
+    adapters::{
+        journal::Origin,
+        store::{
+            AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store,
+            StoreError, StoredEvent, StoredFault, StoredRejected, TeachError,
+            jobs::{
+                Budget, Decided, Holder, Intent, Job, JobCounts, JobFilter, JobId, JobStore,
+                Outcome, SeenTicket, Steer, StoredJob, StoredTicket, Undecided, Which, Why,
+                Written,
+            },
+        },
+    },
+    domain::{
+        event::Source,
+        fault::FaultId,
+        ledger::Tally,
+        lesson::{Lesson, Unteachable},
+        shape::Shape,
+        storm::Storm,
+        time::Micros,
+    },
+};
+
+/// See the [module](self).
+#[derive(Default)]
+pub(crate) struct Nothing(Mutex<u64>);
+
+#[async_trait]
+impl Store for Nothing {
+    fn name(&self) -> &'static str {
+        "nothing"
+    }
+    async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn position(&self, _: Origin) -> Result<Position, StoreError> {
+        let sequence = *self.0.lock().unwrap();
+        Ok(Position { sequence, settled: [Tally::default(); Source::COUNT] })
+    }
+    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
+        *self.0.lock().unwrap() = commit.position();
+        Ok(Committed { tallies: commit.tallies(), faults: Vec::new() })
+    }
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn save_snapshot(&self, _: Micros, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn events(&self, _: Option<&str>, _: u32) -> Result<Vec<StoredEvent>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn faults(&self, _: u32) -> Result<Vec<StoredFault>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn fault(&self, _: FaultId) -> Result<Option<FaultDetail>, StoreError> {
+        Ok(None)
+    }
+    async fn place(&self, _: &str, _: &str, _: &Shape) -> Result<Option<Placed>, StoreError> {
+        Ok(None)
+    }
+    async fn closest(&self, _: &str, _: &str, _: &Shape) -> Result<Option<Closest>, StoreError> {
+        Ok(None)
+    }
+    async fn teach(&self, lesson: &Lesson, _: &str) -> Result<FaultId, TeachError> {
+        Err(Unteachable::NoFault(lesson.fault()).into())
+    }
+    async fn audit(&self, _: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn rejected(&self, _: u32) -> Result<Vec<StoredRejected>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn unreplayed(&self, _: i64, _: u32) -> Result<Vec<StoredRejected>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn mark_replayed(&self, _: i64) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl JobStore for Nothing {
+    async fn undecided(&self, _: Which<'_>, _: u32) -> Result<Vec<Undecided>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn occurrences(&self, _: FaultId, _: Micros, _: u64) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    async fn decide(&self, _: &[Decided], _: Option<Budget>) -> Result<Written, StoreError> {
+        Ok(Written::default())
+    }
+    async fn storms(&self, _: Duration) -> Result<Vec<Storm>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn begin_storm(&self, _: &str, _: &str, _: &Intent) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn intend(&self, _: FaultId, _: &str, _: &Intent) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn end_storm(&self, _: FaultId) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn claim(&self, _: Holder, _: Duration, _: u32) -> Result<Vec<Job>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn keep(&self, _: Holder, _: Duration) -> Result<u32, StoreError> {
+        Ok(1)
+    }
+    async fn settle(&self, _: JobId, _: Holder, _: &Outcome) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn tickets_seen(&self, _: &[SeenTicket]) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    async fn jobs(&self, _: &JobFilter, _: u32) -> Result<Vec<StoredJob>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn job_counts(&self) -> Result<JobCounts, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn steer(&self, _: &JobFilter, _: &Steer, _: &str) -> Result<Vec<JobId>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn tickets(&self, _: FaultId) -> Result<Vec<StoredTicket>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn why(&self, _: FaultId) -> Result<Option<Why>, StoreError> {
+        Ok(None)
+    }
+    async fn history(&self, _: JobId) -> Result<Vec<AuditEntry>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn is_paused(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn pause(&self, _: bool, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
