@@ -159,11 +159,17 @@ struct Place {
     start: usize,
     end: usize,
     is_variable: bool,
-    /// It has letters, so it counts as a word of the template.
-    is_word: bool,
+    /// Parts of it that have letters, so that they count as words of the template.
+    words: usize,
 }
 
-/// The parts of a template between white space and punctuation.
+/// Ends a part of a template.
+fn separates(character: char) -> bool {
+    character.is_whitespace() || "\"'`()[]{}<>,;=|".contains(character)
+}
+
+/// The parts of a template between white space and punctuation, and where several stand together
+/// (`LOCAL(*)`), these as one.
 struct Parts {
     places: Vec<Place>,
     words: usize,
@@ -174,9 +180,7 @@ impl Parts {
         if template.is_empty() || template.len() > LONGEST_TEMPLATE {
             return None;
         }
-        let separates =
-            |character: char| character.is_whitespace() || "\"'`()[]{}<>,;=|".contains(character);
-        let mut places = Vec::new();
+        let mut places: Vec<Place> = Vec::new();
         let mut start = 0;
         for part in template.split_inclusive(separates) {
             let word = part.trim_end_matches(separates).trim_end_matches(['.', ':', '!', '?']);
@@ -188,21 +192,50 @@ impl Parts {
                     start,
                     end,
                     is_variable: text.strip_prefix(Shape::HOLE).is_some_and(str::is_empty),
-                    is_word: letters.take(2).count() == 2,
+                    words: usize::from(letters.take(2).count() == 2),
                 });
             }
             start += part.len();
         }
-        let words = places.iter().filter(|place| place.is_word).count();
-        (places.len() <= MOST_PARTS).then_some(Self { places, words })
+        if places.len() > MOST_PARTS {
+            return None;
+        }
+        let words = places.iter().map(|place| place.words).sum();
+        places.extend(compounds(template, &places));
+        Some(Self { places, words })
     }
 
     /// The places around which enough words remain.
     fn places(&self) -> impl Iterator<Item = Place> {
         let words = self.words;
-        let has_words = move |place: &&Place| words - usize::from(place.is_word) >= FEWEST_WORDS;
+        let has_words = move |place: &&Place| words - place.words >= FEWEST_WORDS;
         self.places.iter().filter(has_words).copied()
     }
+}
+
+/// What stands between white space and has several parts: `LOCAL(*)`, `WorkSource{*}`.
+fn compounds(template: &str, parts: &[Place]) -> Vec<Place> {
+    let mut compounds = Vec::new();
+    let mut first = 0;
+    while first < parts.len() {
+        let is_together = |at: usize| {
+            let between = &template[parts[at - 1].end..parts[at].start];
+            !between.contains(char::is_whitespace)
+        };
+        let mut next = first + 1;
+        while next < parts.len() && is_together(next) {
+            next += 1;
+        }
+        let (start, last) = (parts[first].start, parts[next - 1].end);
+        let rest = &template[last..];
+        let closing = rest.find(|character| !")]}>\"'`".contains(character)).unwrap_or(rest.len());
+        if next - first > 1 {
+            let words = parts[first..next].iter().map(|part| part.words).sum();
+            compounds.push(Place { start, end: last + closing, is_variable: false, words });
+        }
+        first = next;
+    }
+    compounds
 }
 
 #[cfg(test)]
@@ -253,6 +286,15 @@ mod tests {
         assert_eq!(gather(&["job * failed", "job x failed"]), [0, 1], "too few words");
         assert_eq!(gather(&["lost link on eth* again", "lost link on usb* again"]), [0, 1]);
         assert_eq!(gather(&["open file * failed on *", "open * failed on disk"]), [0, 1]);
+    }
+
+    #[test]
+    fn what_stands_together_is_one_place() {
+        let texts = ["clock was set by *, stratum *", "clock was set by LOCAL(*), stratum *"];
+        assert_eq!(gather(&texts), [0, 0]);
+        assert_eq!(gather(&[texts[1], texts[0]]), [0, 0]);
+        let texts = ["clock was set by A(*), stratum *", "clock was set by B(*), stratum *"];
+        assert_eq!(gather(&texts), [0, 1]);
     }
 
     #[test]

@@ -156,6 +156,10 @@ impl Scan<'_> {
             (b')', [.., Variable(_), Space, Mark(b'('), Variable(_), _]) => {
                 self.pieces.truncate(self.pieces.len() - 4);
             }
+            // 10.0.0.7 (): what would have stood there was not known.
+            (b')', [.., Variable(_), Space, Mark(b'('), _]) => {
+                self.pieces.truncate(self.pieces.len() - 3);
+            }
             (b'=', _) if self.value_is_missing() => self.variable(Class::Value, self.at, self.at),
             _ => {}
         }
@@ -214,7 +218,8 @@ impl Scan<'_> {
         let end = start + length;
         self.at = end + 1;
         let is_plain = !rest[..length].iter().any(u8::is_ascii_control);
-        if is_plain && self.text.get(self.at) == Some(&b':') {
+        let is_all = matches!(classify(&rest[..length]), Word::Variable { stem: 0, tail, .. } if tail == length);
+        if is_plain && !is_all && self.text.get(self.at) == Some(&b':') {
             // The key of a JSON object.
             return self.constant(start, end);
         }
@@ -436,6 +441,10 @@ mod tests {
     #[test]
     fn variables_are_masked_by_what_stands_around_them() {
         for (text, expected) in [
+            ("connection from 10.0.0.7 () at night", "connection from <ip> at night"),
+            ("connection from 10.0.0.7 (a.b.com) at night", "connection from <ip> at night"),
+            ("error for '0x00660011': too short", "error for <text>: too short"),
+            ("error for 'name': too short", "error for name: too short"),
             (
                 "connect to 10.0.0.7:5432 failed after 30 ms",
                 "connect to <ip> failed after <duration>",

@@ -301,7 +301,8 @@ fn is_top_level(label: &[u8]) -> bool {
 }
 
 /// Where the variable part of an identifier with digits begins and ends: `eth0` and `node-17` keep
-/// their stems; of what has several numbers (`attempt_1445_m_000`) only the first name stays.
+/// their stems. What has several numbers (`rdd_2_2`, `attempt_1445_m_000`) was made by a program, all
+/// of it: in the place of one such name stands one of another kind the next time.
 fn id_in(core: &[u8]) -> (usize, usize) {
     let first = core.iter().position(u8::is_ascii_digit).unwrap_or(0);
     let last = core.iter().rposition(u8::is_ascii_digit).map_or(core.len(), |at| at + 1);
@@ -316,13 +317,7 @@ fn id_in(core: &[u8]) -> (usize, usize) {
             first > 1 && core[first - 1] == b'-' && !core[first - 2].is_ascii_alphabetic();
         return (first - usize::from(is_signed), last);
     }
-    let stem = core.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(0);
-    let is_separator = matches!(core[stem], b'-' | b'_' | b'#' | b':' | b'.' | b'/');
-    match stem {
-        1.. if is_separator => (stem + 1, core.len()),
-        1.. if !is_solid => (stem, core.len()),
-        _ => (0, core.len()),
-    }
+    (0, core.len())
 }
 
 /// The class of a number in front of a unit.
@@ -490,7 +485,8 @@ mod tests {
             ("ee0", "ee<id>"),
             ("node-17", "node-<id>"),
             ("blk_-16089", "blk_<id>"),
-            ("attempt_1445_0001_m_000000_0", "attempt_<id>"),
+            ("attempt_1445_0001_m_000000_0", "<id>"),
+            ("rdd_2_2", "<id>"),
             ("AKIAIOSFODNN7EXAMPLE", "<id>"),
             ("true", "<bool>"),
             ("and/or", "and/or"),
