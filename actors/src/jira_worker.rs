@@ -3,7 +3,7 @@
 //! `due jobs of the store ──▶ jira worker ──▶ Jira, outcomes in the store`
 //!
 //! Jobs are taken under a lease that is prolonged while this process lives; when it dies, another
-//! hub takes them over within seconds. At most [`AT_ONCE`] requests are under way. While Jira is
+//! hub takes them over within seconds. A handful of requests is under way at a time. While Jira is
 //! away (the circuit breaker), limits us, or people have paused dispatch, no job is taken: they
 //! wait in the store, and cost nothing. Without a Jira each job is completed as a dry run.
 //!

@@ -27,7 +27,7 @@ use serde_json::Value;
 use super::limit;
 use crate::domain::time::Micros;
 
-/// See the [module](self).
+/// Whether a request that did not succeed may have been done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Certainly not sent.

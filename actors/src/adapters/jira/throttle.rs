@@ -25,7 +25,7 @@ pub enum Endpoint {
 /// The tickets remembered at most; above it the one whose wait ends first is forgotten.
 const TICKETS: usize = 1_000;
 
-/// See the [module](self).
+/// What has to wait, and until when; bounded.
 #[derive(Debug, Default)]
 pub struct Throttle {
     everything: Micros,

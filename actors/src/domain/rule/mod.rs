@@ -6,7 +6,7 @@
 //! reached matches not *yet*: later rules are looked at, and it is remembered as the reason when
 //! none matches.
 //!
-//! Faults of changes are made by rules in the first place: a rule [selects](change) a change, and
+//! Faults of changes are made by rules in the first place: a rule selects a change, and
 //! only rules that selected it are asked about its fault.
 //!
 //! Everything is compiled once at the start; nothing here reads a clock or a store.
