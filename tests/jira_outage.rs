@@ -54,9 +54,7 @@ fn hub(jira: &str) -> Program {
 
 /// Reports new faults of this service, no two of which are alike, and waits until each has a job.
 async fn break_anew(program: &Program, service: &str) {
-    let report = |number| {
-        json!({ "message": "it broke", "fingerprint": format!("f{number}"), "service": service })
-    };
+    let report = |number| json!({ "message": "it broke", "fingerprint": format!("f{number}"), "service": service });
     let reports: Vec<_> = (0..NEW).map(report).collect();
     program.report(&json!(reports).to_string()).await;
     let jobs = format!(
