@@ -119,7 +119,7 @@ impl JiraDispatch {
         faults.sort_unstable();
         faults.dedup();
         for some in faults.chunks(AT_ONCE as usize) {
-            let outcome = self.decide_about(Which::These(some)).await;
+            let outcome = self.decide_about(some).await;
             if self.is_away(outcome).is_none() {
                 return;
             }
@@ -138,9 +138,14 @@ impl JiraDispatch {
     }
 
     async fn look_at_all(&mut self) -> Result<(), StoreError> {
-        let mut last = 0;
-        while let Some(fault) = self.decide_about(Which::After(last)).await? {
-            last = fault;
+        let mut some = self.decisions(Which::After(0), AT_ONCE).await?;
+        while let Some(last) = some.last().map(|decided| decided.fault) {
+            self.look_again_for(&some);
+            // The next ones are read and judged while these are written.
+            let next = self.decisions(Which::After(last), AT_ONCE);
+            let (written, next) = tokio::join!(self.write(&some), next);
+            written?;
+            some = next?;
         }
         self.attend_storms().await
     }
@@ -160,32 +165,41 @@ impl JiraDispatch {
         }
     }
 
-    /// Decides about some faults; gives the last of them.
-    async fn decide_about(&mut self, which: Which<'_>) -> Result<Option<FaultId>, StoreError> {
-        let limit = AT_ONCE;
-        let undecided = self.store.undecided(which, limit).await?;
-        self.decide_these(&undecided).await?;
-        Ok(undecided.last().map(|undecided| undecided.fault.fault))
+    async fn decide_about(&mut self, faults: &[FaultId]) -> Result<(), StoreError> {
+        let decisions = self.decisions(Which::These(faults), AT_ONCE).await?;
+        self.look_again_for(&decisions);
+        self.write(&decisions).await
     }
 
-    async fn decide_these(&mut self, undecided: &[Undecided]) -> Result<(), StoreError> {
-        if undecided.is_empty() {
-            return Ok(());
-        }
+    /// Sees to it that nobody waits for long who is to be decided about again.
+    fn look_again_for(&mut self, decisions: &[Decided]) {
+        let Some(again_at) = decisions.iter().filter_map(|decided| decided.again_at).min() else {
+            return;
+        };
+        let wait = Duration::from_micros(u64::try_from(again_at - clock::now()).unwrap_or(0));
+        // The moment itself must have passed.
+        let wait = wait.max(LOOK_SOONEST) + Duration::from_millis(50);
+        self.look_at = self.look_at.min(Instant::now() + wait);
+    }
+
+    /// Decides about faults, and writes nothing yet.
+    async fn decisions(&self, which: Which<'_>, limit: u32) -> Result<Vec<Decided>, StoreError> {
+        let undecided = self.store.undecided(which, limit).await?;
         let now = clock::now();
         let mut decisions = Vec::with_capacity(undecided.len());
-        for fault in undecided {
+        for fault in &undecided {
             let verdict = self.judge(fault, now).await?;
             let decision = decide(&fault.fault, &verdict, &self.settings.tracker, now);
             decisions.push(decided(fault, decision, plan_of(&verdict)));
         }
-        let written = self.store.decide(&decisions, self.settings.budget).await?;
-        if let Some(again_at) = decisions.iter().filter_map(|decided| decided.again_at).min() {
-            let wait = Duration::from_micros(u64::try_from(again_at - now).unwrap_or(0));
-            // The moment itself must have passed.
-            let wait = wait.max(LOOK_SOONEST) + Duration::from_millis(50);
-            self.look_at = self.look_at.min(Instant::now() + wait);
+        Ok(decisions)
+    }
+
+    async fn write(&self, decisions: &[Decided]) -> Result<(), StoreError> {
+        if decisions.is_empty() {
+            return Ok(());
         }
+        let written = self.store.decide(decisions, self.settings.budget).await?;
         metrics::counter!("faultline_decisions_total").increment(decisions.len() as u64);
         metrics::counter!("faultline_intents_total").increment(written.intents);
         metrics::counter!("faultline_held_back_total").increment(written.held);
@@ -238,8 +252,7 @@ impl JiraDispatch {
             if storm.held > 0 && free > 0 {
                 let limit = u32::try_from(free).unwrap_or(u32::MAX).min(AT_ONCE);
                 let which = Which::Held(&storm.environment);
-                let held = self.store.undecided(which, limit).await?;
-                Box::pin(self.release(&held)).await?;
+                self.release(which, limit).await?;
             }
             if storm.held == 0 && free > 0 {
                 self.end(&storm, fault).await?;
@@ -255,15 +268,9 @@ impl JiraDispatch {
     }
 
     /// Faults that were held back get their tickets now.
-    async fn release(&self, held: &[Undecided]) -> Result<(), StoreError> {
-        let now = clock::now();
-        let mut decisions = Vec::with_capacity(held.len());
-        for fault in held {
-            let verdict = self.judge(fault, now).await?;
-            let decision = decide(&fault.fault, &verdict, &self.settings.tracker, now);
-            decisions.push(decided(fault, decision, plan_of(&verdict)));
-        }
-        if self.store.decide(&decisions, self.settings.budget).await?.intents > 0 {
+    async fn release(&self, which: Which<'_>, limit: u32) -> Result<(), StoreError> {
+        let held = self.decisions(which, limit).await?;
+        if self.store.decide(&held, self.settings.budget).await?.intents > 0 {
             self.due.tell(());
         }
         Ok(())

@@ -211,11 +211,10 @@ impl JiraWorker {
 
     /// Takes as many jobs as may be done now; says whether there were any.
     async fn take_jobs(&mut self) -> Result<bool, StoreError> {
-        let free = AT_ONCE.saturating_sub(self.tasks.len());
-        if free == 0 || self.shared.counters.is_paused() {
+        if self.tasks.len() >= AT_ONCE || self.shared.counters.is_paused() {
             return Ok(false);
         }
-        let Some(most) = self.permitted(free) else { return Ok(false) };
+        let Some(most) = self.permitted() else { return Ok(false) };
         let asked = Instant::now();
         let jobs =
             self.shared.store.claim(self.shared.holder, self.shared.settings.lease, most).await?;
@@ -244,7 +243,7 @@ impl JiraWorker {
     }
 
     /// How many jobs may be taken; `None` while Jira is left alone.
-    fn permitted(&self, free: usize) -> Option<u32> {
+    fn permitted(&self) -> Option<u32> {
         let Some(jira) = &self.shared.jira else { return Some(500) };
         if jira.is_limited(clock::now()) {
             return None;
@@ -256,9 +255,8 @@ impl JiraWorker {
         match breaker.try_call(now) {
             // One trial decides.
             breaker::Answer::Permit if !is_closed => Some(1),
-            breaker::Answer::Permit => {
-                u32::try_from(if free == AT_ONCE { MAX_BULK } else { free }).ok()
-            }
+            // New tickets of them go in one request.
+            breaker::Answer::Permit => u32::try_from(MAX_BULK).ok(),
             breaker::Answer::Refused { .. } => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+mod dispatch;
 mod errors;
 mod grouping;
 mod growth;
@@ -18,12 +19,13 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const CREDIT: usize = 60_000;
 
 pub(crate) fn run(wanted: &[String]) {
-    let sections: [(&str, fn()); 9] = [
+    let sections: [(&str, fn()); 10] = [
         ("parsers", parsers::run),
         ("receiver", receiver::run),
         ("maxwell", maxwell::run),
         ("writer", writer::run),
         ("errors", errors::run),
+        ("dispatch", dispatch::run),
         ("peers", peers::run),
         ("growth", growth::run),
         ("memory", memory::run),

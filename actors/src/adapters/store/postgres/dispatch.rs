@@ -28,13 +28,15 @@ use crate::{
 
 const DECISIONS_LOCK: i64 = 0x666C_7434;
 
+/// The ticket is looked up fault by fault: a join would read all tickets, once for each batch.
 pub(super) const UNDECIDED: &str = "SELECT fault.id, fault.count, fault.last_seen, fault.incident,
         fault.environment, fault.service, fault.kind, fault.severity, fault.fingerprint,
         fault.title, fault.example, fault.latest, fault.first_seen, fault.rule,
         fault.held_at IS NOT NULL, ticket.key, ticket.is_dry_run, ticket.is_done,
         ticket.resolution, ticket.resolved_at, ticket.commented_at, ticket.commented_count
     FROM faults AS fault
-    LEFT JOIN tickets AS ticket ON ticket.fault = fault.id AND ticket.incident = fault.incident
+    LEFT JOIN LATERAL (SELECT * FROM tickets
+        WHERE tickets.fault = fault.id AND tickets.incident = fault.incident LIMIT 1) AS ticket ON true
     WHERE fault.merged_into IS NULL AND fault.kind <> 'storm'";
 
 /// The condition and order that choose `which` of them.
