@@ -141,10 +141,12 @@ impl JiraDispatch {
         let mut some = self.decisions(Which::After(0), AT_ONCE).await?;
         while let Some(last) = some.last().map(|decided| decided.fault) {
             self.look_again_for(&some);
-            // The next ones are read and judged while these are written.
+            // The next ones are read and judged while these are written, in two transactions: a
+            // store may have more than one processor.
             let next = self.decisions(Which::After(last), AT_ONCE);
-            let (written, next) = tokio::join!(self.write(&some), next);
-            written?;
+            let (one, other) = some.split_at(some.len() / 2);
+            let (one, other, next) = tokio::join!(self.write(one), self.write(other), next);
+            one.and(other)?;
             some = next?;
         }
         self.attend_storms().await

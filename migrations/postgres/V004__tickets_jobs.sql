@@ -11,8 +11,10 @@ UPDATE faults SET decided_count = count;
 ALTER TABLE faults ADD COLUMN held_at timestamptz;
 CREATE INDEX faults_held ON faults (environment, count DESC) WHERE held_at IS NOT NULL;
 
+-- No foreign keys here and in `jobs`: both are written together with the fault that they are about,
+-- which is never deleted, and to check that again for each row costs as much as to write it.
 CREATE TABLE tickets (
-    fault           bigint NOT NULL REFERENCES faults (id),
+    fault           bigint NOT NULL,
     incident        integer NOT NULL,
     -- The label by which it is found in the tracker.
     locator         text NOT NULL UNIQUE,
@@ -54,8 +56,7 @@ CREATE TABLE jobs (
     error       text NOT NULL DEFAULT '',
     created_at  timestamptz NOT NULL DEFAULT now(),
     updated_at  timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (fault, incident, action, mark),
-    FOREIGN KEY (fault, incident) REFERENCES tickets (fault, incident)
+    UNIQUE (fault, incident, action, mark)
 );
 
 CREATE INDEX jobs_due ON jobs (due_at, id) WHERE state IN ('waiting', 'delayed', 'unknown');

@@ -1,5 +1,6 @@
-//! Decisions about faults, in PostgreSQL. Hubs write them one after another, so that they share
-//! the budget of new tickets; a decision about less than another hub has decided about is dropped.
+//! Decisions about faults, in PostgreSQL. Where there is a budget of new tickets, hubs write them one
+//! after another, so that they share it; a decision about less than another hub has decided about is
+//! dropped.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -99,9 +100,9 @@ pub(super) async fn decide(
     budget: Option<Budget>,
 ) -> Result<Written, Error> {
     let transaction = client.transaction().await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&DECISIONS_LOCK]).await?;
     let mut left = HashMap::new();
     if let Some(budget) = budget {
+        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&DECISIONS_LOCK]).await?;
         for decided in decisions {
             if !left.contains_key(decided.environment.as_str()) {
                 let recent = recent(&transaction, &decided.environment, budget.window).await?;
