@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use faultline_actors::{adapters::jira::Jira, domain::ticket::Draft};
+use faultline_actors::adapters::jira::Jira;
 
 use crate::{
     Listeners,
@@ -248,14 +248,15 @@ async fn check_jira(config: &Config) -> Result<String, String> {
     let jira = Jira::new(settings)?;
     let name = jira.myself().await.map_err(|failure| format!("{shown}: {failure}"))?;
     let mut problems = Vec::new();
-    for (project, issue_type) in config.targets() {
-        let draft =
-            Draft { project: project.clone(), issue_type: issue_type.clone(), ..Draft::default() };
-        let found = jira.preflight(&project, &issue_type, &draft).await;
+    for draft in config.tickets() {
+        let (project, issue_type) = (&draft.project, &draft.issue_type);
+        let found = jira.preflight(project, issue_type, &draft).await;
         let found = found.map_err(|failure| format!("{shown}: {failure}"))?;
-        problems
-            .extend(found.into_iter().map(|problem| format!("{project} {issue_type}: {problem}")));
+        let told = |problem| format!("{project} {issue_type}: {problem}");
+        problems.extend(found.into_iter().map(told));
     }
+    problems.sort();
+    problems.dedup();
     if problems.is_empty() {
         return Ok(format!("{shown} answers to {name}"));
     }

@@ -6,7 +6,6 @@
 //! what would be right.
 
 use std::{
-    collections::BTreeSet,
     fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -16,7 +15,10 @@ use std::{
 use faultline_actors::{
     adapters::{jira, journal::spool, store::postgres::Postgres},
     batch_writer,
-    domain::rule::{Priorities, RuleSettings, Rules, TicketDefaults},
+    domain::{
+        rule::{Priorities, RuleSettings, Rules, TicketDefaults},
+        ticket::Draft,
+    },
     metrics_aggregator, parser,
 };
 use serde::{Deserialize, Serialize};
@@ -385,17 +387,24 @@ impl Config {
         Rules::compile(&self.rules, &self.priorities, defaults).map_err(ConfigError)
     }
 
-    /// Projects and types of all tickets that there may be, by the rules' names.
+    /// All tickets that there may be, as far as the settings tell: by the default, and by each rule.
     #[must_use]
-    pub fn targets(&self) -> BTreeSet<(String, String)> {
+    pub fn tickets(&self) -> Vec<Draft> {
         let default = RuleSettings::default();
         let rules = self.rules.iter().filter(|rule| !rule.ignore && rule.mute.is_none());
         let rules = rules.chain(self.rules.is_empty().then_some(&default));
         let or = |named: &Option<String>, other: &str| named.as_deref().unwrap_or(other).to_owned();
         rules
-            .map(|rule| {
-                let project = or(&rule.project, self.jira.default_project());
-                (project, or(&rule.issue_type, &self.jira.issue_type))
+            .map(|rule| Draft {
+                project: or(&rule.project, self.jira.default_project()),
+                issue_type: or(&rule.issue_type, &self.jira.issue_type),
+                summary: "a fault".to_owned(),
+                labels: rule.labels.clone(),
+                priority: rule.priority.clone(),
+                components: rule.components.clone(),
+                assignee: rule.assignee.clone(),
+                fields: rule.fields.clone(),
+                ..Draft::default()
             })
             .collect()
     }
@@ -439,7 +448,7 @@ impl Config {
         if let Err(ConfigError(found)) = self.rules() {
             problems.extend(found);
         }
-        if self.targets().iter().any(|(project, _)| project.is_empty()) {
+        if self.tickets().iter().any(|ticket| ticket.project.is_empty()) {
             problems.push(
                 "jira.project = \"\": a project's key is needed, such as OPS, where a rule names \
                  none"

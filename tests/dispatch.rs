@@ -8,7 +8,7 @@ use std::time::Duration;
 use faultline_testkit::{
     eventually,
     jira::{Endpoint, Fault, Jira, Reason, Settings, openapi},
-    program::Program,
+    program::{Program, run_to_end},
 };
 use serde_json::{Value, json};
 
@@ -471,6 +471,23 @@ async fn people_pause_retry_and_discard_from_a_terminal() {
     job_is(&program, "completed").await;
     assert_eq!(post(&program, "/api/jobs/retry", json!({})).await.0, 400, "which?");
     assert_eq!(post(&program, "/api/jobs/99/retry", json!({})).await.0, 404);
+}
+
+#[tokio::test]
+async fn check_asks_jira_whether_it_would_take_the_tickets() {
+    let jira = Jira::start(Settings::cloud()).await;
+    let rules = "[[rules]]\nname = \"all\"\nfields = { customfield_10042 = \"x\" }\n\
+                 [[rules]]\nname = \"other\"\nproject = \"NONE\"\n";
+    let program = hub(&jira, rules);
+    let config = program.directory().join("rules.toml");
+    let arguments = ["--config", config.to_str().unwrap(), "check"];
+    let output = run_to_end(program.command_with(&arguments)).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let line = said.lines().find(|line| line.contains("jira")).unwrap();
+    assert!(line.starts_with("FAILED") && line.contains("customfield_10042"), "{line}");
+    assert!(line.contains("NONE Bug: "), "{line}");
+    assert!(!said.contains("secret-token"));
 }
 
 #[tokio::test]
