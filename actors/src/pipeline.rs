@@ -15,10 +15,15 @@ use kameo::{
 };
 use tokio::sync::watch;
 
+use self::chain::Spawner;
 use crate::{
     adapters::{
         jira::{self, Jira},
-        journal::{Journal, spool::Spool},
+        journal::{
+            Readable,
+            spool::Spool,
+            stream::{self, Status},
+        },
         store::Store,
     },
     batch_writer::{self, BatchWriter},
@@ -36,8 +41,11 @@ use crate::{
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
     parser::{self, Parser},
     stage::{Finish, Noticed, Notices},
+    stream_reader::{Hub, Origins, StreamReader},
     ticket_watch::{self, TicketWatch},
 };
+
+mod chain;
 
 /// Batches between parser and fan-out: the fan-out only passes them on.
 const BATCHES: usize = 1;
@@ -57,6 +65,8 @@ pub struct Settings {
     pub batch_writer: batch_writer::Settings,
     pub metrics_aggregator: metrics_aggregator::Settings,
     pub jira: jira::Settings,
+    /// Whose streams are read beside the spool.
+    pub handoff: stream::Settings,
     /// Which faults become tickets.
     pub rules: Arc<Rules>,
 }
@@ -71,6 +81,7 @@ pub struct Pipeline {
     batch_writer: ActorRef<BatchWriter>,
     metrics_aggregator: ActorRef<MetricsAggregator>,
     dispatch: Dispatch,
+    streams: Streams,
     supervisor: ActorRef<Supervisor>,
     broken: watch::Receiver<Option<String>>,
     channels: Vec<Channel>,
@@ -82,6 +93,52 @@ pub struct JiraState {
     /// There is no Jira: nothing is sent.
     pub is_dry_run: bool,
     pub counters: Arc<jira_worker::Counters>,
+}
+
+/// What is read beside the spool.
+struct Streams {
+    readers: Vec<ActorRef<StreamReader>>,
+    status: Arc<Status>,
+    origins: Arc<Origins>,
+}
+
+impl Streams {
+    async fn start(
+        supervisor: &ActorRef<Supervisor>,
+        settings: stream::Settings,
+        store: Arc<dyn Store>,
+        spawner: Spawner,
+    ) -> Result<Self, String> {
+        let (status, origins) = (Arc::<Status>::default(), Arc::<Origins>::default());
+        let hub = Hub {
+            holder: uuid::Uuid::now_v7(),
+            store,
+            chains: Arc::new(spawner),
+            status: status.clone(),
+            origins: origins.clone(),
+            settings: settings.clone(),
+        };
+        let mut readers = Vec::new();
+        for name in settings.streams() {
+            StreamReader::new(hub.clone(), name.clone())?;
+            let hub = hub.clone();
+            let make = move || {
+                StreamReader::new(hub.clone(), name.clone()).expect("it could be made before")
+            };
+            readers.push(supervise::<StreamReader>(supervisor, make).await);
+        }
+        Ok(Self { readers, status, origins })
+    }
+
+    async fn finish(&self) {
+        for reader in &self.readers {
+            let _ = reader.ask(Finish).await;
+        }
+    }
+
+    fn kill(&self) {
+        self.readers.iter().for_each(ActorRef::kill);
+    }
 }
 
 /// The stages behind the store: what is to be done in Jira, and doing it.
@@ -197,8 +254,20 @@ impl Pipeline {
         ];
         let (met_out, met) = Notices::bounded(TO_DISPATCH);
         let (broken_out, broken) = watch::channel(None);
-        let supervisor = Supervisor::spawn(Supervisor { broken: broken_out });
+        let supervisor = Supervisor::spawn(Supervisor { broken: broken_out.clone() });
         let counters = Arc::new(batch_writer::Counters::default());
+        let spawner = Spawner {
+            parser: settings.parser.clone(),
+            batch_writer: settings.batch_writer.clone(),
+            rules: rules.clone(),
+            store: store.clone(),
+            counters: counters.clone(),
+            met: met_out.clone(),
+            aggregator: aggregator_out.clone(),
+            broken: broken_out,
+        };
+        let streams =
+            Streams::start(&supervisor, settings.handoff, store.clone(), spawner).await?;
         let parser = {
             let (settings, rules) = (settings.parser, rules.clone());
             let blocks = spool.blocks();
@@ -253,6 +322,7 @@ impl Pipeline {
             batch_writer,
             metrics_aggregator,
             dispatch,
+            streams,
             supervisor,
             broken,
             channels,
@@ -272,6 +342,13 @@ impl Pipeline {
     #[must_use]
     pub fn counters(&self) -> &batch_writer::Counters {
         &self.counters
+    }
+
+    /// How the streams that are read do; `None` where there are none.
+    #[must_use]
+    pub fn handoff(&self) -> Option<(&Status, &Origins)> {
+        let is_on = !self.streams.readers.is_empty();
+        is_on.then_some((&*self.streams.status, &*self.streams.origins))
     }
 
     /// The ledger as it is now.
@@ -337,6 +414,7 @@ impl Pipeline {
     /// the spool. Gives up after `patience`; what is not stored by then stays in the spool.
     pub async fn finish(&self, patience: Duration) {
         let in_order = async {
+            self.streams.finish().await;
             // An error says that the stage is gone already.
             let _ = self.parser.ask(Finish).await;
             let _ = self.fan_out.ask(Finish).await;
@@ -347,6 +425,7 @@ impl Pipeline {
         };
         let finished = tokio::time::timeout(patience, in_order).await;
         self.supervisor.kill();
+        self.streams.kill();
         self.parser.kill();
         self.fan_out.kill();
         self.batch_writer.kill();

@@ -41,6 +41,7 @@ mod jobs;
 mod lessons;
 mod partitions;
 mod row;
+mod streams;
 
 mod migrations {
     refinery::embed_migrations!("../migrations/postgres");
@@ -141,21 +142,29 @@ impl Store for Postgres {
         let sequence = self.position_of(origin).await?;
         let totals = self
             .query(
-                "SELECT source, sum(stored)::bigint, sum(duplicate)::bigint, sum(rejected)::bigint
+                "SELECT source, sum(stored)::bigint, sum(duplicate)::bigint, sum(rejected)::bigint,
+                     coalesce(sum(stored) FILTER (WHERE origin = $1), 0)::bigint,
+                     coalesce(sum(duplicate) FILTER (WHERE origin = $1), 0)::bigint,
+                     coalesce(sum(rejected) FILTER (WHERE origin = $1), 0)::bigint
                  FROM ledger GROUP BY source",
-                &[],
+                &[&origin],
             )
             .await?;
+        let tally = |row: &Row, from: usize| Tally {
+            received: 0,
+            stored: as_u64(row.get(from)),
+            duplicate: as_u64(row.get(from + 1)),
+            rejected: as_u64(row.get(from + 2)),
+        };
         let mut settled = [Tally::default(); Source::COUNT];
+        let mut own = settled;
         for row in totals {
             if let Some(source) = Source::from_name(row.get(0)) {
-                let tally = &mut settled[source as usize];
-                tally.stored = as_u64(row.get(1));
-                tally.duplicate = as_u64(row.get(2));
-                tally.rejected = as_u64(row.get(3));
+                settled[source as usize] = tally(&row, 1);
+                own[source as usize] = tally(&row, 4);
             }
         }
-        Ok(Position { sequence, settled })
+        Ok(Position { sequence, settled, own })
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
