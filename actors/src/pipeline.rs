@@ -46,6 +46,7 @@ use crate::{
 };
 
 mod chain;
+pub mod handover;
 
 /// Batches between parser and fan-out: the fan-out only passes them on.
 const BATCHES: usize = 1;
@@ -398,11 +399,7 @@ impl Pipeline {
 
     /// Waits until a stage has died for good; says which and why.
     pub async fn broken(&self) -> String {
-        let mut broken = self.broken.clone();
-        match broken.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => "the supervisor is gone".to_owned(),
-        }
+        why_broken(self.broken.clone()).await
     }
 
     /// Waits until everything that is durable in the spool is stored.
@@ -437,6 +434,13 @@ impl Pipeline {
         if finished.is_err() {
             tracing::warn!("the stages did not finish in time; the spool keeps what is not stored");
         }
+    }
+}
+
+async fn why_broken(mut broken: watch::Receiver<Option<String>>) -> String {
+    match broken.wait_for(Option::is_some).await {
+        Ok(reason) => reason.clone().unwrap_or_default(),
+        Err(_) => "the supervisor is gone".to_owned(),
     }
 }
 

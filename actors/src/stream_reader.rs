@@ -26,13 +26,13 @@ use kameo::{
     mailbox::{MailboxReceiver, Signal},
     message::{Context, Message},
 };
-use redis::{RedisError, RedisResult, streams::StreamReadReply};
+use redis::{RedisResult, streams::StreamReadReply};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
     adapters::{
         journal::{
-            Origin, Readable,
+            Origin,
             stream::{
                 Name, Place, Settings, Status,
                 format::Head,

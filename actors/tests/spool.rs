@@ -8,7 +8,7 @@ mod support;
 use std::{fs, path::PathBuf, sync::Arc};
 
 use faultline_actors::{
-    adapters::journal::{AppendError, Appended, Journal, spool::Spool},
+    adapters::journal::{AppendError, Appended, Journal, Readable, spool::Spool},
     domain::{
         event::Source,
         ledger::{Ledger, Tally},
