@@ -401,7 +401,8 @@ impl Config {
         let most = bytesize::ByteSize(stream::format::LONGEST as u64 / 2);
         if self.receiver.body_limit > most {
             let limit = self.receiver.body_limit;
-            let problem = format!("receiver.body_limit = \"{limit}\": a relay takes at most {most}");
+            let problem =
+                format!("receiver.body_limit = \"{limit}\": a relay takes at most {most}");
             problems.push(problem);
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }

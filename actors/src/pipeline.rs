@@ -267,8 +267,7 @@ impl Pipeline {
             aggregator: aggregator_out.clone(),
             broken: broken_out,
         };
-        let streams =
-            Streams::start(&supervisor, settings.handoff, store.clone(), spawner).await?;
+        let streams = Streams::start(&supervisor, settings.handoff, store.clone(), spawner).await?;
         let parser = {
             let (settings, rules) = (settings.parser, rules.clone());
             let blocks = spool.blocks();

@@ -95,10 +95,7 @@ pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 /// All components as one answer.
-pub(super) fn answer(
-    components: BTreeMap<&'static str, Component>,
-    started: Instant,
-) -> Response {
+pub(super) fn answer(components: BTreeMap<&'static str, Component>, started: Instant) -> Response {
     let overall = components.values().map(|component| component.status).max();
     let overall = overall.unwrap_or(Status::Healthy);
     let code = match overall {
@@ -270,7 +267,6 @@ pub(super) fn redis(state: &stream::State) -> Component {
         error,
     }
 }
-
 
 /// Resident memory, from the second field of `/proc/self/statm`, in pages.
 fn resident_bytes() -> Option<u64> {

@@ -87,7 +87,6 @@ pub(super) fn update_handoff(state: &State) {
     gauge!("faultline_streams_held").set(state.held.len() as f64);
 }
 
-
 /// The first acceptable form; Prometheus' text where nothing else is asked for.
 fn form_of(accept: &str) -> Form {
     let mut best = (Form::Prometheus, 0.0);

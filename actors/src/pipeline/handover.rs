@@ -128,7 +128,9 @@ impl Handover {
         // Closing joins threads.
         let _ = tokio::task::spawn_blocking(move || spool.close()).await;
         if finished.is_err() {
-            tracing::warn!("the relay did not finish in time; the spool keeps what is not committed");
+            tracing::warn!(
+                "the relay did not finish in time; the spool keeps what is not committed"
+            );
         }
     }
 }

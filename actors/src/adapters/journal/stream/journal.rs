@@ -183,9 +183,9 @@ impl StreamJournal {
 impl Progress {
     fn want(&mut self, sequence: u64, seen_at: Place) -> Taken {
         // Later entries behind the same gap say nothing new; an earlier one, after a rewind, does.
-        let is_known = self.wanted.is_some_and(|wanted| {
-            wanted.sequence == sequence && wanted.seen_at >= seen_at
-        });
+        let is_known = self
+            .wanted
+            .is_some_and(|wanted| wanted.sequence == sequence && wanted.seen_at >= seen_at);
         if !is_known {
             if self.wanted.is_none_or(|wanted| wanted.sequence != sequence) {
                 metrics::counter!("faultline_stream_gaps_total").increment(1);

@@ -95,15 +95,17 @@ impl Settings {
     pub fn validate(&self) -> Result<(), String> {
         self.validate_url()?;
         if !self.environment.is_empty() {
-            check_name(&self.environment).map_err(|problem| {
-                format!("environment = {:?}: {problem}", self.environment)
-            })?;
+            check_name(&self.environment)
+                .map_err(|problem| format!("environment = {:?}: {problem}", self.environment))?;
         }
         for name in &self.consume {
             check_name(name).map_err(|problem| format!("consume = [{name:?}]: {problem}"))?;
         }
         if !(1..=MAX_SHARDS).contains(&self.shards) {
-            return Err(format!("shards = {}: between 1 and {MAX_SHARDS} are possible", self.shards));
+            return Err(format!(
+                "shards = {}: between 1 and {MAX_SHARDS} are possible",
+                self.shards
+            ));
         }
         if self.max_entries == 0 {
             return Err("max_entries = 0: at least one entry must fit".to_owned());
@@ -121,7 +123,8 @@ impl Settings {
                 ByteSize(2 * self.entry_bytes.as_u64())
             ));
         }
-        let friendly = |time| format!("{:#}", jiff::SignedDuration::try_from(time).unwrap_or_default());
+        let friendly =
+            |time| format!("{:#}", jiff::SignedDuration::try_from(time).unwrap_or_default());
         if self.lease < Duration::from_secs(1) {
             let lease = friendly(self.lease);
             return Err(format!("lease = \"{lease}\": at least 1s is needed"));
@@ -353,7 +356,10 @@ mod tests {
                 (|settings| settings.url = Secret::new("http://u:hunter2@h")) as fn(&mut Settings),
                 "url = \"http://u:***@h\": redis://",
             ),
-            (|settings| settings.url = Secret::new("redis://u:hunter2@h:x"), "url = \"redis://u:***"),
+            (
+                |settings| settings.url = Secret::new("redis://u:hunter2@h:x"),
+                "url = \"redis://u:***",
+            ),
             (|settings| settings.environment = "a}b".to_owned(), "environment = \"a}b\": 1 to 255"),
             (|settings| settings.consume = vec![String::new()], "consume = [\"\"]: 1 to 255"),
             (|settings| settings.shards = 0, "shards = 0: between 1 and 64"),

@@ -98,8 +98,7 @@ impl Sent {
     /// Whether what a hub waits for is on its way: in an entry behind the one that showed the gap.
     #[must_use]
     pub fn brings(&self, wanted: Wanted) -> bool {
-        let holds =
-            |entry: &&SentEntry| (entry.first..=entry.last).contains(&wanted.sequence);
+        let holds = |entry: &&SentEntry| (entry.first..=entry.last).contains(&wanted.sequence);
         self.entries.iter().find(holds).is_some_and(|entry| entry.place > wanted.seen_at)
     }
 

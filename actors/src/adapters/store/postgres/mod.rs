@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime,
+};
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio_postgres::{
@@ -50,6 +52,10 @@ mod migrations {
 /// Keys of advisory locks; any number that nobody else uses.
 const MIGRATION_LOCK: i64 = 0x666C_7431;
 
+/// A hub that is frozen within a transaction holds up all others, which wait for its locks; the
+/// server ends such a session after this time. No statement of ours has the next one wait so long.
+const END_OF_THE_FROZEN: &str = "SET idle_in_transaction_session_timeout = '5s'";
+
 /// See the [module](self).
 pub struct Postgres {
     pool: Pool,
@@ -79,6 +85,11 @@ impl Postgres {
             .create_timeout(Some(connect_timeout))
             .wait_timeout(Some(connect_timeout))
             .recycle_timeout(Some(connect_timeout))
+            .post_create(Hook::async_fn(|client, _| {
+                Box::pin(async move {
+                    client.batch_execute(END_OF_THE_FROZEN).await.map_err(HookError::Backend)
+                })
+            }))
             .build()
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(Self {

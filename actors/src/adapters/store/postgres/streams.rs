@@ -34,12 +34,7 @@ impl StreamStore for Postgres {
                      SET holder = excluded.holder, expires_at = excluded.expires_at
                      WHERE held.holder = excluded.holder OR held.expires_at < clock_timestamp()
                  RETURNING 1",
-                &[
-                    &stream.environment,
-                    &stream.shard.cast_signed(),
-                    &holder,
-                    &lease.as_secs_f64(),
-                ],
+                &[&stream.environment, &stream.shard.cast_signed(), &holder, &lease.as_secs_f64()],
             )
             .await?;
         Ok(if held.is_empty() { Lease::Taken } else { Lease::Held })
