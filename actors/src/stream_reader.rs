@@ -50,7 +50,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(100);
 /// How long Redis may wait for new entries before it says that there are none. Short: a rewind
 /// waits for it.
-const BLOCK: Duration = Duration::from_millis(200);
+const BLOCK_MILLIS: u64 = 200;
 /// Entries read at once; they may be large.
 const ENTRIES: usize = 8;
 /// Origins of one stream that have chains at a time; idle ones make room for others.
@@ -329,7 +329,7 @@ impl StreamReader {
             let (key, cursor) = (self.key.clone(), self.cursor.to_string());
             self.fetching = Some(Box::pin(async move {
                 let mut command = redis::cmd("XREAD");
-                command.arg("COUNT").arg(ENTRIES).arg("BLOCK").arg(BLOCK.as_millis() as u64);
+                command.arg("COUNT").arg(ENTRIES).arg("BLOCK").arg(BLOCK_MILLIS);
                 command.arg("STREAMS").arg(key).arg(cursor).query_async(&mut connection).await
             }));
         }

@@ -81,9 +81,9 @@ impl Redis {
         let answers = |reply: String| reply == "+PONG" || reply.starts_with("-NOAUTH");
         while !self.try_command(&["PING"]).is_some_and(answers) {
             let exited = self.server.as_mut().and_then(|server| server.try_wait().unwrap());
-            if exited.is_some() || started.elapsed() > PATIENCE {
-                panic!("Redis does not start: {}", fs::read_to_string(self.log()).unwrap());
-            }
+            let log = || fs::read_to_string(self.log()).unwrap();
+            let is_late = exited.is_some() || started.elapsed() > PATIENCE;
+            assert!(!is_late, "Redis does not start: {}", log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }

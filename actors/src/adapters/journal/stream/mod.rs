@@ -144,10 +144,10 @@ impl Settings {
     fn validate_url(&self) -> Result<(), String> {
         let url = self.url.expose();
         if url.is_empty() {
-            return match self.consume.is_empty() {
-                true => Ok(()),
-                false => Err("url = \"\": a hub that consumes streams needs Redis' URL".to_owned()),
-            };
+            if self.consume.is_empty() {
+                return Ok(());
+            }
+            return Err("url = \"\": a hub that consumes streams needs Redis' URL".to_owned());
         }
         let shown = mask_url(url);
         if !url.starts_with("redis://") && !url.starts_with("rediss://") {

@@ -6,7 +6,6 @@ use super::{
     Place, Wanted,
     format::{Head, Messages},
 };
-use crate::domain::event::Source;
 
 /// One entry in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +69,8 @@ impl Sent {
         let mut done = Messages::default();
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.last <= position) {
             self.subtract(&entry);
-            for source in 0..Source::COUNT {
-                done[source] += entry.messages[source];
+            for (sum, more) in done.iter_mut().zip(entry.messages) {
+                *sum += more;
             }
         }
         done
