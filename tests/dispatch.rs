@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use faultline_testkit::{
     eventually,
-    jira::{Endpoint, Fault, Jira, Reason, Settings},
+    jira::{Endpoint, Fault, Jira, Reason, Settings, openapi},
     program::Program,
 };
 use serde_json::{Value, json};
@@ -90,6 +90,7 @@ async fn a_fault_gets_its_ticket() {
     .await;
     assert_eq!(why["decision"], "it has a ticket");
     assert_eq!((why["tickets"][0]["key"].as_str(), jira.issues().len()), (Some("OPS-1"), 1));
+    openapi::assert_described(jira.requests());
 }
 
 #[tokio::test]
@@ -134,6 +135,7 @@ async fn what_jira_refuses_is_dead_with_its_reasons_and_people_mend_it() {
     assert_eq!(actions(&shown), expected);
     let (status, _) = post(&program, &format!("/api/jobs/{id}/retry"), json!({})).await;
     assert_eq!(status, 409, "it is done");
+    openapi::assert_described(jira.requests());
 }
 
 #[tokio::test]
@@ -153,6 +155,70 @@ async fn a_jira_that_does_not_let_us_in_burns_no_attempt() {
     let shown = job_is(&program, "completed").await;
     assert_eq!(shown["job"]["attempts"], 1);
     assert!(!program.log().contains("secret-token"));
+}
+
+#[tokio::test]
+async fn nor_does_one_that_forbids() {
+    let jira = Jira::start(Settings::cloud()).await;
+    jira.fail_next(Endpoint::Create, 1, &Fault::Forbidden);
+    let program = hub(&jira, "");
+    report(&program, "cannot open the door").await;
+    let shown = job_is(&program, "completed").await;
+    let expected = ["job.intend", "job.claim", "job.delay", "job.claim", "job.complete"];
+    assert_eq!(actions(&shown), expected);
+    assert_eq!(shown["job"]["attempts"], 1);
+}
+
+/// Fields of each ticket are refused by themselves; the others of the same request are made.
+#[tokio::test]
+async fn many_tickets_go_in_one_request() {
+    let jira = Jira::start(Settings::cloud()).await;
+    let rules = "[[rules]]\nname = \"bad\"\nmatch = { title = \"gate\" }\n\
+                 fields = { customfield_10042 = \"x\" }\n[[rules]]\nname = \"all\"\n";
+    let program = hub(&jira, rules);
+    post(&program, "/api/dispatch/pause", json!({})).await;
+    eventually("it is paused", async || {
+        let paused = program.metric("faultline_dispatch_paused", "").await;
+        if paused > 0.0 { Ok(()) } else { Err(paused) }
+    })
+    .await;
+    let words = ["door", "window", "gate", "roof", "wall"];
+    for word in words {
+        report(&program, &format!("the {word} is broken today")).await;
+    }
+    eventually("all of them wait", async || {
+        let waiting = program.json("/api/dispatch").await["jobs"]["waiting"].clone();
+        if waiting == 5 { Ok(()) } else { Err(waiting) }
+    })
+    .await;
+    post(&program, "/api/dispatch/resume", json!({})).await;
+    let counts = eventually("all of them are done with", async || {
+        let jobs = program.json("/api/dispatch").await["jobs"].clone();
+        if jobs["completed"] == 4 && jobs["dead"] == 1 { Ok(jobs) } else { Err(jobs) }
+    })
+    .await;
+    assert_eq!(counts.as_object().unwrap().len(), 2, "{counts}");
+    assert_eq!(jira.issues().len(), 4);
+    assert_eq!(jira.requests_to(Endpoint::CreateBulk).len(), 1);
+    assert!(jira.requests_to(Endpoint::Create).is_empty());
+    openapi::assert_described(jira.requests());
+}
+
+#[tokio::test]
+async fn a_fault_that_falls_silent_is_told_to_be_over_once() {
+    let jira = Jira::start(Settings::cloud()).await;
+    let rule = "[[rules]]\nname = \"all\"\nauto_resolve_after = \"1s\"\n";
+    let program = hub(&jira, rule);
+    report(&program, "cannot open the door").await;
+    job_is(&program, "completed").await;
+    report(&program, "cannot open the door").await;
+    eventually("there is a comment", async || {
+        let comments = jira.issue("OPS-1").unwrap().comments;
+        if comments.len() == 1 { Ok(()) } else { Err(comments) }
+    })
+    .await;
+    let comments = jira.issue("OPS-1").unwrap().comments;
+    assert!(comments[0].body.contains("Not seen since"), "{comments:?}");
 }
 
 #[tokio::test]
@@ -221,6 +287,7 @@ async fn a_milestone_is_a_comment_once_whatever_is_known_of_it() {
     }
     let shown = job_is(&program, "dead").await;
     assert_eq!(shown["job"]["mark"], "100");
+    openapi::assert_described(jira.requests());
 }
 
 /// Waits until Faultline knows that the ticket is done.
@@ -252,6 +319,7 @@ async fn a_fault_that_comes_back_opens_its_ticket_again() {
     let shown = job_is(&program, "completed").await;
     assert_eq!(shown["job"]["action"], "reopen");
     assert_eq!(jira.issues().len(), 1);
+    openapi::assert_described(jira.requests());
 }
 
 #[tokio::test]
@@ -269,6 +337,7 @@ async fn or_gets_a_new_one_that_is_linked() {
         if linked { Ok(()) } else { Err(jira.issues()) }
     })
     .await;
+    openapi::assert_described(jira.requests());
 }
 
 #[tokio::test]
@@ -321,6 +390,7 @@ async fn a_storm_is_one_ticket_and_ends() {
     .await;
     let total = "SELECT sum(count) FROM faults WHERE kind <> 'storm'";
     assert_eq!(program.database.number(total).await, 12, "counting never stops");
+    openapi::assert_described(jira.requests());
 }
 
 #[tokio::test]
@@ -333,6 +403,38 @@ async fn without_a_jira_it_is_said_what_would_be_sent() {
     assert!(sent["summary"].as_str().unwrap().contains("cannot open the door"), "{sent}");
     let why = program.json("/api/faults/1/why").await;
     assert_eq!(why["tickets"][0]["is_dry_run"], true);
+}
+
+#[tokio::test]
+async fn thresholds_are_counted_and_what_is_ignored_says_so() {
+    let jira = Jira::start(Settings::cloud()).await;
+    let rules = "[[rules]]\nname = \"noise\"\nmatch = { title = \"noise\" }\nignore = true\n\
+                 [[rules]]\nname = \"often\"\nmatch = { count = 3, within = \"10m\" }\n";
+    let program = hub(&jira, rules);
+    report(&program, "only noise on the line").await;
+    report(&program, "cannot open the door").await;
+    let decision = async |fault: i64, expected: &str| {
+        eventually(expected, async || {
+            let why = program.json(&format!("/api/faults/{fault}/why")).await;
+            let is = why["decision"].as_str().is_some_and(|decision| decision.contains(expected));
+            if is { Ok(()) } else { Err(why) }
+        })
+        .await;
+    };
+    program.settled().await;
+    let list = program.json("/api/faults").await;
+    let id = |title: &str| {
+        let faults = list["faults"].as_array().unwrap().iter();
+        let mut found = faults.filter(|fault| fault["title"].as_str().unwrap().contains(title));
+        found.next().unwrap()["id"].as_i64().unwrap()
+    };
+    decision(id("noise"), "rule \"noise\" ignores it").await;
+    decision(id("door"), "1 of the 3 within 10m that rule \"often\" needs").await;
+    report(&program, "cannot open the door").await;
+    report(&program, "cannot open the door").await;
+    job_is(&program, "completed").await;
+    decision(id("door"), "a ticket by rule \"often\"").await;
+    assert_eq!(jira.issues().len(), 1);
 }
 
 #[tokio::test]

@@ -167,21 +167,7 @@ async fn one_ticket_a_fault() {
     let untold = "SELECT count(*) FROM jobs WHERE NOT EXISTS (SELECT 1 FROM audit_trail
         WHERE audit_trail.job = jobs.id AND details ->> 'to' = jobs.state)";
     assert_eq!(database.number(untold).await, 0);
-    match openapi::description() {
-        None => eprintln!("not validated: Atlassian's description of the API is not here"),
-        Some(path) => {
-            let validator = openapi::Validator::load(&path).unwrap();
-            // What was made to fail is answered as no description has it; it must be asked well.
-            let (well, failed): (Vec<_>, Vec<_>) =
-                jira.requests().into_iter().partition(|request| request.fault.is_none());
-            let mut mismatches = validator.mismatches(&well);
-            mismatches.extend(failed.iter().filter_map(|request| {
-                let body = Some(&request.body).filter(|body| !body.is_null());
-                validator.request(&request.method, &request.path, body).err()
-            }));
-            assert!(mismatches.is_empty(), "{mismatches:#?}");
-        }
-    }
+    openapi::assert_described(jira.requests());
     for hub in &mut hubs {
         hub.finish().await;
     }

@@ -47,8 +47,10 @@ use crate::{
 
 /// So many faults are decided about at a time.
 const AT_ONCE: u32 = 1_000;
-/// How often all faults are looked at, also those of which nothing was heard.
+/// How often all faults are looked at, also those of which nothing was heard …
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// … and how often at most, when one is to be decided about again soon.
+const LOOK_SOONEST: Duration = Duration::from_secs(3);
 
 /// What the stage needs to know.
 #[derive(Clone, Debug)]
@@ -159,14 +161,14 @@ impl JiraDispatch {
     }
 
     /// Decides about some faults; gives the last of them.
-    async fn decide_about(&self, which: Which<'_>) -> Result<Option<FaultId>, StoreError> {
+    async fn decide_about(&mut self, which: Which<'_>) -> Result<Option<FaultId>, StoreError> {
         let limit = AT_ONCE;
         let undecided = self.store.undecided(which, limit).await?;
         self.decide_these(&undecided).await?;
         Ok(undecided.last().map(|undecided| undecided.fault.fault))
     }
 
-    async fn decide_these(&self, undecided: &[Undecided]) -> Result<(), StoreError> {
+    async fn decide_these(&mut self, undecided: &[Undecided]) -> Result<(), StoreError> {
         if undecided.is_empty() {
             return Ok(());
         }
@@ -178,6 +180,12 @@ impl JiraDispatch {
             decisions.push(decided(fault, decision, plan_of(&verdict)));
         }
         let written = self.store.decide(&decisions, self.settings.budget).await?;
+        if let Some(again_at) = decisions.iter().filter_map(|decided| decided.again_at).min() {
+            let wait = Duration::from_micros(u64::try_from(again_at - now).unwrap_or(0));
+            // The moment itself must have passed.
+            let wait = wait.max(LOOK_SOONEST) + Duration::from_millis(50);
+            self.look_at = self.look_at.min(Instant::now() + wait);
+        }
         metrics::counter!("faultline_decisions_total").increment(decisions.len() as u64);
         metrics::counter!("faultline_intents_total").increment(written.intents);
         metrics::counter!("faultline_held_back_total").increment(written.held);

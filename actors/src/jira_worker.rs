@@ -38,7 +38,7 @@ use crate::{
         },
         store::{
             Store, StoreError,
-            jobs::{Holder, Job, JobCounts, Outcome},
+            jobs::{Holder, Job, JobCounts, Outcome, TicketChange},
         },
     },
     domain::{
@@ -285,6 +285,13 @@ impl Shared {
         let (outcome, sign) = attempt(jira, &job, &self.policy).await;
         self.counters.heed(&sign);
         self.settle(&job, &outcome).await;
+        if outcome.ticket == Some(TicketChange::Reopened)
+            && let Some(key) = &job.key
+            && let Ok(Some(seen)) = jira.ticket(key).await
+        {
+            // A search that lags behind would still say that it is done.
+            let _ = self.store.tickets_seen(&[seen.into()]).await;
+        }
     }
 
     /// Makes several tickets in one request.

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::{
     adapters::{
-        jira::{COMMON_LABEL, Category, Jira, Seen},
+        jira::{COMMON_LABEL, Jira},
         store::{Store, jobs::SeenTicket},
     },
     stage::{Closed, Finish, Wake, wait},
@@ -46,19 +46,6 @@ pub struct TicketWatch {
     ask_at: Instant,
 }
 
-/// A ticket as the store keeps it.
-#[must_use]
-pub fn seen_ticket(seen: Seen) -> SeenTicket {
-    SeenTicket {
-        is_done: seen.category == Category::Done,
-        key: seen.key,
-        labels: seen.labels,
-        status: seen.status,
-        resolution: seen.resolution.unwrap_or_default(),
-        resolved_at: seen.resolved,
-    }
-}
-
 impl TicketWatch {
     #[must_use]
     pub fn new(settings: Settings, jira: Arc<Jira>, store: Arc<dyn Store>) -> Self {
@@ -74,7 +61,7 @@ impl TicketWatch {
         });
         let outcome = match self.jira.changed(since, COMMON_LABEL).await {
             Ok(seen) => {
-                let seen: Vec<SeenTicket> = seen.into_iter().map(seen_ticket).collect();
+                let seen: Vec<SeenTicket> = seen.into_iter().map(SeenTicket::from).collect();
                 self.store.tickets_seen(&seen).await.map_err(|error| error.to_string())
             }
             Err(failure) => Err(failure.to_string()),

@@ -224,11 +224,14 @@ async fn a_ticket_is_what_people_make_of_it(store: &dyn Store) {
         is_done,
         resolution: if is_done { "Done" } else { "" }.to_owned(),
         resolved_at: is_done.then_some(7_000_000),
+        changed_at: 8_000_000,
     };
     let both = [seen("OPS-1", true), seen("ELSE-1", true)];
     assert_eq!(store.tickets_seen(&both).await.unwrap(), 1);
     assert_eq!(store.tickets_seen(&both).await.unwrap(), 0, "nothing new");
     let locator = store.tickets(fault).await.unwrap()[0].locator.clone();
+    let stale = SeenTicket { changed_at: 7_999_999, ..seen("OPS-1", false) };
+    assert_eq!(store.tickets_seen(&[stale]).await.unwrap(), 0, "older than what is known");
     let moved = SeenTicket { labels: vec![locator], ..seen("SHOP-7", true) };
     assert_eq!(store.tickets_seen(&[moved]).await.unwrap(), 1, "by its locator");
     let again = met(store, &["cannot open the first door"]).await.remove(0);

@@ -22,6 +22,8 @@ CREATE TABLE tickets (
     is_done         boolean NOT NULL DEFAULT false,
     resolution      text NOT NULL DEFAULT '',
     resolved_at     timestamptz,
+    -- When it was changed last, by the tracker's clock: what is older is no news.
+    changed_at      timestamptz,
     created_at      timestamptz NOT NULL DEFAULT now(),
     commented_at    timestamptz NOT NULL DEFAULT now(),
     commented_count bigint NOT NULL DEFAULT 0,

@@ -17,6 +17,7 @@ CREATE TABLE tickets (
     is_done         INTEGER NOT NULL DEFAULT 0,
     resolution      TEXT NOT NULL DEFAULT '',
     resolved_at     INTEGER,
+    changed_at      INTEGER,
     created_at      INTEGER NOT NULL,
     commented_at    INTEGER NOT NULL,
     commented_count INTEGER NOT NULL DEFAULT 0,

@@ -21,7 +21,6 @@ use faultline_actors::{
         store::Store,
     },
     domain::secret::Secret,
-    ticket_watch::seen_ticket,
 };
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -59,7 +58,7 @@ async fn take(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: Byt
         Ok(None) => return StatusCode::NO_CONTENT.into_response(),
         Err(problem) => return Problem::new(StatusCode::BAD_REQUEST, problem).into_response(),
     };
-    match webhook.store.tickets_seen(&[seen_ticket(seen)]).await {
+    match webhook.store.tickets_seen(&[seen.into()]).await {
         Ok(_) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => {
             let detail = format!("the store does not answer: {error}");

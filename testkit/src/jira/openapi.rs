@@ -27,6 +27,27 @@ pub fn description() -> Option<PathBuf> {
     named.or(Some(beside)).filter(|path| path.is_file())
 }
 
+/// Judges requests, and the answers to those that were not made to fail; says so where there is no
+/// description.
+///
+/// # Panics
+/// When one is not as it is described.
+pub fn assert_described(recorded: Vec<Recorded>) {
+    let Some(path) = description() else {
+        eprintln!("not validated: Atlassian's description of the API is not here");
+        return;
+    };
+    let validator = Validator::load(&path).unwrap();
+    let (well, failed): (Vec<_>, Vec<_>) =
+        recorded.into_iter().partition(|request| request.fault.is_none());
+    let mut mismatches = validator.mismatches(&well);
+    mismatches.extend(failed.iter().filter_map(|request| {
+        let body = Some(&request.body).filter(|body| !body.is_null());
+        validator.request(&request.method, &request.path, body).err()
+    }));
+    assert!(mismatches.is_empty(), "{mismatches:#?}");
+}
+
 /// See the [module](self).
 pub struct Validator {
     paths: Map<String, Value>,

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Failure, Jira, Reopened, Seen, Settings, create_request};
+use super::{Category, Failure, Jira, Reopened, Seen, Settings, create_request};
 use crate::{
-    adapters::store::jobs::{Job, Outcome, TicketChange},
+    adapters::store::jobs::{Job, Outcome, SeenTicket, TicketChange},
     domain::{
         job::{Action, Step},
         retry::Backoff,
@@ -241,6 +241,20 @@ fn asked_wait(failure: &Failure) -> Duration {
     match failure {
         Failure::Limited { after, .. } => *after,
         _ => Duration::ZERO,
+    }
+}
+
+impl From<Seen> for SeenTicket {
+    fn from(seen: Seen) -> Self {
+        Self {
+            is_done: seen.category == Category::Done,
+            key: seen.key,
+            labels: seen.labels,
+            status: seen.status,
+            resolution: seen.resolution.unwrap_or_default(),
+            resolved_at: seen.resolved,
+            changed_at: seen.updated,
+        }
     }
 }
 

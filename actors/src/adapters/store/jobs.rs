@@ -173,6 +173,8 @@ pub struct SeenTicket {
     pub is_done: bool,
     pub resolution: String,
     pub resolved_at: Option<Micros>,
+    /// When it was changed last, by the tracker's clock.
+    pub changed_at: Micros,
 }
 
 /// Which jobs.
@@ -313,7 +315,8 @@ pub trait JobStore: Send + Sync {
         outcome: &Outcome,
     ) -> Result<bool, StoreError>;
 
-    /// Learns how tickets stand; gives how many were another way before.
+    /// Learns how tickets stand; gives how many were another way before. What is older than what is
+    /// known is no news: a search may lag behind.
     async fn tickets_seen(&self, seen: &[SeenTicket]) -> Result<u64, StoreError>;
 
     /// The newest jobs.

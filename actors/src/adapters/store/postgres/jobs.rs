@@ -183,8 +183,9 @@ pub(super) async fn tickets_seen(client: &mut Object, seen: &[SeenTicket]) -> Re
             .execute(
                 "WITH changed AS (
                      UPDATE tickets SET key = $1, status = $2, is_done = $3, resolution = $4,
+                         changed_at = $7,
                          resolved_at = CASE WHEN $3 THEN coalesce($5, resolved_at, now()) END
-                     WHERE (key = $1 OR locator = ANY($6))
+                     WHERE (key = $1 OR locator = ANY($6)) AND (changed_at IS NULL OR changed_at <= $7)
                          AND (key, status, is_done, resolution) IS DISTINCT FROM ($1, $2, $3, $4)
                      RETURNING fault)
                  INSERT INTO audit_trail (who, action, subject, details, fault)
@@ -199,6 +200,7 @@ pub(super) async fn tickets_seen(client: &mut Object, seen: &[SeenTicket]) -> Re
                     &ticket.resolution,
                     &resolved_at,
                     &ticket.labels,
+                    &super::timestamp(ticket.changed_at),
                 ],
             )
             .await?;

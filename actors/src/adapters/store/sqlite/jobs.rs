@@ -191,12 +191,15 @@ pub(super) fn tickets_seen(
     let transaction = begin(connection)?;
     let mut changed = 0;
     for ticket in seen {
-        let SeenTicket { key, labels, status, is_done, resolution, resolved_at } = ticket;
+        let SeenTicket { key, labels, status, is_done, resolution, resolved_at, changed_at } =
+            ticket;
         let fault = transaction
             .query_row(
                 "UPDATE tickets SET key = ?1, status = ?2, is_done = ?3, resolution = ?4,
+                     changed_at = ?8,
                      resolved_at = CASE WHEN ?3 THEN coalesce(?5, resolved_at, ?6) END
                  WHERE (key = ?1 OR locator IN (SELECT value FROM json_each(?7)))
+                     AND (changed_at IS NULL OR changed_at <= ?8)
                      AND (key, status, is_done, resolution) IS NOT (?1, ?2, ?3, ?4)
                  RETURNING fault",
                 params![
@@ -206,7 +209,8 @@ pub(super) fn tickets_seen(
                     resolution,
                     resolved_at,
                     clock::now(),
-                    json!(labels).to_string()
+                    json!(labels).to_string(),
+                    changed_at
                 ],
                 |row| row.get(0),
             )

@@ -42,6 +42,10 @@ mod migrations {
     refinery::embed_migrations!("../migrations/sqlite");
 }
 
+/// A migration that failed is tried so often again, after this wait.
+const MIGRATION_TRIES: u32 = 5;
+const MIGRATION_WAIT: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// See the [module](self).
 pub struct Sqlite {
     writer: Arc<Mutex<Connection>>,
@@ -116,10 +120,17 @@ impl Store for Sqlite {
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         on(&self.writer, |connection| {
             // One by one, a migration and the note that it was applied are two transactions.
-            let report = migrations::migrations::runner()
-                .set_grouped(true)
-                .run(connection)
-                .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            let runner = migrations::migrations::runner().set_grouped(true);
+            let mut outcome = runner.run(connection);
+            // Another process may be at it: it takes milliseconds, and then nothing is left to do.
+            for _ in 0..MIGRATION_TRIES {
+                if outcome.is_ok() {
+                    break;
+                }
+                std::thread::sleep(MIGRATION_WAIT);
+                outcome = runner.run(connection);
+            }
+            let report = outcome.map_err(|error| StoreError::Unavailable(error.to_string()))?;
             Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
         })
         .await
