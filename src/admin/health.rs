@@ -86,7 +86,7 @@ pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
     ]);
     if let Some(reading) = &admin.reading {
         let position = admin.pipeline.counters().binlog_position();
-        components.insert("maxwell", maxwell(reading, position));
+        components.insert("maxwell", maxwell(reading, position.as_deref()));
     }
     if let Some((status, _)) = admin.pipeline.handoff() {
         components.insert("redis", redis(&status.look()));
@@ -238,7 +238,7 @@ pub(super) fn application(running_since: Instant) -> Component {
     }
 }
 
-pub(super) fn maxwell(reading: &Reading, position: Option<String>) -> Component {
+pub(super) fn maxwell(reading: &Reading, position: Option<&str>) -> Component {
     let is_on = reading.is_on();
     Component {
         status: if is_on { Status::Healthy } else { Status::Degraded },
