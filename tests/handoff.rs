@@ -97,8 +97,14 @@ async fn whoever_is_killed_everything_is_stored_once() {
     eprintln!("SEED={seed} CRASHES={crashes}");
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut redis, database) = (Redis::start(), start_database());
-    let mut relays = [relay(&redis, "dev"), relay(&redis, "staging")];
-    let mut hubs = [hub(&redis, &database), hub(&redis, &database)];
+    // Several streams, small entries, and one that is compressed.
+    let sharded =
+        |program: Program| program.set("handoff.shards", "2").set("handoff.entry_bytes", "4 KiB");
+    let mut relays = [
+        sharded(relay(&redis, "dev")),
+        sharded(relay(&redis, "staging")).set("handoff.compress", "zstd"),
+    ];
+    let mut hubs = [(); 2].map(|()| sharded(hub(&redis, &database)));
     relays.iter_mut().chain(&mut hubs).for_each(Program::start);
     let loads: Vec<Load> = (0..2)
         .map(|index| {
