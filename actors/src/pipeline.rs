@@ -15,7 +15,7 @@ use kameo::{
 };
 use tokio::sync::watch;
 
-use self::chain::Spawner;
+use self::{chain::Spawner, streams::Streams};
 use crate::{
     adapters::{
         jira::{self, Jira},
@@ -41,12 +41,13 @@ use crate::{
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
     parser::{self, Parser},
     stage::{Finish, Noticed, Notices},
-    stream_reader::{Hub, Origins, StreamReader},
+    stream_reader::Origins,
     ticket_watch::{self, TicketWatch},
 };
 
 mod chain;
 pub mod handover;
+mod streams;
 
 /// Batches between parser and fan-out: the fan-out only passes them on.
 const BATCHES: usize = 1;
@@ -94,52 +95,6 @@ pub struct JiraState {
     /// There is no Jira: nothing is sent.
     pub is_dry_run: bool,
     pub counters: Arc<jira_worker::Counters>,
-}
-
-/// What is read beside the spool.
-struct Streams {
-    readers: Vec<ActorRef<StreamReader>>,
-    status: Arc<Status>,
-    origins: Arc<Origins>,
-}
-
-impl Streams {
-    async fn start(
-        supervisor: &ActorRef<Supervisor>,
-        settings: stream::Settings,
-        store: Arc<dyn Store>,
-        spawner: Spawner,
-    ) -> Result<Self, String> {
-        let (status, origins) = (Arc::<Status>::default(), Arc::<Origins>::default());
-        let hub = Hub {
-            holder: uuid::Uuid::now_v7(),
-            store,
-            chains: Arc::new(spawner),
-            status: status.clone(),
-            origins: origins.clone(),
-            settings: settings.clone(),
-        };
-        let mut readers = Vec::new();
-        for name in settings.streams() {
-            StreamReader::new(hub.clone(), name.clone())?;
-            let hub = hub.clone();
-            let make = move || {
-                StreamReader::new(hub.clone(), name.clone()).expect("it could be made before")
-            };
-            readers.push(supervise::<StreamReader>(supervisor, make).await);
-        }
-        Ok(Self { readers, status, origins })
-    }
-
-    async fn finish(&self) {
-        for reader in &self.readers {
-            let _ = reader.ask(Finish).await;
-        }
-    }
-
-    fn kill(&self) {
-        self.readers.iter().for_each(ActorRef::kill);
-    }
 }
 
 /// The stages behind the store: what is to be done in Jira, and doing it.

@@ -17,7 +17,6 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use flume::r#async::SendFut;
 use futures_util::future::BoxFuture;
 use kameo::{
@@ -30,21 +29,23 @@ use redis::{RedisResult, streams::StreamReadReply};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    adapters::{
-        journal::{
-            Origin,
-            stream::{
-                Name, Place, Settings, Status,
-                format::Head,
-                journal::{StreamJournal, Taken},
-                link::Link,
-            },
+    adapters::journal::{
+        Origin,
+        stream::{
+            Name, Place,
+            format::Head,
+            journal::{StreamJournal, Taken},
+            link::Link,
         },
-        store::{Store, jobs::Holder, streams::Lease},
     },
     domain::record::Block,
     stage::{Closed, Finish},
 };
+
+pub use self::hub::{Chain, Chains, Hub, Origins};
+
+mod hub;
+mod lease;
 
 /// How often relays are told, and the stream is trimmed.
 const TICK: Duration = Duration::from_millis(100);
@@ -55,55 +56,6 @@ const BLOCK_MILLIS: u64 = 200;
 const ENTRIES: usize = 8;
 /// Origins of one stream that have chains at a time; idle ones make room for others.
 const MAX_ORIGINS: usize = 64;
-/// Of the lease: how long the row lasts, how often it is prolonged, how often it is tried. Together
-/// they are less than the whole, so that a dead hub is relieved within it.
-const LASTS: (u32, u32) = (3, 4);
-const PROLONGED: u32 = 5;
-const TRIED: u32 = 10;
-
-/// Starts the stages behind an origin.
-#[async_trait]
-pub trait Chains: Send + Sync + 'static {
-    async fn start(&self, environment: &str, journal: Arc<StreamJournal>) -> Box<dyn Chain>;
-}
-
-/// The stages behind an origin.
-#[async_trait]
-pub trait Chain: Send + Sync + 'static {
-    /// Works through what they have.
-    async fn finish(&self);
-    /// Ends them at once.
-    fn kill(&self);
-}
-
-/// What all readers of a hub share.
-#[derive(Clone)]
-pub struct Hub {
-    pub settings: Settings,
-    pub holder: Holder,
-    pub store: Arc<dyn Store>,
-    pub chains: Arc<dyn Chains>,
-    pub status: Arc<Status>,
-    /// The origins that are being read, for people to look at.
-    pub origins: Arc<Origins>,
-}
-
-/// The origins that a hub reads, with the streams they are in.
-#[derive(Default)]
-pub struct Origins(std::sync::Mutex<HashMap<Origin, (Name, Arc<StreamJournal>)>>);
-
-impl Origins {
-    fn change(&self, change: impl FnOnce(&mut HashMap<Origin, (Name, Arc<StreamJournal>)>)) {
-        change(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-    }
-
-    /// All of them now.
-    #[must_use]
-    pub fn look(&self) -> HashMap<Origin, (Name, Arc<StreamJournal>)> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-    }
-}
-
 type Fetched = RedisResult<Option<StreamReadReply>>;
 
 /// See the [module](self).
@@ -188,62 +140,6 @@ impl StreamReader {
         }
         self.compare().await;
         self.tell().await;
-    }
-
-    async fn keep_lease(&mut self) {
-        let now = Instant::now();
-        if now < self.lease_at {
-            return;
-        }
-        let lease = self.hub.settings.lease;
-        let lasts = lease * LASTS.0 / LASTS.1;
-        match self.hub.store.lease_stream(&self.name, self.hub.holder, lasts).await {
-            Ok(Lease::Held) => {
-                if self.held.is_none() {
-                    tracing::info!(stream = self.key, "this hub reads the stream");
-                    let name = self.key.clone();
-                    self.hub.status.note(|state| state.held.push(name));
-                }
-                self.held = Some(now + lasts);
-                self.lease_at = now + lease / PROLONGED;
-            }
-            Ok(Lease::Taken) => {
-                self.leave("another hub has taken it over");
-                self.lease_at = now + lease / TRIED;
-            }
-            Err(error) => {
-                tracing::debug!(stream = self.key, %error, "cannot ask for the lease");
-                if self.held.is_some_and(|until| Instant::now() > until) {
-                    self.leave("the lease could not be prolonged in time");
-                }
-                self.lease_at = Instant::now() + lease / TRIED;
-            }
-        }
-    }
-
-    /// The stream is not read any more; what is under way comes to nothing.
-    fn leave(&mut self, why: &str) {
-        if self.held.take().is_none() {
-            return;
-        }
-        tracing::warn!(stream = self.key, why, "this hub does not read the stream any more");
-        let key = &self.key;
-        self.hub.status.note(|state| state.held.retain(|held| held != key));
-        self.fetching = None;
-        self.sending = None;
-        self.found.clear();
-        for origin in self.origins.keys().copied().collect::<Vec<_>>() {
-            self.forget(origin);
-        }
-        self.cursor = Place::default();
-        self.trimmed = Place::default();
-    }
-
-    fn forget(&mut self, origin: Origin) {
-        if let Some(read) = self.origins.remove(&origin) {
-            read.chain.kill();
-            self.hub.origins.change(|origins| drop(origins.remove(&origin)));
-        }
     }
 
     /// Reads the stream from its beginning; what was delivered is known.

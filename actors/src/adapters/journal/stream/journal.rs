@@ -105,6 +105,10 @@ impl StreamJournal {
         let progress = &mut *self.lock();
         let Some(next) = progress.next else { return Taken::Skip };
         if head.last < next {
+            // A relay that sends what is committed has not heard of it: Redis forgot.
+            if progress.committed.is_some_and(|committed| head.last <= committed) {
+                progress.is_published = false;
+            }
             return Taken::Skip;
         }
         if head.first > next && head.kept < head.first {
@@ -308,6 +312,20 @@ mod tests {
         assert_eq!(take(&journal, 1, 1, 3), Ok(vec![1, 2, 3]));
         assert_eq!(take(&journal, 2, 1, 3), Ok(vec![]));
         assert_eq!(take(&journal, 3, 2, 5), Ok(vec![4, 5]));
+    }
+
+    #[test]
+    fn a_relay_that_sends_what_is_committed_is_told_again() {
+        let journal = StreamJournal::new(ORIGIN);
+        journal.read_after(0);
+        assert_eq!(take(&journal, 1, 1, 3), Ok(vec![1, 2, 3]));
+        assert_eq!(journal.take_told().map(|told| told.committed), Some(None));
+        assert_eq!(take(&journal, 2, 1, 3), Ok(vec![]));
+        assert_eq!(journal.take_told(), None, "not committed");
+        journal.acknowledge(3);
+        assert_eq!(journal.take_told().map(|told| told.committed), Some(Some(3)));
+        assert_eq!(take(&journal, 3, 1, 3), Ok(vec![]));
+        assert_eq!(journal.take_told().map(|told| told.committed), Some(Some(3)));
     }
 
     #[test]

@@ -129,8 +129,9 @@ impl Settings {
             let lease = friendly(self.lease);
             return Err(format!("lease = \"{lease}\": at least 1s is needed"));
         }
-        if self.timeout.is_zero() {
-            return Err("timeout = \"0s\": more than zero is needed".to_owned());
+        if self.timeout < Duration::from_secs(1) {
+            let timeout = friendly(self.timeout);
+            return Err(format!("timeout = \"{timeout}\": at least 1s is needed"));
         }
         if self.retry_first.is_zero() || self.retry_first > self.retry_cap {
             let first = friendly(self.retry_first);
