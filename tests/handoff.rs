@@ -235,6 +235,38 @@ async fn while_redis_is_away_or_full_the_relay_keeps_what_it_accepts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_redis_has_forgotten_learns_what_is_committed() {
+    let (redis, database) = (Redis::start(), start_database());
+    let (mut relay, mut hub) = (relay(&redis, "dev"), hub(&redis, &database));
+    relay.start();
+    hub.start();
+    let report = r#"{"message":"boom","environment":"prod"}"#;
+    for _ in 0..10 {
+        relay.report(report).await;
+    }
+    let broken = relay.post("/maxwell", "application/x-ndjson").body("no json\n");
+    assert!(broken.send().await.unwrap().status().is_success());
+    committed(&relay).await;
+    relay.kill();
+    redis.flush();
+    relay.start();
+    let at_relay = committed(&relay).await;
+    assert_eq!(at_relay["sources"]["errors"]["committed"], 10);
+    assert_eq!(at_relay["sources"]["maxwell"]["committed"], 1);
+    let at_hub = hub.json("/api/ledger").await;
+    let origins = at_hub["origins"].as_array().unwrap();
+    let own = origins.iter().find(|one| one["origin"] == at_relay["origin"]).unwrap();
+    assert_eq!((&own["environment"], &own["shard"]), (&"dev".into(), &0.into()));
+    assert_eq!(own["sources"]["maxwell"]["rejected"], 1, "by itself: {own}");
+    assert_eq!(own["sources"]["errors"]["stored"], 10);
+    assert_eq!(relay.metric("faultline_redis_up", "").await, 1.0);
+    assert_eq!(hub.metric("faultline_streams_held", "").await, 2.0);
+    assert_eq!(database.number("SELECT count(*) FROM events").await, 10);
+    let environments = database.texts("SELECT DISTINCT environment FROM events").await;
+    assert_eq!(environments, ["dev"], "the relay's, whatever a report says");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_redis_could_lose_is_said() {
     let redis = Redis::start_with(&["--save", "", "--requirepass", "hunter2"]);
     let url = redis.url().replace("redis://", "redis://:hunter2@");
