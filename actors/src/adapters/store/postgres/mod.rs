@@ -130,13 +130,14 @@ impl Store for Postgres {
     }
 
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        let mut client = self.client().await?;
+        // Not the pool's any more: when this is given up half-way, the lock must end with the session.
+        let mut client = Object::take(self.client().await?);
         // Several hubs may start at once.
         client
             .execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK])
             .await
             .map_err(unavailable)?;
-        let report = migrations::migrations::runner().run_async(&mut **client).await;
+        let report = migrations::migrations::runner().run_async(&mut *client).await;
         let unlocked = client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await;
         let report = report.map_err(|error| StoreError::Unavailable(chain(&error)))?;
         unlocked.map_err(unavailable)?;
