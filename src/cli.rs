@@ -9,13 +9,14 @@ use std::{
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use faultline_actors::adapters::jira::Jira;
+use faultline_actors::adapters::{jira::Jira, journal::stream};
 
 use crate::{
     Listeners,
     config::{self, Config, ConfigError, StoreUrl},
     faults, group, jobs, open_store, read_countries,
     receiver::keeper,
+    relay::run_relay,
     replay, rule_tests, run,
     secret::mask_url,
     telemetry,
@@ -41,6 +42,12 @@ struct Arguments {
 enum Command {
     /// Run everything that the configuration enables.
     Run {
+        /// Read Maxwell's change stream from standard input.
+        #[arg(long)]
+        stdin: bool,
+    },
+    /// On an edge VM: take data in, and hand it over to the hubs by Redis.
+    Relay {
         /// Read Maxwell's change stream from standard input.
         #[arg(long)]
         stdin: bool,
@@ -115,6 +122,13 @@ async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             run(config, listeners, told_to_end).await?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Relay { .. } => {
+            let told_to_end = told_to_end()?;
+            config.validate_relay()?;
+            let listeners = Listeners::bind(&config).await?;
+            run_relay(config, listeners, told_to_end).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Check { explain: Some(file), .. } => explain(&file, &config).await,
         Command::Check { tests: Some(file), .. } => rule_tests::run(&file, &config, say),
         Command::Check { explain: None, tests: None } => check(&config).await,
@@ -149,7 +163,8 @@ async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
 /// The environment, and what the arguments set beyond it. Variables whose value is no text cannot
 /// be settings.
 fn settings_of(command: &Command) -> impl Iterator<Item = (String, String)> {
-    let reads_stdin = matches!(command, Command::Run { stdin: true });
+    let reads_stdin =
+        matches!(command, Command::Run { stdin: true } | Command::Relay { stdin: true });
     let stdin = reads_stdin.then(|| ("FAULTLINE_STDIN__ENABLED".to_owned(), "true".to_owned()));
     std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
@@ -212,6 +227,9 @@ async fn check(config: &Config) -> anyhow::Result<ExitCode> {
         report("countries", outcome.map_err(|error| error.0.join("; ")));
     }
     report("jira", check_jira(config).await);
+    if !config.handoff.url.is_empty() {
+        report("handoff", check_redis(config).await);
+    }
     for (what, address) in [("receiver", config.receiver.listen), ("admin", config.admin.listen)] {
         let bound = tokio::net::TcpListener::bind(address).await;
         let outcome = bound.map(|_| format!("{address} is free"));
@@ -261,6 +279,15 @@ async fn check_jira(config: &Config) -> Result<String, String> {
         return Ok(format!("{shown} answers to {name}"));
     }
     Err(format!("{shown}: {}", problems.join("; ")))
+}
+
+/// Whether Redis answers; what it could lose is not wrong, but said.
+async fn check_redis(config: &Config) -> Result<String, String> {
+    let shown = mask_url(config.handoff.url.expose());
+    let warnings =
+        stream::link::probe(&config.handoff).await.map_err(|error| format!("{shown}: {error}"))?;
+    let warnings: String = warnings.iter().map(|warning| format!("; {warning}")).collect();
+    Ok(format!("{shown} answers{warnings}"))
 }
 
 fn check_directory(directory: &Path) -> Result<String, String> {

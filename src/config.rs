@@ -13,7 +13,11 @@ use std::{
 };
 
 use faultline_actors::{
-    adapters::{jira, journal::spool, store::postgres::Postgres},
+    adapters::{
+        jira,
+        journal::{spool, stream},
+        store::postgres::Postgres,
+    },
     batch_writer,
     domain::{
         rule::{Priorities, RuleSettings, Rules, TicketDefaults},
@@ -42,6 +46,7 @@ pub struct Config {
     pub metrics_aggregator: metrics_aggregator::Settings,
     pub store: StoreSettings,
     pub jira: jira::Settings,
+    pub handoff: stream::Settings,
     pub admin: admin::Settings,
     pub telemetry: telemetry::Settings,
     /// What the classes of tickets mean.
@@ -387,6 +392,24 @@ impl Config {
         Rules::compile(&self.rules, &self.priorities, defaults).map_err(ConfigError)
     }
 
+    /// What a relay needs beyond what is always needed.
+    ///
+    /// # Errors
+    /// Names the key, and what would be right.
+    pub fn validate_relay(&self) -> Result<(), ConfigError> {
+        let mut problems: Vec<String> = Vec::new();
+        problems.extend(self.handoff.validate_relay().err().map(|it| format!("handoff.{it}")));
+        // An entry holds a record, and is bounded at the other end.
+        let most = bytesize::ByteSize(stream::format::LONGEST as u64 / 2);
+        if self.receiver.body_limit > most {
+            let limit = self.receiver.body_limit;
+            let problem =
+                format!("receiver.body_limit = \"{limit}\": a relay takes at most {most}");
+            problems.push(problem);
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+
     /// All tickets that there may be, as far as the settings tell: by the default, and by each rule.
     #[must_use]
     pub fn tickets(&self) -> Vec<Draft> {
@@ -420,6 +443,7 @@ impl Config {
             ("metrics_aggregator", self.metrics_aggregator.validate()),
             ("store", self.store.validate()),
             ("jira", self.jira.validate()),
+            ("handoff", self.handoff.validate()),
             ("admin", self.admin.validate()),
             ("telemetry", self.telemetry.validate()),
         ];

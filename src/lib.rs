@@ -45,6 +45,7 @@ mod group;
 mod jobs;
 mod problem;
 pub mod receiver;
+mod relay;
 mod replay;
 mod rule_tests;
 pub mod server;
@@ -142,22 +143,16 @@ pub async fn run_with(
     let prometheus = telemetry::start_metrics();
     let countries = read_countries(&config)?;
     let ledger = Arc::new(Mutex::new(Ledger::default()));
-    let spool = {
-        let (settings, ledger) = (config.spool.clone(), ledger.clone());
-        let directory = settings.dir.display().to_string();
-        let open = tokio::task::spawn_blocking(move || Spool::open(settings, ledger));
-        // A long spool takes its time to be read.
-        let opened = tokio::select! {
-            opened = open => opened?,
-            () = &mut shutdown => return Ok(()),
-        };
-        Arc::new(opened.with_context(|| format!("spool.dir = {directory:?}"))?)
+    let spool = tokio::select! {
+        spool = open_spool(&config, ledger.clone()) => spool?,
+        () = &mut shutdown => return Ok(()),
     };
     let settings = pipeline::Settings {
         parser: config.parser.clone(),
         batch_writer: config.batch_writer.clone(),
         metrics_aggregator: config.metrics_aggregator.clone(),
         jira: config.jira.clone(),
+        handoff: config.handoff.clone(),
         rules: Arc::new(config.rules()?),
     };
     let pipeline = Pipeline::start(settings, spool.clone(), store.clone(), ledger, countries).await;
@@ -177,12 +172,7 @@ pub async fn run_with(
         reads_stdin.then(|| reading.clone()),
     );
     let (taking_in, looking) = (CancellationToken::new(), CancellationToken::new());
-    let limits = |listener, connections| Limits {
-        listener,
-        connections,
-        header_timeout: config.receiver.header_timeout,
-        finish_timeout: FINISH,
-    };
+    let limits = |listener, connections| limits(&config, listener, connections);
     receiver::http::announce(&config.receiver, listeners.receiver.local_addr()?);
     tracing::info!(address = %listeners.admin.local_addr()?, "the admin listener listens");
     let receiver = tokio::spawn(server::serve(
@@ -234,6 +224,23 @@ pub async fn run_with(
     match ending {
         Ending::Broken(reason) => anyhow::bail!("the pipeline is broken: {reason}"),
         Ending::Told | Ending::EndOfInput => Ok(()),
+    }
+}
+
+/// Opens the spool; a long one takes its time to be read.
+async fn open_spool(config: &Config, ledger: Arc<Mutex<Ledger>>) -> anyhow::Result<Arc<Spool>> {
+    let settings = config.spool.clone();
+    let directory = settings.dir.display().to_string();
+    let open = tokio::task::spawn_blocking(move || Spool::open(settings, ledger));
+    Ok(Arc::new(open.await?.with_context(|| format!("spool.dir = {directory:?}"))?))
+}
+
+fn limits(config: &Config, listener: &'static str, connections: usize) -> Limits {
+    Limits {
+        listener,
+        connections,
+        header_timeout: config.receiver.header_timeout,
+        finish_timeout: FINISH,
     }
 }
 

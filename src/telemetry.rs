@@ -81,7 +81,7 @@ const BUCKETS: [f64; 15] = [
 ];
 
 /// What is exposed as 0 before it ever happens, so that a first time is seen as a rise.
-const SELDOM: [&str; 13] = [
+const SELDOM: [&str; 18] = [
     "faultline_decisions_total",
     "faultline_held_back_total",
     "faultline_intents_total",
@@ -93,6 +93,11 @@ const SELDOM: [&str; 13] = [
     "faultline_spool_write_errors_total",
     "faultline_stdin_restarts_total",
     "faultline_store_failures_total",
+    "faultline_stream_damaged_entries_total",
+    "faultline_stream_failures_total",
+    "faultline_stream_gaps_total",
+    "faultline_stream_lost_records_total",
+    "faultline_stream_resends_total",
     "faultline_ticket_changes_total",
     "faultline_upstream_dropped_total",
 ];
@@ -187,6 +192,22 @@ fn describe() {
         "faultline_ledger_imbalance_messages",
         "Messages by which the ledger does not balance: 0."
     );
+    counter!("faultline_stream_entries_total", "Entries that the relay added to its stream.");
+    counter!("faultline_stream_bytes_total", "Bytes that the relay added to its stream.");
+    counter!("faultline_stream_resends_total", "Times that the relay went back to send again.");
+    counter!("faultline_stream_failures_total", "Failed tries to use Redis; tried again.");
+    counter!(
+        "faultline_stream_damaged_entries_total",
+        "Entries of a stream that nobody can read; wanted again from their relays."
+    );
+    counter!("faultline_stream_gaps_total", "Times that records were missing; wanted again.");
+    counter!(
+        "faultline_stream_lost_records_total",
+        "Records that neither their relay nor the store has: the store was replaced."
+    );
+    gauge!("faultline_stream_outstanding_bytes", "Bytes handed over and not committed by a hub.");
+    gauge!("faultline_streams_held", "Streams that this hub reads.");
+    gauge!("faultline_redis_up", "1 while Redis can be used.");
     histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
     gauge!("faultline_uptime_seconds", "Since the start of the process.");
     metrics_process::Collector::default().describe();

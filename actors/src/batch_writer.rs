@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use crate::{
     adapters::{
         clock,
-        journal::{Journal, spool::Spool},
+        journal::Readable,
         store::{Commit, Store, StoreError},
     },
     domain::{batch::Batch, fault::FaultId, ledger::Ledger, retry::Backoff, time::Micros},
@@ -163,7 +163,7 @@ impl Counters {
 pub struct BatchWriter {
     settings: Settings,
     input: Receiver<Arc<Batch>>,
-    journal: Arc<Spool>,
+    journal: Arc<dyn Readable>,
     store: Arc<dyn Store>,
     ledger: Arc<Mutex<Ledger>>,
     counters: Arc<Counters>,
@@ -190,7 +190,7 @@ impl BatchWriter {
     pub fn new(
         settings: Settings,
         input: Receiver<Arc<Batch>>,
-        journal: Arc<Spool>,
+        journal: Arc<dyn Readable>,
         store: Arc<dyn Store>,
         ledger: Arc<Mutex<Ledger>>,
         counters: Arc<Counters>,
@@ -255,8 +255,8 @@ impl BatchWriter {
             );
         }
         self.journal
-            .resume_ledger(stored.sequence, stored.settled)
-            .map_err(|error| StoreError::Unavailable(format!("reading the spool: {error}")))?;
+            .resume_ledger(stored.sequence, stored.settled, stored.own)
+            .map_err(|error| StoreError::Unavailable(format!("reading the journal: {error}")))?;
         Ok(stored.sequence)
     }
 

@@ -9,6 +9,14 @@
 //!                                                           store (tickets) ◀── ticket watch ◀─┘
 //! ```
 //!
+//! From VM to VM, with a relay in front of a hub:
+//!
+//! ```text
+//!  receiver ──▶ spool ──▶ relay ──entries──▶ Redis ──▶ stream reader ──blocks──▶ parser, as above
+//!                ▲ forgets                   ▲
+//!                └──── committed, wanted ────┴── batch writer
+//! ```
+//!
 //! Data moves on bounded flume channels as [`domain::record::Block`]s and `Arc<`[`domain::batch::Batch`]`>`es;
 //! control (finish, snapshots, supervision) on kameo. A stage knows its channels, not its
 //! neighbours; only [`pipeline`] knows them all. When the store is slow its channel fills, every
@@ -26,5 +34,7 @@ pub mod jira_worker;
 pub mod metrics_aggregator;
 pub mod parser;
 pub mod pipeline;
+pub mod relay;
 pub mod stage;
+pub mod stream_reader;
 pub mod ticket_watch;

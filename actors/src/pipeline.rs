@@ -15,10 +15,15 @@ use kameo::{
 };
 use tokio::sync::watch;
 
+use self::{chain::Spawner, streams::Streams};
 use crate::{
     adapters::{
         jira::{self, Jira},
-        journal::{Journal, spool::Spool},
+        journal::{
+            Readable,
+            spool::Spool,
+            stream::{self, Status},
+        },
         store::Store,
     },
     batch_writer::{self, BatchWriter},
@@ -36,8 +41,13 @@ use crate::{
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
     parser::{self, Parser},
     stage::{Finish, Noticed, Notices},
+    stream_reader::Origins,
     ticket_watch::{self, TicketWatch},
 };
+
+mod chain;
+pub mod handover;
+mod streams;
 
 /// Batches between parser and fan-out: the fan-out only passes them on.
 const BATCHES: usize = 1;
@@ -57,6 +67,8 @@ pub struct Settings {
     pub batch_writer: batch_writer::Settings,
     pub metrics_aggregator: metrics_aggregator::Settings,
     pub jira: jira::Settings,
+    /// Whose streams are read beside the spool.
+    pub handoff: stream::Settings,
     /// Which faults become tickets.
     pub rules: Arc<Rules>,
 }
@@ -71,6 +83,7 @@ pub struct Pipeline {
     batch_writer: ActorRef<BatchWriter>,
     metrics_aggregator: ActorRef<MetricsAggregator>,
     dispatch: Dispatch,
+    streams: Streams,
     supervisor: ActorRef<Supervisor>,
     broken: watch::Receiver<Option<String>>,
     channels: Vec<Channel>,
@@ -197,8 +210,19 @@ impl Pipeline {
         ];
         let (met_out, met) = Notices::bounded(TO_DISPATCH);
         let (broken_out, broken) = watch::channel(None);
-        let supervisor = Supervisor::spawn(Supervisor { broken: broken_out });
+        let supervisor = Supervisor::spawn(Supervisor { broken: broken_out.clone() });
         let counters = Arc::new(batch_writer::Counters::default());
+        let spawner = Spawner {
+            parser: settings.parser.clone(),
+            batch_writer: settings.batch_writer.clone(),
+            rules: rules.clone(),
+            store: store.clone(),
+            counters: counters.clone(),
+            met: met_out.clone(),
+            aggregator: aggregator_out.clone(),
+            broken: broken_out,
+        };
+        let streams = Streams::start(&supervisor, settings.handoff, store.clone(), spawner).await?;
         let parser = {
             let (settings, rules) = (settings.parser, rules.clone());
             let blocks = spool.blocks();
@@ -253,6 +277,7 @@ impl Pipeline {
             batch_writer,
             metrics_aggregator,
             dispatch,
+            streams,
             supervisor,
             broken,
             channels,
@@ -272,6 +297,13 @@ impl Pipeline {
     #[must_use]
     pub fn counters(&self) -> &batch_writer::Counters {
         &self.counters
+    }
+
+    /// How the streams that are read do; `None` where there are none.
+    #[must_use]
+    pub fn handoff(&self) -> Option<(&Status, &Origins)> {
+        let is_on = !self.streams.readers.is_empty();
+        is_on.then_some((&*self.streams.status, &*self.streams.origins))
     }
 
     /// The ledger as it is now.
@@ -321,11 +353,7 @@ impl Pipeline {
 
     /// Waits until a stage has died for good; says which and why.
     pub async fn broken(&self) -> String {
-        let mut broken = self.broken.clone();
-        match broken.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => "the supervisor is gone".to_owned(),
-        }
+        why_broken(self.broken.clone()).await
     }
 
     /// Waits until everything that is durable in the spool is stored.
@@ -337,6 +365,7 @@ impl Pipeline {
     /// the spool. Gives up after `patience`; what is not stored by then stays in the spool.
     pub async fn finish(&self, patience: Duration) {
         let in_order = async {
+            self.streams.finish().await;
             // An error says that the stage is gone already.
             let _ = self.parser.ask(Finish).await;
             let _ = self.fan_out.ask(Finish).await;
@@ -347,6 +376,7 @@ impl Pipeline {
         };
         let finished = tokio::time::timeout(patience, in_order).await;
         self.supervisor.kill();
+        self.streams.kill();
         self.parser.kill();
         self.fan_out.kill();
         self.batch_writer.kill();
@@ -358,6 +388,13 @@ impl Pipeline {
         if finished.is_err() {
             tracing::warn!("the stages did not finish in time; the spool keeps what is not stored");
         }
+    }
+}
+
+async fn why_broken(mut broken: watch::Receiver<Option<String>>) -> String {
+    match broken.wait_for(Option::is_some).await {
+        Ok(reason) => reason.clone().unwrap_or_default(),
+        Err(_) => "the supervisor is gone".to_owned(),
     }
 }
 

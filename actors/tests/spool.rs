@@ -8,7 +8,7 @@ mod support;
 use std::{fs, path::PathBuf, sync::Arc};
 
 use faultline_actors::{
-    adapters::journal::{AppendError, Appended, Journal, spool::Spool},
+    adapters::journal::{AppendError, Appended, Journal, Readable, spool::Spool},
     domain::{
         event::Source,
         ledger::{Ledger, Tally},
@@ -32,7 +32,8 @@ fn segments(directory: &std::path::Path) -> Vec<PathBuf> {
 
 /// Messages behind `position`, as the ledger has them after a restart.
 fn in_flight(spool: &Spool, position: u64) -> u64 {
-    spool.resume_ledger(position, [Tally::default(); Source::COUNT]).unwrap();
+    let none = [Tally::default(); Source::COUNT];
+    spool.resume_ledger(position, none, none).unwrap();
     spool.ledger().line(Source::Errors).in_flight
 }
 

@@ -6,8 +6,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use faultline_actors::{
     adapters::{
-        journal::Origin,
-        store::{Commit, Store, StoreError, postgres::Postgres, sqlite::Sqlite},
+        journal::{Origin, stream::Name},
+        store::{Commit, Store, StoreError, postgres::Postgres, sqlite::Sqlite, streams::Lease},
     },
     domain::{
         batch::Batch,
@@ -82,6 +82,41 @@ async fn a_commit_from_another_position_stores_nothing(store: &dyn Store) {
     assert!(matches!(gap, Err(StoreError::Moved { position: 1 })), "{gap:?}");
     assert_eq!(messages(store).await, before);
     assert_eq!(store.position(origin).await.unwrap().sequence, 1);
+}
+
+async fn a_stream_is_leased_to_one_hub_at_a_time(store: &dyn Store) {
+    let [one, two] = [(); 2].map(|()| Origin::now_v7());
+    let name = |shard| Name { environment: "dev".to_owned(), shard };
+    let long = Duration::from_mins(1);
+    assert_eq!(store.lease_stream(&name(0), one, long).await.unwrap(), Lease::Held);
+    assert_eq!(store.lease_stream(&name(0), two, long).await.unwrap(), Lease::Taken);
+    assert_eq!(store.lease_stream(&name(1), two, long).await.unwrap(), Lease::Held);
+    store.release_stream(&name(0), two).await.unwrap();
+    assert_eq!(store.lease_stream(&name(0), two, long).await.unwrap(), Lease::Taken);
+    // Prolonged for no time at all, it runs out.
+    assert_eq!(store.lease_stream(&name(0), one, Duration::ZERO).await.unwrap(), Lease::Held);
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(store.lease_stream(&name(0), two, long).await.unwrap(), Lease::Held);
+    assert_eq!(store.lease_stream(&name(0), one, long).await.unwrap(), Lease::Taken);
+    store.release_stream(&name(0), two).await.unwrap();
+    assert_eq!(store.lease_stream(&name(0), one, long).await.unwrap(), Lease::Held);
+}
+
+async fn what_is_stored_of_each_origin_is_known(store: &dyn Store) {
+    let [one, two] = [(); 2].map(|()| Origin::now_v7());
+    for origin in [one, two] {
+        store.position(origin).await.unwrap();
+    }
+    let batches = vec![report(1, "first of one"), report(2, "second of one")];
+    store.commit(&commit(one, 0, batches)).await.unwrap();
+    let origins = store.origins().await.unwrap();
+    let of = |origin| origins.iter().find(|stored| stored.origin == origin).unwrap();
+    let stored = |origin| of(origin).settled[Source::Errors as usize].stored;
+    assert_eq!((of(one).position, stored(one)), (2, 2));
+    assert_eq!((of(two).position, stored(two)), (0, 0));
+    let position = store.position(one).await.unwrap();
+    assert_eq!(position.own[Source::Errors as usize].stored, 2);
+    assert_eq!(store.position(two).await.unwrap().own[Source::Errors as usize].stored, 0);
 }
 
 /// `refuse` makes the store refuse every event whose message is `poison`.
@@ -188,6 +223,8 @@ async fn conforms(store: &dyn Store) {
     assert!(!store.migrate().await.unwrap().is_empty());
     a_commit_stores_everything_and_moves_the_position(store).await;
     a_commit_from_another_position_stores_nothing(store).await;
+    a_stream_is_leased_to_one_hub_at_a_time(store).await;
+    what_is_stored_of_each_origin_is_known(store).await;
     odd_values_are_stored(store).await;
     records_of_long_ago_and_of_several_days_are_stored(store).await;
     rejected_messages_are_replayed_once(store).await;
@@ -334,7 +371,7 @@ async fn postgres_bears_a_dropped_partition_and_two_hubs_that_start_at_once() {
     let server = faultline_testkit::postgres::Postgres::start();
     let (one, two) = (postgres(&server.url()), postgres(&server.url()));
     let (first, second) = tokio::join!(one.migrate(), two.migrate());
-    assert_eq!(first.unwrap().len() + second.unwrap().len(), 4, "each migration once");
+    assert_eq!(first.unwrap().len() + second.unwrap().len(), 5, "each migration once");
     let origin = Origin::now_v7();
     one.position(origin).await.unwrap();
     one.commit(&commit(origin, 0, vec![report(1, "before")])).await.unwrap();

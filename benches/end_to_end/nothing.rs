@@ -5,7 +5,7 @@ use std::{sync::Mutex, time::Duration};
 use async_trait::async_trait;
 use faultline_actors::{
     adapters::{
-        journal::Origin,
+        journal::{Origin, stream::Name},
         store::{
             AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store,
             StoreError, StoredEvent, StoredFault, StoredRejected, TeachError,
@@ -14,6 +14,7 @@ use faultline_actors::{
                 Outcome, SeenTicket, Steer, StoredJob, StoredTicket, Undecided, Which, Why,
                 Written,
             },
+            streams::{Lease, StoredOrigin, StreamStore},
         },
     },
     domain::{
@@ -41,7 +42,8 @@ impl Store for Nothing {
     }
     async fn position(&self, _: Origin) -> Result<Position, StoreError> {
         let sequence = *self.0.lock().unwrap();
-        Ok(Position { sequence, settled: [Tally::default(); Source::COUNT] })
+        let none = [Tally::default(); Source::COUNT];
+        Ok(Position { sequence, settled: none, own: none })
     }
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         *self.0.lock().unwrap() = commit.position();
@@ -143,5 +145,18 @@ impl JobStore for Nothing {
     }
     async fn pause(&self, _: bool, _: &str) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl StreamStore for Nothing {
+    async fn lease_stream(&self, _: &Name, _: Holder, _: Duration) -> Result<Lease, StoreError> {
+        Ok(Lease::Held)
+    }
+    async fn release_stream(&self, _: &Name, _: Holder) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn origins(&self) -> Result<Vec<StoredOrigin>, StoreError> {
+        Ok(Vec::new())
     }
 }

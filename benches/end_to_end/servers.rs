@@ -131,7 +131,7 @@ pub(crate) fn serve(arguments: &[String]) {
 /// The receiver with its spool. What is accepted is acknowledged at once, so that the spool
 /// recycles its segments as it does with a pipeline behind it.
 async fn serve_receiver(config: Config, listener: TcpListener) {
-    use faultline_actors::adapters::journal::Journal;
+    use faultline_actors::adapters::journal::Readable;
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let spool = Arc::new(Spool::open(config.spool.clone(), ledger).unwrap());
     let acknowledged = spool.clone();

@@ -13,7 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use faultline_actors::{
-    adapters::clock,
+    adapters::{
+        clock,
+        journal::{spool::Spool, stream},
+    },
     domain::{breaker, job::State as JobState, time::rfc3339},
 };
 use serde::Serialize;
@@ -32,14 +35,14 @@ const MEMORY_DEGRADED: f64 = (1u64 << 30) as f64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Status {
+pub(super) enum Status {
     Healthy,
     Degraded,
     Unhealthy,
 }
 
 #[derive(Serialize)]
-struct Component {
+pub(super) struct Component {
     status: Status,
     /// Milliseconds it took to find out.
     #[serde(rename = "responseTime")]
@@ -61,7 +64,11 @@ struct Health {
 
 /// `GET /readyz`: 200 while records are accepted.
 pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
-    match admin.pipeline.spool().refuses() {
+    readiness(admin.pipeline.spool())
+}
+
+pub(super) fn readiness(spool: &Spool) -> Response {
+    match spool.refuses() {
         None => (StatusCode::OK, "ready\n").into_response(),
         Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
     }
@@ -72,14 +79,23 @@ pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
     let started = Instant::now();
     let mut components = BTreeMap::from([
         ("database", admin.database().await),
-        ("spool", admin.spool()),
+        ("spool", spool(admin.pipeline.spool())),
         ("queues", admin.queues()),
-        ("application", admin.application()),
+        ("application", application(admin.started)),
         ("jira", admin.jira()),
     ]);
     if let Some(reading) = &admin.reading {
-        components.insert("maxwell", admin.maxwell(reading));
+        let position = admin.pipeline.counters().binlog_position();
+        components.insert("maxwell", maxwell(reading, position.as_deref()));
     }
+    if let Some((status, _)) = admin.pipeline.handoff() {
+        components.insert("redis", redis(&status.look()));
+    }
+    answer(components, started)
+}
+
+/// All components as one answer.
+pub(super) fn answer(components: BTreeMap<&'static str, Component>, started: Instant) -> Response {
     let overall = components.values().map(|component| component.status).max();
     let overall = overall.unwrap_or(Status::Healthy);
     let code = match overall {
@@ -119,29 +135,6 @@ impl Admin {
         }
     }
 
-    fn spool(&self) -> Component {
-        let started = Instant::now();
-        let status = self.pipeline.spool().status();
-        let usage = status.used_bytes as f64 / status.max_bytes as f64;
-        let refuses = self.pipeline.spool().refuses().map(|error| error.to_string());
-        let error = status.failing.clone().or(refuses);
-        Component {
-            status: match () {
-                () if error.is_some() => Status::Unhealthy,
-                () if usage > SPOOL_DEGRADED => Status::Degraded,
-                () => Status::Healthy,
-            },
-            response_time: milliseconds(started.elapsed()),
-            details: Some(serde_json::json!({
-                "usedBytes": status.used_bytes,
-                "limitBytes": status.max_bytes,
-                "head": status.head,
-                "acknowledged": status.acknowledged,
-            })),
-            error,
-        }
-    }
-
     fn queues(&self) -> Component {
         let started = Instant::now();
         let age = self.oldest_age();
@@ -158,22 +151,6 @@ impl Admin {
                 "oldestSeconds": age.as_secs_f64(),
             })),
             error: is_late.then(|| format!("messages wait for {} s", age.as_secs())),
-        }
-    }
-
-    fn application(&self) -> Component {
-        let started = Instant::now();
-        let memory = resident_bytes();
-        let is_large = memory.is_some_and(|bytes| bytes as f64 > MEMORY_DEGRADED);
-        Component {
-            status: if is_large { Status::Degraded } else { Status::Healthy },
-            response_time: milliseconds(started.elapsed()),
-            details: Some(serde_json::json!({
-                "uptimeSeconds": self.started.elapsed().as_secs(),
-                "residentBytes": memory,
-                "version": env!("CARGO_PKG_VERSION"),
-            })),
-            error: None,
         }
     }
 
@@ -210,24 +187,84 @@ impl Admin {
         }
     }
 
-    fn maxwell(&self, reading: &Reading) -> Component {
-        let is_on = reading.is_on();
-        Component {
-            status: if is_on { Status::Healthy } else { Status::Degraded },
-            response_time: 0.0,
-            details: Some(serde_json::json!({
-                "position": self.pipeline.counters().binlog_position(),
-                "restarts": reading.restarts(),
-            })),
-            error: (!is_on).then(|| "there is nothing to read: it has ended".to_owned()),
-        }
-    }
-
     /// How long the oldest record has waited to be stored.
     pub fn oldest_age(&self) -> Duration {
-        let oldest = self.pipeline.spool().status().oldest;
-        let age = oldest.map_or(0, |received_at| clock::now() - received_at);
-        Duration::from_micros(u64::try_from(age).unwrap_or(0))
+        oldest_age(self.pipeline.spool())
+    }
+}
+
+/// How long the oldest record has waited in the spool.
+pub(super) fn oldest_age(spool: &Spool) -> Duration {
+    let age = spool.status().oldest.map_or(0, |received_at| clock::now() - received_at);
+    Duration::from_micros(u64::try_from(age).unwrap_or(0))
+}
+
+pub(super) fn spool(spool: &Spool) -> Component {
+    let started = Instant::now();
+    let status = spool.status();
+    let usage = status.used_bytes as f64 / status.max_bytes as f64;
+    let refuses = spool.refuses().map(|error| error.to_string());
+    let error = status.failing.clone().or(refuses);
+    Component {
+        status: match () {
+            () if error.is_some() => Status::Unhealthy,
+            () if usage > SPOOL_DEGRADED => Status::Degraded,
+            () => Status::Healthy,
+        },
+        response_time: milliseconds(started.elapsed()),
+        details: Some(serde_json::json!({
+            "usedBytes": status.used_bytes,
+            "limitBytes": status.max_bytes,
+            "head": status.head,
+            "acknowledged": status.acknowledged,
+        })),
+        error,
+    }
+}
+
+pub(super) fn application(running_since: Instant) -> Component {
+    let started = Instant::now();
+    let memory = resident_bytes();
+    let is_large = memory.is_some_and(|bytes| bytes as f64 > MEMORY_DEGRADED);
+    Component {
+        status: if is_large { Status::Degraded } else { Status::Healthy },
+        response_time: milliseconds(started.elapsed()),
+        details: Some(serde_json::json!({
+            "uptimeSeconds": running_since.elapsed().as_secs(),
+            "residentBytes": memory,
+            "version": env!("CARGO_PKG_VERSION"),
+        })),
+        error: None,
+    }
+}
+
+pub(super) fn maxwell(reading: &Reading, position: Option<&str>) -> Component {
+    let is_on = reading.is_on();
+    Component {
+        status: if is_on { Status::Healthy } else { Status::Degraded },
+        response_time: 0.0,
+        details: Some(serde_json::json!({
+            "position": position,
+            "restarts": reading.restarts(),
+        })),
+        error: (!is_on).then(|| "there is nothing to read: it has ended".to_owned()),
+    }
+}
+
+/// How the hand-over does. Records are safe whatever is wrong with Redis, so that it is never more
+/// than degraded.
+pub(super) fn redis(state: &stream::State) -> Component {
+    let warning = state.warnings.first().cloned();
+    let error = state.failing.clone().or_else(|| state.waiting.clone()).or(warning);
+    Component {
+        status: if error.is_some() { Status::Degraded } else { Status::Healthy },
+        response_time: 0.0,
+        details: Some(serde_json::json!({
+            "outstandingBytes": state.outstanding_bytes,
+            "streams": state.held,
+            "warnings": state.warnings,
+        })),
+        error,
     }
 }
 

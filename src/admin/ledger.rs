@@ -1,6 +1,9 @@
 //! `GET /api/ledger`: what became of every message.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
 
 use axum::{
     Json,
@@ -8,20 +11,52 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use faultline_actors::domain::event::Source;
+use faultline_actors::domain::{event::Source, ledger::Ledger};
 
-use super::Admin;
+use super::{Admin, away};
 use crate::problem::Problem;
 
-/// One line a source, in messages: `received = stored + duplicate + rejected + in_flight`.
+/// One line a source, in messages: `received = stored + duplicate + rejected + in_flight`. `sources`
+/// is the ledger of this process; `origins` that of each journal that the store ever had, a relay's
+/// among them, to be compared with what the relay says.
 pub(super) async fn ledger(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     let ledger = admin.pipeline.ledger();
     if !ledger.is_complete() {
         let detail = "the store was not reached yet, so what it has stored is not known";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     }
-    let sources: BTreeMap<_, _> =
+    let mut imbalance = ledger.imbalance();
+    let mut answer = serde_json::json!({ "sources": lines(&ledger) });
+    if let Some((_, origins)) = admin.pipeline.handoff() {
+        let read = origins.look();
+        let mut listed = Vec::new();
+        for stored in admin.store.origins().await.map_err(away)? {
+            let mut origin = serde_json::json!({
+                "origin": stored.origin.to_string(),
+                "position": stored.position,
+            });
+            let mut ledger = Ledger::resume(stored.settled, Default::default());
+            if let Some((name, journal)) = read.get(&stored.origin) {
+                origin["environment"] = name.environment.clone().into();
+                origin["shard"] = name.shard.into();
+                let own = journal.ledger().lock().unwrap_or_else(PoisonError::into_inner).clone();
+                // Before its position is known, only what the store says is.
+                if own.is_complete() {
+                    ledger = own;
+                }
+            }
+            imbalance += ledger.imbalance().abs();
+            origin["sources"] = lines(&ledger);
+            listed.push(origin);
+        }
+        answer["origins"] = listed.into();
+    }
+    answer["balanced"] = (imbalance == 0).into();
+    Ok(Json(answer).into_response())
+}
+
+fn lines(ledger: &Ledger) -> serde_json::Value {
+    let lines: BTreeMap<_, _> =
         Source::ALL.into_iter().map(|source| (source.name(), ledger.line(source))).collect();
-    let balanced = ledger.imbalance() == 0;
-    Ok(Json(serde_json::json!({ "sources": sources, "balanced": balanced })).into_response())
+    serde_json::json!(lines)
 }

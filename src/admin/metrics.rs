@@ -1,18 +1,20 @@
 //! `GET /metrics`: for Prometheus as text (0.0.4, or OpenMetrics by `Accept`), for dashboards as
 //! JSON (`Accept: application/json`).
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{
-    Json,
-    extract::State,
+    Json, extract,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use faultline_actors::domain::{breaker, event::Source, job::State as JobState};
+use faultline_actors::{
+    adapters::journal::{spool::Spool, stream::State},
+    domain::{breaker, event::Source, job::State as JobState},
+};
 use metrics::{counter, gauge};
 
-use super::{Admin, Auth, unauthorized};
+use super::{Admin, Auth, Gate, unauthorized};
 use crate::{problem::Problem, receiver::auth::carries};
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -27,10 +29,10 @@ enum Form {
 }
 
 pub(super) async fn metrics(
-    State(admin): State<Arc<Admin>>,
+    extract::State(admin): extract::State<Arc<Admin>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    admin.check_metrics_access(&headers)?;
+    admin.gate.check_metrics(&headers)?;
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let form = form_of(accept);
     if form == Form::Json {
@@ -43,13 +45,46 @@ pub(super) async fn metrics(
         };
     }
     admin.update_gauges();
-    let text = admin.prometheus.render();
+    Ok(exposition(form, &admin.prometheus.render()))
+}
+
+/// What Prometheus reads.
+fn exposition(form: Form, text: &str) -> Response {
     let (content_type, text) = match form {
-        Form::OpenMetrics => (OPENMETRICS, to_openmetrics(&text)),
-        Form::Prometheus | Form::Json => (PROMETHEUS, text),
+        Form::OpenMetrics => (OPENMETRICS, to_openmetrics(text)),
+        Form::Prometheus | Form::Json => (PROMETHEUS, text.to_owned()),
     };
     let content_type = HeaderValue::from_static(content_type);
-    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+}
+
+/// The same where there are no statistics of traffic, which only a pipeline has.
+pub(super) fn without_statistics(
+    gate: &Gate,
+    headers: &HeaderMap,
+    text: impl FnOnce() -> String,
+) -> Result<Response, Problem> {
+    gate.check_metrics(headers)?;
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    Ok(exposition(form_of(accept), &text()))
+}
+
+/// The gauges of a spool.
+pub(super) fn update_spool(spool: &Spool, oldest: Duration) {
+    let status = spool.status();
+    gauge!("faultline_spool_bytes").set(status.used_bytes as f64);
+    gauge!("faultline_spool_limit_bytes").set(status.max_bytes as f64);
+    gauge!("faultline_spool_position", "of" => "head").set(status.head as f64);
+    gauge!("faultline_spool_position", "of" => "acknowledged").set(status.acknowledged as f64);
+    gauge!("faultline_dedupe_ids").set(status.ids as f64);
+    gauge!("faultline_oldest_unacknowledged_seconds").set(oldest.as_secs_f64());
+}
+
+/// The gauges of the hand-over.
+pub(super) fn update_handoff(state: &State) {
+    gauge!("faultline_redis_up").set(f64::from(u8::from(state.failing.is_none())));
+    gauge!("faultline_stream_outstanding_bytes").set(state.outstanding_bytes as f64);
+    gauge!("faultline_streams_held").set(state.held.len() as f64);
 }
 
 /// The first acceptable form; Prometheus' text where nothing else is asked for.
@@ -73,8 +108,8 @@ fn form_of(accept: &str) -> Form {
     best.0
 }
 
-impl Admin {
-    fn check_metrics_access(&self, headers: &HeaderMap) -> Result<(), Problem> {
+impl Gate {
+    fn check_metrics(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let has_own = !self.settings.metrics_token.is_empty();
         let is_open = self.settings.auth == Auth::Off && !has_own;
         let is_known = carries(&self.settings.metrics_token, headers)
@@ -93,18 +128,17 @@ impl Admin {
             _ => Ok(()),
         }
     }
+}
 
+impl Admin {
     /// Brings the gauges, and the counters kept elsewhere, up to date.
     fn update_gauges(&self) {
         self.process.collect();
         gauge!("faultline_uptime_seconds").set(self.started.elapsed().as_secs_f64());
-        let status = self.pipeline.spool().status();
-        gauge!("faultline_spool_bytes").set(status.used_bytes as f64);
-        gauge!("faultline_spool_limit_bytes").set(status.max_bytes as f64);
-        gauge!("faultline_spool_position", "of" => "head").set(status.head as f64);
-        gauge!("faultline_spool_position", "of" => "acknowledged").set(status.acknowledged as f64);
-        gauge!("faultline_dedupe_ids").set(status.ids as f64);
-        gauge!("faultline_oldest_unacknowledged_seconds").set(self.oldest_age().as_secs_f64());
+        update_spool(self.pipeline.spool(), self.oldest_age());
+        if let Some((status, _)) = self.pipeline.handoff() {
+            update_handoff(&status.look());
+        }
         for depth in self.pipeline.depths() {
             gauge!("faultline_channel_depth", "channel" => depth.channel).set(depth.depth as f64);
             gauge!("faultline_channel_capacity", "channel" => depth.channel)

@@ -36,6 +36,7 @@ mod health;
 mod jobs;
 mod ledger;
 mod metrics;
+pub mod relay;
 
 /// Section `[admin]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -96,11 +97,10 @@ impl Settings {
 
 /// What the handlers share.
 pub struct Admin {
-    settings: Settings,
+    gate: Gate,
     pipeline: Arc<Pipeline>,
     store: Arc<dyn Store>,
     prometheus: PrometheusHandle,
-    metrics_limit: Option<governor::DefaultDirectRateLimiter>,
     process: metrics_process::Collector,
     /// Where Maxwell's stream is read.
     reading: Option<Arc<Reading>>,
@@ -116,18 +116,37 @@ impl Admin {
         prometheus: PrometheusHandle,
         reading: Option<Arc<Reading>>,
     ) -> Arc<Self> {
-        let rate = std::num::NonZeroU32::new(settings.metrics_rate);
         Arc::new(Self {
-            settings: settings.clone(),
+            gate: Gate::new(settings),
             pipeline,
             store,
             prometheus,
-            metrics_limit: rate
-                .map(|rate| governor::RateLimiter::direct(governor::Quota::per_second(rate))),
             process: metrics_process::Collector::default(),
             reading,
             started: Instant::now(),
         })
+    }
+}
+
+/// Who is let in.
+struct Gate {
+    settings: Settings,
+    metrics_limit: Option<governor::DefaultDirectRateLimiter>,
+}
+
+impl Gate {
+    fn new(settings: &Settings) -> Self {
+        let rate = std::num::NonZeroU32::new(settings.metrics_rate);
+        Self {
+            settings: settings.clone(),
+            metrics_limit: rate
+                .map(|rate| governor::RateLimiter::direct(governor::Quota::per_second(rate))),
+        }
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        let is_known = carries(&self.settings.token, request.headers());
+        if self.settings.auth == Auth::Off || is_known { Ok(()) } else { Err(unauthorized()) }
     }
 }
 
@@ -170,10 +189,10 @@ pub fn router(admin: &Arc<Admin>) -> Router {
 }
 
 async fn require_token(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    if admin.settings.auth == Auth::Off || carries(&admin.settings.token, request.headers()) {
-        return next.run(request).await;
+    match admin.gate.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     }
-    unauthorized().into_response()
 }
 
 fn unauthorized() -> Problem {

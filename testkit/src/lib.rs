@@ -20,6 +20,7 @@ pub mod loghub;
 pub mod mmdb;
 pub mod postgres;
 pub mod program;
+pub mod redis;
 pub mod wire;
 
 /// Nothing in the tests takes longer, unless it hangs.

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    ops::Range,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -59,6 +60,15 @@ impl Load {
     /// When no client can be made.
     #[must_use]
     pub fn start(receiver: SocketAddr, count: usize) -> Self {
+        Self::of(receiver, 0..count)
+    }
+
+    /// Clients with these numbers, which make their markers different from all others'.
+    ///
+    /// # Panics
+    /// When no client can be made.
+    #[must_use]
+    pub fn of(receiver: SocketAddr, numbers: Range<usize>) -> Self {
         let shared = Arc::new(Shared {
             receiver: Mutex::new(receiver),
             has_ended: AtomicBool::new(false),
@@ -66,7 +76,7 @@ impl Load {
         });
         let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
         let mut clients = JoinSet::new();
-        for number in 0..count {
+        for number in numbers {
             let client = Client { number, shared: shared.clone(), http: http.clone() };
             clients.spawn(client.run());
         }
@@ -95,16 +105,7 @@ impl Load {
         self.shared.has_ended.store(true, Ordering::Relaxed);
         let all = self.clients.join_all();
         let all = tokio::time::timeout(PATIENCE, all).await.expect("the last bodies are accepted");
-        let mut sum = Accepted::default();
-        for one in all {
-            sum.frames += one.frames;
-            sum.reports += one.reports;
-            sum.faults += one.faults;
-            sum.refused += one.refused;
-            sum.unanswered += one.unanswered;
-            sum.markers.extend(one.markers);
-        }
-        sum
+        all.into_iter().fold(Accepted::default(), Accepted::with)
     }
 }
 
@@ -227,6 +228,18 @@ fn markers_of(text: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Accepted {
+    /// Both together.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.frames += other.frames;
+        self.reports += other.reports;
+        self.faults += other.faults;
+        self.refused += other.refused;
+        self.unanswered += other.unanswered;
+        self.markers.extend(other.markers);
+        self
+    }
+
     /// Compares with a ledger in which nothing is in flight.
     ///
     /// # Panics

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use bytesize::ByteSize;
 use faultline_actors::{
     adapters::journal::{
-        AppendError, Appended, Journal,
+        AppendError, Appended, Journal, Readable,
         spool::{
             Settings, Spool,
             disk::{Disk, DiskFile, LocalDisk},

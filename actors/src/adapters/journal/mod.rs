@@ -4,20 +4,59 @@
 //! asked to, and forgets them when a position is acknowledged. What a journal has accepted
 //! survives the death of the process.
 
-use crate::domain::record::{Block, NewRecord};
+use std::io;
+
+use crate::domain::{
+    event::Source,
+    ledger::Tally,
+    record::{Block, NewRecord},
+};
 
 pub mod spool;
+pub mod stream;
 
 /// The id of the journal that first made a record durable. With the record's sequence it is the
 /// record's identity, wherever the record travels.
 pub type Origin = uuid::Uuid;
 
-/// A durable log of records with positions.
+/// A durable log of records with positions, as those see it who read it.
 ///
 /// A position is the sequence of the last record of a prefix; 0 is before all.
-pub trait Journal: Send + Sync + 'static {
+pub trait Readable: Send + Sync + 'static {
     fn origin(&self) -> Origin;
 
+    /// Delivers the records behind `position`, again if need be, to the receiver of
+    /// [`Readable::blocks`]. Blocks that were under way may still arrive before them.
+    fn read_after(&self, position: u64);
+
+    /// Where the records arrive, in sequence.
+    fn blocks(&self) -> flume::Receiver<Block>;
+
+    /// Everything up to `position` is owned by a later stage and may be forgotten.
+    fn acknowledge(&self, position: u64);
+
+    /// The last sequence that was there when this process began to read; beyond it, nothing can be
+    /// stored yet. `u64::MAX` where this process cannot know.
+    fn recovered(&self) -> u64;
+
+    /// The sequence of the first record that can still be read.
+    fn first_kept(&self) -> u64;
+
+    /// Starts the ledger anew: everything behind `position` is in flight. `settled` is what became
+    /// of all messages that the store ever had, `own` of those of this origin.
+    ///
+    /// # Errors
+    /// When the record behind the position cannot be read.
+    fn resume_ledger(
+        &self,
+        position: u64,
+        settled: [Tally; Source::COUNT],
+        own: [Tally; Source::COUNT],
+    ) -> io::Result<()>;
+}
+
+/// One that takes records, too.
+pub trait Journal: Readable {
     /// Makes `record` durable. When the future is dropped, the record may or may not be.
     ///
     /// # Errors
@@ -26,16 +65,6 @@ pub trait Journal: Send + Sync + 'static {
         &self,
         record: NewRecord,
     ) -> impl Future<Output = Result<Appended, AppendError>> + Send;
-
-    /// Delivers the records behind `position`, again if need be, to the receiver of
-    /// [`Journal::blocks`]. Blocks that were under way may still arrive before them.
-    fn read_after(&self, position: u64);
-
-    /// Where the records arrive, in sequence.
-    fn blocks(&self) -> flume::Receiver<Block>;
-
-    /// Everything up to `position` is owned by a later stage and may be forgotten.
-    fn acknowledge(&self, position: u64);
 }
 
 /// A record is durable.

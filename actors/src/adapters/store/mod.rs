@@ -31,6 +31,7 @@ mod copy;
 pub mod jobs;
 pub mod postgres;
 pub mod sqlite;
+pub mod streams;
 
 /// What the batch writer hands to [`Store::commit`].
 #[derive(Clone, Debug)]
@@ -87,11 +88,13 @@ pub struct Position {
     pub sequence: u64,
     /// Over all origins that this store ever had.
     pub settled: [Tally; Source::COUNT],
+    /// Of this origin alone.
+    pub own: [Tally; Source::COUNT],
 }
 
 /// See the [module](self).
 #[async_trait]
-pub trait Store: jobs::JobStore + 'static {
+pub trait Store: jobs::JobStore + streams::StreamStore + 'static {
     /// `postgres` or `sqlite`.
     fn name(&self) -> &'static str;
 

@@ -40,8 +40,9 @@ pub enum Ending {
 
 /// Parses blocks into batches. Holds what outlives a block: buffers and unfinished stack traces.
 pub struct Parser {
-    /// The environment of events that do not name one.
+    /// The environment of events that do not name one, or of all.
     environment: String,
+    is_authoritative: bool,
     /// Say which changes are faults.
     rules: Arc<Rules>,
     maxwell: maxwell::Reader,
@@ -55,6 +56,8 @@ struct Current<'a> {
     meta: Meta<'a>,
     received_at: Micros,
     scope: Scope,
+    /// Whatever the body says.
+    is_environment_known: bool,
     /// The whole body is text that stores can hold, so its pieces are.
     is_text: bool,
 }
@@ -65,10 +68,17 @@ impl Parser {
     pub fn new(environment: &str, rules: Arc<Rules>) -> Self {
         Self {
             environment: environment.to_owned(),
+            is_authoritative: false,
             rules,
             maxwell: maxwell::Reader::default(),
             drains: drain::Drains::default(),
         }
+    }
+
+    /// Of all events, `environment` is theirs, whatever they say.
+    #[must_use]
+    pub fn of_environment(environment: &str, rules: Arc<Rules>) -> Self {
+        Self { is_authoritative: true, ..Self::new(environment, rules) }
     }
 
     /// Adds the records of `block` to `batch`. Stack traces may go on in the next block; call
@@ -124,7 +134,7 @@ impl Parser {
             let reason = format!("a line of {} bytes, which is beyond the limit", meta.overlong);
             return batch.reject(placed.span(body), meta.overlong, record.messages, reason);
         }
-        let environment = if meta.environment.is_empty() {
+        let environment = if meta.environment.is_empty() || self.is_authoritative {
             default_environment
         } else {
             placed.span(meta.environment.as_bytes())
@@ -135,6 +145,7 @@ impl Parser {
             meta,
             received_at: record.received_at,
             scope: Scope { environment, service: placed.span(meta.service.as_bytes()) },
+            is_environment_known: self.is_authoritative,
             is_text: is_storable(body),
         };
         match record.source {

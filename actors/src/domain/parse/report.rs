@@ -27,7 +27,8 @@ pub(super) fn read(batch: &mut Batch, current: &Current<'_>) {
         };
         let message = text(&report.message, Span::EMPTY);
         let stack_trace = text(&report.stack_trace, Span::EMPTY);
-        let environment = text(&report.environment, current.scope.environment);
+        let named = if current.is_environment_known { "" } else { &*report.environment };
+        let environment = text(named, current.scope.environment);
         let service = text(&report.service, current.scope.service);
         let attributes = if report.has_attributes() {
             Attributes::Json(batch.text.push_with(|out| report.write_attributes(out)))

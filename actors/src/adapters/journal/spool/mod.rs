@@ -45,7 +45,7 @@ use self::{
     segments::{Shared, locate, recover},
     writer::{Command, Gathered, Writer},
 };
-use super::{AppendError, Appended, Journal, Origin};
+use super::{AppendError, Appended, Journal, Origin, Readable};
 use crate::{
     adapters::clock,
     domain::{
@@ -294,21 +294,14 @@ impl Spool {
         (state.is_full || used >= limit).then_some(AppendError::Full { used, limit })
     }
 
-    /// Starts the ledger anew: `settled` is what the store has, and everything behind `position`
-    /// is in flight.
+    /// Starts the ledger anew where no store tells what became of messages: everything up to
+    /// `position` counts as stored.
     ///
     /// # Errors
     /// When the segment that holds the position cannot be read.
-    pub fn resume_ledger(&self, position: u64, settled: [Tally; Source::COUNT]) -> io::Result<()> {
-        let before = self.totals_at(position)?;
-        let state = self.shared.lock();
-        let mut in_flight = state.totals;
-        for (count, before) in in_flight.iter_mut().zip(before) {
-            *count = count.saturating_sub(before);
-        }
-        let mut ledger = self.ledger.lock().expect("nobody panics while counting");
-        *ledger = Ledger::resume(settled, in_flight);
-        Ok(())
+    pub fn restart_ledger(&self, position: u64) -> io::Result<()> {
+        let settled = self.totals_at(position)?.map(|stored| Tally { stored, ..Tally::default() });
+        self.resume_ledger(position, settled, settled)
     }
 
     /// The ledger as it is now.
@@ -331,19 +324,6 @@ impl Spool {
         drop(state);
         let longest = self.settings.longest_frame();
         Ok(locate(&segment, position + 1, &at_end, longest)?.totals)
-    }
-
-    /// The last sequence that an earlier process had left.
-    #[must_use]
-    pub fn recovered(&self) -> u64 {
-        self.recovered
-    }
-
-    /// The sequence of the first record that is still there.
-    #[must_use]
-    pub fn first_kept(&self) -> u64 {
-        let state = self.shared.lock();
-        state.segments.front().map_or(state.head + 1, |segment| segment.first_sequence)
     }
 
     #[must_use]
@@ -403,12 +383,14 @@ impl Drop for Spool {
 }
 
 impl Journal for Spool {
-    fn origin(&self) -> Origin {
-        self.origin
-    }
-
     async fn append(&self, record: NewRecord) -> Result<Appended, AppendError> {
         self.enqueue(record).await?.await.map_err(|_| AppendError::Closed)?
+    }
+}
+
+impl Readable for Spool {
+    fn origin(&self) -> Origin {
+        self.origin
     }
 
     fn read_after(&self, position: u64) {
@@ -437,6 +419,32 @@ impl Journal for Spool {
             // When the queue is full, the next commit reclaims anyway.
             let _ = self.commands.try_send(Command::Reclaim);
         }
+    }
+
+    fn recovered(&self) -> u64 {
+        self.recovered
+    }
+
+    fn first_kept(&self) -> u64 {
+        let state = self.shared.lock();
+        state.segments.front().map_or(state.head + 1, |segment| segment.first_sequence)
+    }
+
+    fn resume_ledger(
+        &self,
+        position: u64,
+        settled: [Tally; Source::COUNT],
+        _: [Tally; Source::COUNT],
+    ) -> io::Result<()> {
+        let before = self.totals_at(position)?;
+        let state = self.shared.lock();
+        let mut in_flight = state.totals;
+        for (count, before) in in_flight.iter_mut().zip(before) {
+            *count = count.saturating_sub(before);
+        }
+        let mut ledger = self.ledger.lock().expect("nobody panics while counting");
+        *ledger = Ledger::resume(settled, in_flight);
+        Ok(())
     }
 }
 

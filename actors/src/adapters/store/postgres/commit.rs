@@ -41,11 +41,13 @@ pub(super) async fn commit(
     assignments: &mut Assignments,
 ) -> Result<Committed, Failure> {
     let transaction = client.transaction().await?;
-    let origin = move_position(&transaction, commit).await?;
+    let origin = check_position(&transaction, commit).await?;
     let rows = (0..commit.batches.len())
         .flat_map(|batch| (0..commit.batches[batch].events.len()).map(move |event| (batch, event)));
     let rows = rows.filter(|row| !refused.contains_key(row));
+    // Before anything is locked: of a hub that is frozen within a COPY the server never gets rid.
     copy_events(&transaction, commit, origin, rows).await.map_err(Failure::Row)?;
+    move_position(&transaction, commit).await?;
     let tallies = tallies_with(commit, refused);
     let sums = sum_faults(commit, refused);
     let (faults, (), ()) = try_join3(
@@ -95,12 +97,25 @@ pub(super) async fn find_refused(
     Ok(refused)
 }
 
-/// Moves the position by compare-and-swap; gives the id that stands for the origin in `events`.
-async fn move_position(transaction: &Transaction<'_>, commit: &Commit) -> Result<i32, Failure> {
+/// Looks whether the position is where the commit starts, so that nothing is sent in vain; gives the
+/// id that stands for the origin in `events`.
+async fn check_position(transaction: &Transaction<'_>, commit: &Commit) -> Result<i32, Failure> {
+    let rows = transaction
+        .query_typed(
+            "SELECT id FROM journal_positions WHERE origin = $1 AND sequence = $2",
+            &[(&commit.origin, Type::UUID), (&as_i64(commit.after), Type::INT8)],
+        )
+        .await?;
+    let found = rows.first().map(|row| row.get(0));
+    found.ok_or(Failure::Other(StoreError::Moved { position: 0 }))
+}
+
+/// Moves the position by compare-and-swap: this decides.
+async fn move_position(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), Failure> {
     let rows = transaction
         .query_typed(
             "UPDATE journal_positions SET sequence = $1, updated_at = now()
-             WHERE origin = $2 AND sequence = $3 RETURNING id",
+             WHERE origin = $2 AND sequence = $3 RETURNING 1",
             &[
                 (&as_i64(commit.position()), Type::INT8),
                 (&commit.origin, Type::UUID),
@@ -108,8 +123,10 @@ async fn move_position(transaction: &Transaction<'_>, commit: &Commit) -> Result
             ],
         )
         .await?;
-    let moved = rows.first().map(|row| row.get(0));
-    moved.ok_or(Failure::Other(StoreError::Moved { position: 0 }))
+    if rows.is_empty() {
+        return Err(Failure::Other(StoreError::Moved { position: 0 }));
+    }
+    Ok(())
 }
 
 async fn copy_events(

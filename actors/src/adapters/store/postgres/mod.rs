@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime,
+};
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio_postgres::{
@@ -41,6 +43,7 @@ mod jobs;
 mod lessons;
 mod partitions;
 mod row;
+mod streams;
 
 mod migrations {
     refinery::embed_migrations!("../migrations/postgres");
@@ -48,6 +51,10 @@ mod migrations {
 
 /// Keys of advisory locks; any number that nobody else uses.
 const MIGRATION_LOCK: i64 = 0x666C_7431;
+
+/// A hub that is frozen within a transaction holds up all others, which wait for its locks; the
+/// server ends such a session after this time. No statement of ours has the next one wait so long.
+const END_OF_THE_FROZEN: &str = "SET idle_in_transaction_session_timeout = '5s'";
 
 /// See the [module](self).
 pub struct Postgres {
@@ -78,6 +85,11 @@ impl Postgres {
             .create_timeout(Some(connect_timeout))
             .wait_timeout(Some(connect_timeout))
             .recycle_timeout(Some(connect_timeout))
+            .post_create(Hook::async_fn(|client, _| {
+                Box::pin(async move {
+                    client.batch_execute(END_OF_THE_FROZEN).await.map_err(HookError::Backend)
+                })
+            }))
             .build()
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(Self {
@@ -118,13 +130,14 @@ impl Store for Postgres {
     }
 
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        let mut client = self.client().await?;
+        // Not the pool's any more: when this is given up half-way, the lock must end with the session.
+        let mut client = Object::take(self.client().await?);
         // Several hubs may start at once.
         client
             .execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK])
             .await
             .map_err(unavailable)?;
-        let report = migrations::migrations::runner().run_async(&mut **client).await;
+        let report = migrations::migrations::runner().run_async(&mut *client).await;
         let unlocked = client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await;
         let report = report.map_err(|error| StoreError::Unavailable(chain(&error)))?;
         unlocked.map_err(unavailable)?;
@@ -141,21 +154,29 @@ impl Store for Postgres {
         let sequence = self.position_of(origin).await?;
         let totals = self
             .query(
-                "SELECT source, sum(stored)::bigint, sum(duplicate)::bigint, sum(rejected)::bigint
+                "SELECT source, sum(stored)::bigint, sum(duplicate)::bigint, sum(rejected)::bigint,
+                     coalesce(sum(stored) FILTER (WHERE origin = $1), 0)::bigint,
+                     coalesce(sum(duplicate) FILTER (WHERE origin = $1), 0)::bigint,
+                     coalesce(sum(rejected) FILTER (WHERE origin = $1), 0)::bigint
                  FROM ledger GROUP BY source",
-                &[],
+                &[&origin],
             )
             .await?;
+        let tally = |row: &Row, from: usize| Tally {
+            received: 0,
+            stored: as_u64(row.get(from)),
+            duplicate: as_u64(row.get(from + 1)),
+            rejected: as_u64(row.get(from + 2)),
+        };
         let mut settled = [Tally::default(); Source::COUNT];
+        let mut own = settled;
         for row in totals {
             if let Some(source) = Source::from_name(row.get(0)) {
-                let tally = &mut settled[source as usize];
-                tally.stored = as_u64(row.get(1));
-                tally.duplicate = as_u64(row.get(2));
-                tally.rejected = as_u64(row.get(3));
+                settled[source as usize] = tally(&row, 1);
+                own[source as usize] = tally(&row, 4);
             }
         }
-        Ok(Position { sequence, settled })
+        Ok(Position { sequence, settled, own })
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {

@@ -36,6 +36,7 @@ mod job_store;
 mod jobs;
 mod lessons;
 mod row;
+mod streams;
 
 mod migrations {
     refinery::embed_migrations!("../migrations/sqlite");
@@ -144,19 +145,32 @@ impl Store for Sqlite {
             )?;
             let sequence = position_of(connection, origin)?;
             let mut settled = [Tally::default(); Source::COUNT];
+            let mut own = settled;
             let mut totals = connection.prepare(
-                "SELECT source, sum(stored), sum(duplicate), sum(rejected) FROM ledger GROUP BY source",
+                "SELECT source, sum(stored), sum(duplicate), sum(rejected),
+                     coalesce(sum(stored) FILTER (WHERE origin = ?1), 0),
+                     coalesce(sum(duplicate) FILTER (WHERE origin = ?1), 0),
+                     coalesce(sum(rejected) FILTER (WHERE origin = ?1), 0)
+                 FROM ledger GROUP BY source",
             )?;
-            let mut rows = totals.query([])?;
+            let mut rows = totals.query([origin.to_string()])?;
             while let Some(row) = rows.next()? {
+                let tally = |from: usize| -> rusqlite::Result<Tally> {
+                    let (stored, duplicate, rejected) =
+                        (row.get(from)?, row.get(from + 1)?, row.get(from + 2)?);
+                    Ok(Tally {
+                        received: 0,
+                        stored: as_u64(stored),
+                        duplicate: as_u64(duplicate),
+                        rejected: as_u64(rejected),
+                    })
+                };
                 if let Some(source) = Source::from_name(&row.get::<_, String>(0)?) {
-                    let tally = &mut settled[source as usize];
-                    tally.stored = as_u64(row.get(1)?);
-                    tally.duplicate = as_u64(row.get(2)?);
-                    tally.rejected = as_u64(row.get(3)?);
+                    settled[source as usize] = tally(1)?;
+                    own[source as usize] = tally(4)?;
                 }
             }
-            Ok(Position { sequence, settled })
+            Ok(Position { sequence, settled, own })
         })
         .await
     }

@@ -1,0 +1,386 @@
+//! The bytes of a stream's entries. Pure: from records to entries and back.
+//!
+//! An entry holds records of one origin, in sequence without gaps. Its fields in Redis are `origin`
+//! (a UUID as text), `first`, `last` (sequences) and `kept` (the first sequence that the relay
+//! still has, by which a hub knows that it waits in vain), as decimals, and `records`:
+//!
+//! ```text
+//!  0  magic "FLR1"                             a record, as often as first..=last says:
+//!  4  CRC-32 of origin, first, last, kept        0  content, u8: 0 body, 1 duplicate, 2 damaged
+//!     and bytes 8 and on                         1  source, u8
+//!  8  compression, u8: 0 none, 1 zstd            2  length of meta, u16
+//!  9  zero, 3 bytes                              4  messages, u32
+//! 12  length of the records as such, u32         8  received at, microseconds since 1970, i64
+//! 16  the records, compressed or not            16  length of meta and body, u32
+//!                                               20  meta, then body (or what damage has left)
+//! ```
+//!
+//! All integers are little-endian. The checksum covers the fields too, so that an entry is either
+//! what a relay sent or nothing.
+
+use std::io::Read as _;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    adapters::journal::Origin,
+    domain::{
+        batch::Rejected,
+        event::Source,
+        record::{Block, Content, RecordRef},
+    },
+};
+
+const MAGIC: &[u8; 4] = b"FLR1";
+const HEAD: usize = 16;
+const RECORD_HEAD: usize = 20;
+/// Records of one entry take at most so many bytes, compressed or not: what is longer was not
+/// written by a relay, whose bodies are bounded far below.
+pub const LONGEST: usize = 128 << 20;
+/// zstd's fastest level that still halves text.
+const LEVEL: i32 = 1;
+
+/// Messages by source.
+pub type Messages = [u64; Source::COUNT];
+
+/// Whether an entry's records are made smaller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    #[default]
+    None,
+    Zstd,
+}
+
+/// What an entry says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub origin: Origin,
+    pub first: u64,
+    pub last: u64,
+    /// The first sequence that the relay still has.
+    pub kept: u64,
+}
+
+/// An entry on its way into a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub head: Head,
+    pub messages: Messages,
+    /// The field `records`.
+    pub records: Vec<u8>,
+}
+
+/// Why something in a stream is no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    #[error("it is no entry of this version")]
+    Foreign,
+    #[error("its checksum does not fit")]
+    Damaged,
+    #[error("it is longer than any relay writes")]
+    TooLong,
+}
+
+/// Gathers records into entries.
+#[derive(Debug, Default)]
+pub struct Gathering {
+    first: u64,
+    last: u64,
+    messages: Messages,
+    records: Vec<u8>,
+}
+
+impl Gathering {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Bytes gathered so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Adds `record` of `block`, the next in sequence.
+    pub fn push(&mut self, block: &Block, record: &RecordRef) {
+        let none: &[u8] = &[];
+        let (content, meta, body) = match &record.content {
+            Content::Body { meta, body } => {
+                (0, &block.bytes[meta.clone()], &block.bytes[body.clone()])
+            }
+            Content::Duplicate => (1, none, none),
+            // No more than this of it is kept anywhere.
+            Content::Damaged { bytes } => {
+                let left = &block.bytes[bytes.clone()];
+                (2, none, &left[..left.len().min(Rejected::MAX_BYTES as usize)])
+            }
+        };
+        if self.is_empty() {
+            self.first = record.sequence;
+        }
+        self.last = record.sequence;
+        self.messages[record.source as usize] += u64::from(record.messages);
+        let meta_length = u16::try_from(meta.len()).expect("meta is two short names");
+        let length = u32::try_from(meta.len() + body.len()).expect("records are far below 4 GiB");
+        self.records.extend_from_slice(&[content, record.source as u8]);
+        self.records.extend_from_slice(&meta_length.to_le_bytes());
+        self.records.extend_from_slice(&record.messages.to_le_bytes());
+        self.records.extend_from_slice(&record.received_at.to_le_bytes());
+        self.records.extend_from_slice(&length.to_le_bytes());
+        self.records.extend_from_slice(meta);
+        self.records.extend_from_slice(body);
+    }
+
+    /// Makes an entry of what was gathered, and begins anew.
+    #[must_use]
+    pub fn seal(&mut self, origin: Origin, kept: u64, compression: Compression) -> Entry {
+        let Self { first, last, messages, records } = std::mem::take(self);
+        let head = Head { origin, first, last, kept };
+        let length = u32::try_from(records.len()).expect("an entry is far below 4 GiB");
+        let compressed = match compression {
+            Compression::None => None,
+            // What cannot be compressed is sent as it is.
+            Compression::Zstd => zstd::bulk::compress(&records, LEVEL).ok(),
+        };
+        let content = compressed.as_deref().unwrap_or(&records);
+        let mut out = Vec::with_capacity(HEAD + content.len());
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&[u8::from(compressed.is_some()), 0, 0, 0]);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(content);
+        let crc = checksum(&head, &out[8..]);
+        out[4..8].copy_from_slice(&crc.to_le_bytes());
+        Entry { head, messages, records: out }
+    }
+}
+
+fn checksum(head: &Head, rest: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(head.origin.as_bytes());
+    for number in [head.first, head.last, head.kept] {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.update(rest);
+    hasher.finalize()
+}
+
+/// Reads what [`Gathering::seal`] wrote; nothing of it unless all of it is right.
+///
+/// # Errors
+/// When it is anything else.
+pub fn decode(head: &Head, records: &[u8]) -> Result<Block, Malformed> {
+    if records.len() > LONGEST + HEAD {
+        return Err(Malformed::TooLong);
+    }
+    let (start, content) = records.split_at_checked(HEAD).ok_or(Malformed::Foreign)?;
+    if !start.starts_with(MAGIC) {
+        return Err(Malformed::Foreign);
+    }
+    if u32_at(start, 4) != checksum(head, &records[8..]) {
+        return Err(Malformed::Damaged);
+    }
+    let length = u32_at(start, 12) as usize;
+    if length > LONGEST {
+        return Err(Malformed::TooLong);
+    }
+    let bytes = match start[8] {
+        0 => content.to_vec(),
+        1 => decompress(content, length)?,
+        _ => return Err(Malformed::Foreign),
+    };
+    if bytes.len() != length || head.first == 0 || head.last < head.first {
+        return Err(Malformed::Damaged);
+    }
+    let records = read_records(head, &bytes).ok_or(Malformed::Damaged)?;
+    Ok(Block { bytes: Bytes::from(bytes), records })
+}
+
+/// Never makes more bytes than the entry says, whatever is in it.
+fn decompress(content: &[u8], length: usize) -> Result<Vec<u8>, Malformed> {
+    let decoder = zstd::stream::read::Decoder::with_buffer(content);
+    let mut out = Vec::with_capacity(length.min(1 << 20));
+    let most = length as u64 + 1;
+    decoder
+        .and_then(|decoder| decoder.take(most).read_to_end(&mut out))
+        .map_err(|_| Malformed::Damaged)?;
+    Ok(out)
+}
+
+fn read_records(head: &Head, bytes: &[u8]) -> Option<Vec<RecordRef>> {
+    let mut records = Vec::new();
+    let (mut at, mut sequence) = (0, head.first);
+    while at < bytes.len() {
+        let start = bytes.get(at..at + RECORD_HEAD)?;
+        let meta_length = usize::from(u16::from_le_bytes([start[2], start[3]]));
+        let meta = at + RECORD_HEAD;
+        let body = meta + meta_length;
+        let end = meta.checked_add(u32_at(start, 16) as usize)?;
+        if body > end || end > bytes.len() || sequence > head.last {
+            return None;
+        }
+        let content = match start[0] {
+            0 => Content::Body { meta: meta..body, body: body..end },
+            1 => Content::Duplicate,
+            2 => Content::Damaged { bytes: body..end },
+            _ => return None,
+        };
+        records.push(RecordRef {
+            sequence,
+            received_at: i64::from_le_bytes(start[8..16].try_into().ok()?),
+            source: Source::from_u8(start[1])?,
+            messages: u32_at(start, 4),
+            content,
+        });
+        (at, sequence) = (end, sequence + 1);
+    }
+    (sequence == head.last + 1).then_some(records)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ORIGIN: Origin = Origin::from_u128(7);
+
+    /// What a journal may deliver, and what must arrive of it.
+    fn content() -> impl Strategy<Value = (u8, Vec<u8>, Vec<u8>)> {
+        let bytes = |most| proptest::collection::vec(any::<u8>(), 0..most);
+        (0u8..3, bytes(40), bytes(300)).prop_map(|(kind, meta, body)| match kind {
+            0 => (kind, meta, body),
+            1 => (kind, Vec::new(), Vec::new()),
+            _ => (kind, Vec::new(), body),
+        })
+    }
+
+    fn block_of(contents: &[(u8, Vec<u8>, Vec<u8>)]) -> Block {
+        let mut bytes = Vec::new();
+        let mut records = Vec::new();
+        for (index, (kind, meta, body)) in contents.iter().enumerate() {
+            let start = bytes.len();
+            bytes.extend_from_slice(meta);
+            let middle = bytes.len();
+            bytes.extend_from_slice(body);
+            let end = bytes.len();
+            let content = match kind {
+                0 => Content::Body { meta: start..middle, body: middle..end },
+                1 => Content::Duplicate,
+                _ => Content::Damaged { bytes: middle..end },
+            };
+            records.push(RecordRef {
+                sequence: 5 + index as u64,
+                received_at: -3,
+                source: Source::Maxwell,
+                messages: u32::try_from(index).unwrap(),
+                content,
+            });
+        }
+        Block { bytes: bytes.into(), records }
+    }
+
+    fn contents_of(block: &Block) -> Vec<(u8, Vec<u8>, Vec<u8>)> {
+        let bytes = |range: &std::ops::Range<usize>| block.bytes[range.clone()].to_vec();
+        let contents = block.records.iter().map(|record| match &record.content {
+            Content::Body { meta, body } => (0, bytes(meta), bytes(body)),
+            Content::Duplicate => (1, Vec::new(), Vec::new()),
+            Content::Damaged { bytes: left } => (2, Vec::new(), bytes(left)),
+        });
+        contents.collect()
+    }
+
+    fn seal(block: &Block, compression: Compression) -> Entry {
+        let mut gathering = Gathering::default();
+        for record in &block.records {
+            gathering.push(block, record);
+        }
+        gathering.seal(ORIGIN, 3, compression)
+    }
+
+    #[test]
+    fn what_is_compressed_is_smaller() {
+        let block = block_of(&[(0, Vec::new(), vec![b'x'; 10_000])]);
+        let entry = seal(&block, Compression::Zstd);
+        assert!(entry.records.len() < 200, "{}", entry.records.len());
+        assert_eq!(contents_of(&decode(&entry.head, &entry.records).unwrap()), contents_of(&block));
+    }
+
+    #[test]
+    fn a_bomb_is_not_unpacked() {
+        let block = block_of(&[(0, Vec::new(), vec![0; 1 << 20])]);
+        let Entry { head, mut records, .. } = seal(&block, Compression::Zstd);
+        records[12..16].copy_from_slice(&100u32.to_le_bytes());
+        let crc = checksum(&head, &records[8..]);
+        records[4..8].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(decode(&head, &records).unwrap_err(), Malformed::Damaged);
+    }
+
+    #[test]
+    fn damage_travels_cut_to_what_is_kept() {
+        let most = Rejected::MAX_BYTES as usize;
+        let block = block_of(&[(2, Vec::new(), vec![1; most + 1])]);
+        let entry = seal(&block, Compression::None);
+        let arrived = contents_of(&decode(&entry.head, &entry.records).unwrap());
+        assert_eq!(arrived[0].2.len(), most);
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_back(
+            contents in proptest::collection::vec(content(), 1..20),
+            zstd in any::<bool>(),
+        ) {
+            let block = block_of(&contents);
+            let entry = seal(&block, if zstd { Compression::Zstd } else { Compression::None });
+            let last = 4 + contents.len() as u64;
+            prop_assert_eq!(entry.head, Head { origin: ORIGIN, first: 5, last, kept: 3 });
+            let arrived = decode(&entry.head, &entry.records).unwrap();
+            prop_assert_eq!(contents_of(&arrived), contents);
+            let heads = |block: &Block| block.records.iter()
+                .map(|record| (record.sequence, record.received_at, record.source, record.messages))
+                .collect::<Vec<_>>();
+            prop_assert_eq!(heads(&arrived), heads(&block));
+            let counted: u64 = block.records.iter().map(|record| u64::from(record.messages)).sum();
+            prop_assert_eq!(entry.messages[Source::Maxwell as usize], counted);
+        }
+
+        #[test]
+        fn any_flipped_bit_is_noticed(
+            contents in proptest::collection::vec(content(), 1..4),
+            zstd in any::<bool>(),
+            bit in any::<proptest::sample::Index>(),
+        ) {
+            let compression = if zstd { Compression::Zstd } else { Compression::None };
+            let Entry { head, mut records, .. } = seal(&block_of(&contents), compression);
+            let bit = bit.index(records.len() * 8);
+            records[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(decode(&head, &records).is_err());
+        }
+
+        #[test]
+        fn another_head_is_noticed(first in 0u64..9, last in 0u64..9, kept in 0u64..9) {
+            let entry = seal(&block_of(&[(1, Vec::new(), Vec::new())]), Compression::None);
+            let head = Head { origin: ORIGIN, first, last, kept };
+            prop_assert_eq!(decode(&head, &entry.records).is_ok(), head == entry.head);
+        }
+
+        #[test]
+        fn anything_else_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let head = Head { origin: ORIGIN, first: 1, last: 1, kept: 1 };
+            let mut forged = b"FLR1".to_vec();
+            forged.extend_from_slice(&checksum(&head, &bytes).to_le_bytes());
+            forged.extend_from_slice(&bytes);
+            // A fitting checksum alone must not make it panic.
+            let _ = decode(&head, &forged);
+            prop_assert!(decode(&head, &bytes).is_err());
+        }
+    }
+}

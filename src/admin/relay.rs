@@ -1,0 +1,146 @@
+//! The admin listener of a relay: health, metrics and ledger of what is handed over.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use faultline_actors::pipeline::handover::{Handover, Line};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::{
+    Gate, Settings,
+    health::{answer, application, maxwell, oldest_age, readiness, redis, spool},
+    metrics::{update_handoff, update_spool, without_statistics},
+};
+use crate::{problem::Problem, receiver::stdin::Reading};
+
+/// What the handlers share.
+pub struct RelayAdmin {
+    gate: Gate,
+    handover: Arc<Handover>,
+    prometheus: PrometheusHandle,
+    process: metrics_process::Collector,
+    reading: Option<Arc<Reading>>,
+    started: Instant,
+}
+
+impl RelayAdmin {
+    #[must_use]
+    pub fn new(
+        settings: &Settings,
+        handover: Arc<Handover>,
+        prometheus: PrometheusHandle,
+        reading: Option<Arc<Reading>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            gate: Gate::new(settings),
+            handover,
+            prometheus,
+            process: metrics_process::Collector::default(),
+            reading,
+            started: Instant::now(),
+        })
+    }
+}
+
+/// The routes of a relay's admin listener.
+pub fn router(admin: &Arc<RelayAdmin>) -> Router {
+    let protected = Router::new()
+        .route("/health", get(health))
+        .route("/api/health", get(health))
+        .route("/api/ledger", get(ledger))
+        .route_layer(middleware::from_fn_with_state(admin.clone(), require_token));
+    Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .merge(protected)
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not possible here")
+        })
+        .with_state(admin.clone())
+}
+
+async fn require_token(
+    State(admin): State<Arc<RelayAdmin>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match admin.gate.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn ready(State(admin): State<Arc<RelayAdmin>>) -> Response {
+    readiness(admin.handover.spool())
+}
+
+async fn health(State(admin): State<Arc<RelayAdmin>>) -> Response {
+    let started = Instant::now();
+    let mut components = BTreeMap::from([
+        ("spool", spool(admin.handover.spool())),
+        ("redis", redis(&admin.handover.state())),
+        ("application", application(admin.started)),
+    ]);
+    if let Some(reading) = &admin.reading {
+        components.insert("maxwell", maxwell(reading, None));
+    }
+    answer(components, started)
+}
+
+/// One line a source, in messages: `received = committed + in_flight`.
+async fn ledger(State(admin): State<Arc<RelayAdmin>>) -> Result<Response, Problem> {
+    let Some(lines) = admin.handover.ledger() else {
+        let detail = "Redis was not reached yet, so what hubs have committed is not known";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    };
+    let balanced = lines.iter().all(|(_, line)| line.imbalance() == 0);
+    let origin = admin.handover.origin().to_string();
+    let sources: BTreeMap<&str, Line> =
+        lines.into_iter().map(|(source, line)| (source.name(), line)).collect();
+    let answer = serde_json::json!({ "origin": origin, "sources": sources, "balanced": balanced });
+    Ok(Json(answer).into_response())
+}
+
+async fn metrics(
+    State(admin): State<Arc<RelayAdmin>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    without_statistics(&admin.gate, &headers, || {
+        admin.update_gauges();
+        admin.prometheus.render()
+    })
+}
+
+impl RelayAdmin {
+    fn update_gauges(&self) {
+        self.process.collect();
+        metrics::gauge!("faultline_uptime_seconds").set(self.started.elapsed().as_secs_f64());
+        let spool = self.handover.spool();
+        update_spool(spool, oldest_age(spool));
+        update_handoff(&self.handover.state());
+        for (source, line) in self.handover.ledger().unwrap_or_default() {
+            let source = source.name();
+            for (outcome, count) in [
+                ("received", line.received),
+                ("handed_over", line.handed_over),
+                ("committed", line.committed),
+            ] {
+                metrics::counter!(
+                    "faultline_messages_total", "source" => source, "outcome" => outcome
+                )
+                .absolute(count);
+            }
+            metrics::gauge!("faultline_messages_in_flight", "source" => source)
+                .set(line.in_flight as f64);
+        }
+    }
+}
