@@ -40,7 +40,7 @@ use crate::{
         shape::{cut, secret::without_secrets},
         storm::Storm,
         ticket::Draft,
-        time::{Micros, rfc3339},
+        time::{Micros, micros, rfc3339},
     },
     stage::{Closed, Finish, Noticed, Notices, Wake, wake},
 };
@@ -220,8 +220,7 @@ impl JiraDispatch {
         loop {
             let verdict = self.ask_rules(fault, &counted, now);
             let Verdict::NeedsCount { within } = verdict else { return Ok(verdict) };
-            let window = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
-            let since = now.saturating_sub(window);
+            let since = now.saturating_sub(micros(within));
             let most = fault.fault.count;
             let count = self.store.occurrences(fault.fault.fault, since, most).await?;
             counted.push((within, count));
@@ -260,7 +259,7 @@ impl JiraDispatch {
                 self.end(&storm, fault).await?;
             } else {
                 let quarter = budget.window.max(Duration::from_secs(4)) / 4;
-                let mark = clock::now() / i64::try_from(quarter.as_micros()).unwrap_or(i64::MAX);
+                let mark = clock::now() / micros(quarter);
                 let draft = json!({ "summary": storm.summary(), "description": storm.digest() });
                 let intent = told(Action::Edit, mark.to_string(), draft);
                 self.store.intend(fault, &storm.environment, &intent).await?;

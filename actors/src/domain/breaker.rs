@@ -14,7 +14,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::time::Micros;
+use super::time::{Micros, later, micros};
 
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,7 +118,7 @@ impl Breaker {
         match open.trial_until {
             Some(until) if now < until => Answer::Refused { until },
             _ => {
-                open.trial_until = Some(after(now, open.wait));
+                open.trial_until = Some(later(now, open.wait));
                 Answer::Permit
             }
         }
@@ -163,7 +163,7 @@ impl Breaker {
         self.calls.clear();
         self.open = Some(Open {
             since,
-            until: after(now, wait),
+            until: later(now, wait),
             wait,
             reason: reason.to_owned(),
             trial_until: None,
@@ -204,14 +204,6 @@ impl Breaker {
         calls >= self.settings.min_calls as usize
             && failed as f64 >= self.settings.failure_rate * calls as f64
     }
-}
-
-fn micros(duration: Duration) -> Micros {
-    Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX)
-}
-
-fn after(now: Micros, wait: Duration) -> Micros {
-    now.saturating_add(micros(wait))
 }
 
 #[cfg(test)]

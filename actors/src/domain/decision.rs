@@ -3,12 +3,10 @@
 //! A pure function of the fault, its latest ticket and what the rules say. Whatever it decides is
 //! written down, also when nothing is done, so that nobody has to guess.
 
-use std::time::Duration;
-
 use super::{
     fault::FaultId,
     rule::{Plan, Recurrence, Verdict},
-    time::Micros,
+    time::{Micros, later},
 };
 
 /// A fault about which something is to be decided.
@@ -76,10 +74,6 @@ impl Decision {
     fn again(self, at: Micros) -> Self {
         Self { again_at: Some(at), ..self }
     }
-}
-
-fn later(at: Micros, wait: Duration) -> Micros {
-    at.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// What there is to know of the tracker.
@@ -185,6 +179,8 @@ fn goes_on(fault: &Undecided, ticket: &Ticket, plan: &Plan, now: Micros) -> Deci
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::rule::Milestones;
 

@@ -1,5 +1,7 @@
 //! Timestamps: microseconds since the Unix epoch, and reading them from RFC 3339 text.
 
+use std::time::Duration;
+
 /// Microseconds since 1970-01-01T00:00:00Z. Always within [`MIN`]..=[`MAX`], so that every store
 /// and every client can hold it.
 pub type Micros = i64;
@@ -15,6 +17,18 @@ const SECOND: i64 = 1_000_000;
 #[must_use]
 pub fn in_range(micros: Micros) -> Option<Micros> {
     (MIN..=MAX).contains(&micros).then_some(micros)
+}
+
+/// A duration in microseconds, as far as they can be counted.
+#[must_use]
+pub fn micros(duration: Duration) -> Micros {
+    Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX)
+}
+
+/// So long after a moment; [`MAX`] at most.
+#[must_use]
+pub fn later(moment: Micros, duration: Duration) -> Micros {
+    moment.saturating_add(micros(duration)).min(MAX)
 }
 
 /// The moment as RFC 3339 text; empty for what is none.
@@ -165,6 +179,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn no_wait_leads_beyond_the_last_moment() {
+        assert_eq!(later(7, Duration::from_micros(3)), 10);
+        assert_eq!(later(7, Duration::MAX), MAX);
+    }
 
     #[test]
     fn reads_what_logplex_writes() {

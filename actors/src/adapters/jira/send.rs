@@ -22,7 +22,10 @@ use super::{
 };
 use crate::{
     adapters::clock,
-    domain::{secret::Secret, time::Micros},
+    domain::{
+        secret::Secret,
+        time::{Micros, later},
+    },
 };
 
 /// The most of an answer that is read.
@@ -180,7 +183,7 @@ impl Sender {
             (Failure::Unknown(_), Some(wait)) => (Limit::Everything, wait),
             _ => return,
         };
-        let until = now.saturating_add(Micros::try_from(wait.as_micros()).unwrap_or(Micros::MAX));
+        let until = later(now, wait);
         self.throttle(|throttle| throttle.limit(scope, call.endpoint, call.ticket, until));
     }
 

@@ -24,7 +24,7 @@ pub use self::{
 use self::{matching::Conditions, plan::Ticket, template::Templates};
 use super::{
     event::{Kind, Severity},
-    time::{self, Micros},
+    time::{Micros, later},
 };
 
 mod change;
@@ -284,10 +284,4 @@ impl Rule {
     fn is_asked_about(&self, facts: &Facts<'_>) -> bool {
         facts.kind != Kind::Change || change::names(facts.selected_by).any(|name| name == self.name)
     }
-}
-
-/// So long after a moment.
-fn later(moment: Micros, duration: Duration) -> Micros {
-    let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    moment.saturating_add(micros).min(time::MAX)
 }

@@ -21,7 +21,7 @@ use crate::{
         job::Action,
         shape::Shape,
         storm::Storm,
-        time::Micros,
+        time::{Micros, later, micros},
     },
 };
 
@@ -225,7 +225,7 @@ fn add_intent(
             )?
             .execute(params![fault, intent.incident, intent.locator, now])?;
     }
-    let due_at = now.saturating_add(i64::try_from(intent.due_in.as_micros()).unwrap_or(i64::MAX));
+    let due_at = later(now, intent.due_in);
     let added = transaction
         .prepare_cached(
             "INSERT INTO jobs (fault, incident, action, mark, environment, state, due_at, rule,
@@ -287,7 +287,7 @@ pub(super) fn audit(
 
 /// New tickets of an environment within the window.
 fn recent(connection: &Connection, environment: &str, window: Duration) -> Result<u64, StoreError> {
-    let since = clock::now().saturating_sub(i64::try_from(window.as_micros()).unwrap_or(i64::MAX));
+    let since = clock::now().saturating_sub(micros(window));
     let sql = "SELECT count(*) FROM jobs WHERE action = 'create' AND environment = ?1
                AND created_at > ?2";
     Ok(as_u64(

@@ -23,7 +23,12 @@ use crate::{
             },
         },
     },
-    domain::{fault::FaultId, job::State, storm::Storm, time::Micros},
+    domain::{
+        fault::FaultId,
+        job::State,
+        storm::Storm,
+        time::{Micros, later},
+    },
 };
 
 /// The newest entries of a fault's audit trail that are shown.
@@ -116,8 +121,7 @@ impl JobStore for Sqlite {
 
     async fn keep(&self, holder: Holder, lease: Duration) -> Result<u32, StoreError> {
         on(&self.writer, move |connection| {
-            let until =
-                clock::now().saturating_add(i64::try_from(lease.as_micros()).unwrap_or(i64::MAX));
+            let until = later(clock::now(), lease);
             connection.execute(
                 "UPDATE jobs SET lease_until = ?2 WHERE state = 'active' AND holder = ?1",
                 params![holder.to_string(), until],

@@ -22,13 +22,9 @@ use crate::{
     },
     domain::{
         job::{Action, State, Step},
-        time::Micros,
+        time::later,
     },
 };
-
-fn later(wait: Duration) -> Micros {
-    clock::now().saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX))
-}
 
 /// See [`JobStore::claim`](crate::adapters::store::jobs::JobStore::claim).
 pub(super) fn claim(
@@ -59,7 +55,7 @@ pub(super) fn claim(
                 "UPDATE jobs SET state = 'active', holder = ?2, lease_until = ?3, updated_at = ?4,
                      unknown_at = CASE WHEN ?5 THEN ?4 ELSE unknown_at END WHERE id = ?1",
             )?
-            .execute(params![id, holder.to_string(), later(lease), now, is_left_behind])?;
+            .execute(params![id, holder.to_string(), later(now, lease), now, is_left_behind])?;
         let action = if is_left_behind { "job.relieve" } else { "job.claim" };
         let details = json!({ "from": before, "to": "active" });
         let entry = Entry { who: &format!("hub {holder}"), action, details };
@@ -120,7 +116,7 @@ pub(super) fn settle(
                 job,
                 holder.to_string(),
                 state.name(),
-                later(outcome.due_in),
+                later(now, outcome.due_in),
                 u32::from(outcome.is_attempt),
                 outcome.is_search,
                 outcome.error,

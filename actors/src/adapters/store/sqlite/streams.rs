@@ -16,7 +16,7 @@ use crate::{
             streams::{Lease, StoredOrigin, StreamStore},
         },
     },
-    domain::{event::Source, ledger::Tally, time::Micros},
+    domain::{event::Source, ledger::Tally, time::later},
 };
 
 #[async_trait]
@@ -30,7 +30,7 @@ impl StreamStore for Sqlite {
         let stream = stream.clone();
         on(&self.writer, move |connection| {
             let now = clock::now();
-            let until = now + Micros::try_from(lease.as_micros()).unwrap_or(Micros::MAX / 2);
+            let until = later(now, lease);
             let changed = connection.execute(
                 "INSERT INTO stream_leases (environment, shard, holder, expires_at)
                  VALUES (?1, ?2, ?3, ?4)
