@@ -156,7 +156,7 @@ pub async fn run_with(
         rules: Arc::new(config.rules()?),
     };
     let pipeline = Pipeline::start(settings, spool.clone(), store.clone(), ledger, countries).await;
-    let pipeline = pipeline.map_err(|problem| ConfigError(vec![format!("jira.{problem}")]))?;
+    let pipeline = pipeline.map_err(|problem| ConfigError(vec![problem]))?;
     let pipeline = Arc::new(pipeline);
     if config.jira.is_dry_run() {
         tracing::info!("a dry run: no Jira is configured, so tickets are made up and not sent");

@@ -15,18 +15,20 @@ use kameo::{
 };
 use tokio::sync::watch;
 
-use self::{chain::Spawner, streams::Streams};
+use self::{
+    chain::{Spawner, Stages},
+    streams::Streams,
+};
 use crate::{
     adapters::{
         jira::{self, Jira},
         journal::{
-            Readable,
             spool::Spool,
             stream::{self, Status},
         },
         store::Store,
     },
-    batch_writer::{self, BatchWriter},
+    batch_writer,
     domain::{
         batch::Batch,
         fault::FaultId,
@@ -35,11 +37,10 @@ use crate::{
         rule::Rules,
         traffic::{ChannelHealth, Snapshot},
     },
-    fan_out::FanOut,
     jira_dispatch::{self, JiraDispatch},
     jira_worker::{self, JiraWorker},
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
-    parser::{self, Parser},
+    parser,
     stage::{Finish, Noticed, Notices},
     stream_reader::Origins,
     ticket_watch::{self, TicketWatch},
@@ -78,15 +79,13 @@ pub struct Pipeline {
     spool: Arc<Spool>,
     ledger: Arc<Mutex<Ledger>>,
     counters: Arc<batch_writer::Counters>,
-    parser: ActorRef<Parser>,
-    fan_out: ActorRef<FanOut>,
-    batch_writer: ActorRef<BatchWriter>,
+    stages: Stages,
     metrics_aggregator: ActorRef<MetricsAggregator>,
     dispatch: Dispatch,
     streams: Streams,
     supervisor: ActorRef<Supervisor>,
     broken: watch::Receiver<Option<String>>,
-    channels: Vec<Channel>,
+    to_aggregator: Channel,
 }
 
 /// How tickets are made.
@@ -186,7 +185,8 @@ impl Pipeline {
     /// Starts all stages. The store need not be reachable: the batch writer waits for it.
     ///
     /// # Errors
-    /// When the settings name no Jira that could be reached.
+    /// When the settings name no Jira or no Redis that could be reached: the setting, and what is
+    /// wrong with it.
     pub async fn start(
         settings: Settings,
         spool: Arc<Spool>,
@@ -198,43 +198,32 @@ impl Pipeline {
         let jira = if jira_settings.is_dry_run() {
             None
         } else {
-            Some(Arc::new(Jira::new(&jira_settings)?))
+            let jira = Jira::new(&jira_settings).map_err(|problem| format!("jira.{problem}"))?;
+            Some(Arc::new(jira))
         };
-        let (parser_out, fan_out_in) = flume::bounded::<Arc<Batch>>(BATCHES);
-        let (writer_out, writer_in) = flume::bounded::<Arc<Batch>>(TO_WRITER);
         let (aggregator_out, aggregator_in) = flume::bounded::<Arc<Batch>>(TO_AGGREGATOR);
-        let channels = vec![
-            channel("fan_out", BATCHES, &fan_out_in),
-            channel("batch_writer", TO_WRITER, &writer_in),
-            channel("metrics_aggregator", TO_AGGREGATOR, &aggregator_in),
-        ];
+        let to_aggregator = channel("metrics_aggregator", TO_AGGREGATOR, &aggregator_in);
         let (met_out, met) = Notices::bounded(TO_DISPATCH);
         let (broken_out, broken) = watch::channel(None);
         let supervisor = Supervisor::spawn(Supervisor { broken: broken_out.clone() });
         let counters = Arc::new(batch_writer::Counters::default());
-        let spawner = Spawner {
+        let spawner = Arc::new(Spawner {
             parser: settings.parser.clone(),
-            batch_writer: settings.batch_writer.clone(),
+            batch_writer: settings.batch_writer,
             rules: rules.clone(),
             store: store.clone(),
             counters: counters.clone(),
-            met: met_out.clone(),
-            aggregator: aggregator_out.clone(),
+            met: met_out,
+            aggregator: aggregator_out,
             broken: broken_out,
-        };
-        let streams = Streams::start(&supervisor, settings.handoff, store.clone(), spawner).await?;
-        let parser = {
-            let (settings, rules) = (settings.parser, rules.clone());
-            let blocks = spool.blocks();
-            let make = move || {
-                let parse = Box::new(parse::Parser::new(&settings.environment, rules.clone()));
-                Parser::new(&settings, parse, blocks.clone(), parser_out.clone())
-            };
-            supervise::<Parser>(&supervisor, make).await
-        };
-        let fan_out = {
-            let fan_out = FanOut::new(fan_out_in, vec![writer_out, aggregator_out]);
-            supervise::<FanOut>(&supervisor, move || fan_out.clone()).await
+        });
+        let streams =
+            Streams::start(&supervisor, settings.handoff, store.clone(), spawner.clone()).await;
+        let streams = streams.map_err(|problem| format!("handoff.{problem}"))?;
+        let stages = {
+            let (environment, rules) = (settings.parser.environment, rules.clone());
+            let parse = move || parse::Parser::new(&environment, rules.clone());
+            spawner.start_stages(&supervisor, spool.clone(), ledger.clone(), parse).await
         };
         let metrics_aggregator = {
             let settings = settings.metrics_aggregator;
@@ -251,36 +240,18 @@ impl Pipeline {
             };
             supervise::<MetricsAggregator>(&supervisor, make).await
         };
-        let batch_writer = {
-            let (settings, spool, ledger) = (settings.batch_writer, spool.clone(), ledger.clone());
-            let (counters, store) = (counters.clone(), store.clone());
-            let make = move || {
-                BatchWriter::new(
-                    settings.clone(),
-                    writer_in.clone(),
-                    spool.clone(),
-                    store.clone(),
-                    ledger.clone(),
-                    counters.clone(),
-                    met_out.clone(),
-                )
-            };
-            supervise::<BatchWriter>(&supervisor, make).await
-        };
         let dispatch = Dispatch::start(&supervisor, jira_settings, jira, store, rules, met).await;
         Ok(Self {
             spool,
             ledger,
             counters,
-            parser,
-            fan_out,
-            batch_writer,
+            stages,
             metrics_aggregator,
             dispatch,
             streams,
             supervisor,
             broken,
-            channels,
+            to_aggregator,
         })
     }
 
@@ -323,7 +294,8 @@ impl Pipeline {
             Depth { channel: "spool", depth: status.queued, capacity: status.queue_capacity },
             Depth { channel: "parser", depth: status.blocks, capacity: status.block_capacity },
         ];
-        depths.extend(self.channels.iter().map(|channel| Depth {
+        let channels = self.stages.channels.iter().chain([&self.to_aggregator]);
+        depths.extend(channels.map(|channel| Depth {
             channel: channel.name,
             depth: (channel.depth)(),
             capacity: channel.capacity,
@@ -366,10 +338,8 @@ impl Pipeline {
     pub async fn finish(&self, patience: Duration) {
         let in_order = async {
             self.streams.finish().await;
+            self.stages.finish().await;
             // An error says that the stage is gone already.
-            let _ = self.parser.ask(Finish).await;
-            let _ = self.fan_out.ask(Finish).await;
-            let _ = self.batch_writer.ask(Finish).await;
             let _ = self.metrics_aggregator.ask(Finish).await;
             let _ = self.dispatch.decider.ask(Finish).await;
             let _ = self.dispatch.worker.ask(Finish).await;
@@ -377,9 +347,7 @@ impl Pipeline {
         let finished = tokio::time::timeout(patience, in_order).await;
         self.supervisor.kill();
         self.streams.kill();
-        self.parser.kill();
-        self.fan_out.kill();
-        self.batch_writer.kill();
+        self.stages.kill();
         self.metrics_aggregator.kill();
         self.dispatch.kill();
         let spool = self.spool.clone();

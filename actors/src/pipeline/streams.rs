@@ -26,13 +26,13 @@ impl Streams {
         supervisor: &ActorRef<Supervisor>,
         settings: stream::Settings,
         store: Arc<dyn Store>,
-        spawner: Spawner,
+        spawner: Arc<Spawner>,
     ) -> Result<Self, String> {
         let (status, origins) = (Arc::<Status>::default(), Arc::<Origins>::default());
         let hub = Hub {
             holder: uuid::Uuid::now_v7(),
             store,
-            chains: Arc::new(spawner),
+            chains: spawner,
             status: status.clone(),
             origins: origins.clone(),
             settings: settings.clone(),
