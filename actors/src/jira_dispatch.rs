@@ -146,7 +146,8 @@ impl JiraDispatch {
             let next = self.decisions(Which::After(last), AT_ONCE);
             let (one, other) = some.split_at(some.len() / 2);
             let (one, other, next) = tokio::join!(self.write(one), self.write(other), next);
-            one.and(other)?;
+            one?;
+            other?;
             some = next?;
         }
         self.attend_storms().await
@@ -170,7 +171,10 @@ impl JiraDispatch {
     async fn decide_about(&mut self, faults: &[FaultId]) -> Result<(), StoreError> {
         let decisions = self.decisions(Which::These(faults), AT_ONCE).await?;
         self.look_again_for(&decisions);
-        self.write(&decisions).await
+        if self.write(&decisions).await? > 0 {
+            self.attend_storms().await?;
+        }
+        Ok(())
     }
 
     /// Sees to it that nobody waits for long who is to be decided about again.
@@ -197,9 +201,10 @@ impl JiraDispatch {
         Ok(decisions)
     }
 
-    async fn write(&self, decisions: &[Decided]) -> Result<(), StoreError> {
+    /// Writes decisions down; gives how many new tickets are held back.
+    async fn write(&self, decisions: &[Decided]) -> Result<u64, StoreError> {
         if decisions.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let written = self.store.decide(decisions, self.settings.budget).await?;
         metrics::counter!("faultline_decisions_total").increment(decisions.len() as u64);
@@ -208,10 +213,7 @@ impl JiraDispatch {
         if written.intents > 0 {
             self.due.tell(());
         }
-        if written.held > 0 {
-            self.attend_storms().await?;
-        }
-        Ok(())
+        Ok(written.held)
     }
 
     /// What the rules say, counting where they want to know how often.
@@ -253,7 +255,7 @@ impl JiraDispatch {
             if storm.held > 0 && free > 0 {
                 let limit = u32::try_from(free).unwrap_or(u32::MAX).min(AT_ONCE);
                 let which = Which::Held(&storm.environment);
-                self.release(which, limit).await?;
+                self.write(&self.decisions(which, limit).await?).await?;
             }
             if storm.held == 0 && free > 0 {
                 self.end(&storm, fault).await?;
@@ -264,15 +266,6 @@ impl JiraDispatch {
                 let intent = told(Action::Edit, mark.to_string(), draft);
                 self.store.intend(fault, &storm.environment, &intent).await?;
             }
-        }
-        Ok(())
-    }
-
-    /// Faults that were held back get their tickets now.
-    async fn release(&self, which: Which<'_>, limit: u32) -> Result<(), StoreError> {
-        let held = self.decisions(which, limit).await?;
-        if self.store.decide(&held, self.settings.budget).await?.intents > 0 {
-            self.due.tell(());
         }
         Ok(())
     }

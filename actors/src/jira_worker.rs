@@ -30,7 +30,7 @@ use crate::{
     adapters::{
         clock,
         jira::{
-            self, Failure, Jira, MAX_BULK,
+            self, Jira, MAX_BULK,
             attempt::{
                 Policy, Sign, attempt, completed, draft_of, dry_run, failed, is_fresh,
                 link_to_the_one_before,
@@ -222,14 +222,13 @@ impl JiraWorker {
             return Ok(false);
         }
         self.shared.hold_until(asked + self.shared.settings.lease);
-        let (fresh, others): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_fresh);
-        // Several new tickets go in one request.
-        let is_bulk = fresh.len() > 1 && self.shared.jira.is_some();
-        let singles = if is_bulk { others } else { fresh.iter().chain(&others).cloned().collect() };
-        if is_bulk {
-            let shared = self.shared.clone();
+        let (mut singles, others): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_fresh);
+        if singles.len() > 1 && self.shared.jira.is_some() {
+            // Several new tickets go in one request.
+            let (shared, fresh) = (self.shared.clone(), std::mem::take(&mut singles));
             self.tasks.spawn(async move { shared.make_all(fresh).await });
         }
+        singles.extend(others);
         let lanes = singles.len().div_ceil(AT_ONCE).max(1);
         for lane in singles.chunks(lanes) {
             let (shared, lane) = (self.shared.clone(), lane.to_vec());
@@ -313,16 +312,10 @@ impl Shared {
             return;
         }
         let made = jira.create_bulk(&drafts).await;
+        let made = made.unwrap_or_else(|failure| vec![Err(failure); drafted.len()]);
         let mut sign = Sign::Well;
-        for (index, job) in drafted.iter().enumerate() {
-            let one = match &made {
-                Ok(all) => all
-                    .get(index)
-                    .cloned()
-                    .unwrap_or_else(|| Err(Failure::Unknown("no answer for it".to_owned()))),
-                Err(failure) => Err(failure.clone()),
-            };
-            let outcome = match one {
+        for (job, made) in drafted.iter().zip(made) {
+            let outcome = match made {
                 Ok(made) => {
                     link_to_the_one_before(jira, job, &made.key).await;
                     completed(job, &made.key, serde_json::Value::Null)
