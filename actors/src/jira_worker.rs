@@ -38,7 +38,7 @@ use crate::{
         },
         store::{
             Store, StoreError,
-            jobs::{Holder, Job, JobCounts, Outcome, TicketChange},
+            jobs::{Holder, Job, JobCounts, JobFilter, Outcome, TicketChange},
         },
     },
     domain::{
@@ -174,7 +174,7 @@ impl JiraWorker {
         }
         if now >= self.count_at {
             self.count_at = now + Duration::from_secs(15);
-            if let Ok(counts) = self.shared.store.job_counts().await {
+            if let Ok(counts) = self.shared.store.job_counts(&JobFilter::default()).await {
                 *self.shared.counters.counts.lock().unwrap_or_else(PoisonError::into_inner) =
                     counts;
             }

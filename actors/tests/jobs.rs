@@ -183,7 +183,7 @@ async fn what_failed_is_due_later(store: &dyn Store) {
     assert_eq!((found.len(), found[0].attempts, found[0].state.as_str()), (1, 1, "delayed"));
     assert_eq!(store.steer(&filter, &Steer::Retry, "anna").await.unwrap(), [job.id]);
     assert_eq!(store.claim(holder, LEASE, 10).await.unwrap().len(), 1);
-    assert_eq!(store.job_counts().await.unwrap(), [(State::Active, 1)]);
+    assert_eq!(store.job_counts(&JobFilter::default()).await.unwrap(), [(State::Active, 1)]);
 }
 
 async fn the_dead_are_steered_by_people(store: &dyn Store) {

@@ -125,7 +125,7 @@ impl JobStore for Nothing {
     async fn jobs(&self, _: &JobFilter, _: u32) -> Result<Vec<StoredJob>, StoreError> {
         Ok(Vec::new())
     }
-    async fn job_counts(&self) -> Result<JobCounts, StoreError> {
+    async fn job_counts(&self, _: &JobFilter) -> Result<JobCounts, StoreError> {
         Ok(Vec::new())
     }
     async fn steer(&self, _: &JobFilter, _: &Steer, _: &str) -> Result<Vec<JobId>, StoreError> {

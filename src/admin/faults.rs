@@ -18,7 +18,7 @@ use faultline_actors::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, Listed, away, list as listed, listing};
+use super::{Admin, Listed, asked, away, listing, number_of, unreadable};
 use crate::problem::Problem;
 
 /// How many of a fault's newest events are shown with it.
@@ -29,7 +29,7 @@ pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     query: Listed,
 ) -> Result<Response, Problem> {
-    let limit = listed(query)?.limit()?;
+    let limit = asked(query)?.limit()?;
     let faults = admin.store.faults(limit).await.map_err(away)?;
     Ok(listing("faults", faults))
 }
@@ -57,7 +57,7 @@ pub(super) async fn one(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let id = id_of(&id)?;
+    let id = number_of("fault", &id)?;
     let fault = admin.store.fault(id).await.map_err(away)?;
     let fault = fault.ok_or_else(|| not_taught(TeachError::from(Unteachable::NoFault(id))))?;
     let mut events = Vec::new();
@@ -88,7 +88,7 @@ pub(super) async fn audit(
     State(admin): State<Arc<Admin>>,
     query: Listed,
 ) -> Result<Response, Problem> {
-    let limit = listed(query)?.limit()?;
+    let limit = asked(query)?.limit()?;
     let audit = admin.store.audit(limit).await.map_err(away)?;
     Ok(listing("audit", audit))
 }
@@ -111,7 +111,7 @@ pub(super) async fn merge(
     id: Path<String>,
     body: Result<Json<Merge>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let (fault, Json(Merge { into })) = (id_of(&id)?, body.map_err(unreadable)?);
+    let (fault, Json(Merge { into })) = (number_of("fault", &id)?, body.map_err(unreadable)?);
     teach(&admin, Lesson::Merge { fault, into }).await
 }
 
@@ -121,7 +121,8 @@ pub(super) async fn split(
     id: Path<String>,
     body: Result<Json<Named>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let (fault, Json(Named { fingerprint })) = (id_of(&id)?, body.map_err(unreadable)?);
+    let (fault, Json(Named { fingerprint })) =
+        (number_of("fault", &id)?, body.map_err(unreadable)?);
     teach(&admin, Lesson::Split { fault, fingerprint }).await
 }
 
@@ -131,7 +132,8 @@ pub(super) async fn pin(
     id: Path<String>,
     body: Result<Json<Named>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let (fault, Json(Named { fingerprint })) = (id_of(&id)?, body.map_err(unreadable)?);
+    let (fault, Json(Named { fingerprint })) =
+        (number_of("fault", &id)?, body.map_err(unreadable)?);
     teach(&admin, Lesson::Pin { fault, name: fingerprint }).await
 }
 
@@ -139,17 +141,6 @@ async fn teach(admin: &Admin, lesson: Lesson) -> Result<Response, Problem> {
     let fault = admin.store.teach(&lesson, "api").await.map_err(not_taught)?;
     tracing::info!(action = lesson.action(), fault = lesson.fault(), "somebody taught");
     Ok(Json(serde_json::json!({ "fault": fault })).into_response())
-}
-
-pub(super) fn id_of(id: &str) -> Result<FaultId, Problem> {
-    id.parse().map_err(|_| {
-        Problem::new(StatusCode::BAD_REQUEST, format!("{id:?}: a fault's number is needed"))
-    })
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
-fn unreadable(error: JsonRejection) -> Problem {
-    Problem::new(error.status(), error.body_text())
 }
 
 fn not_taught(error: TeachError) -> Problem {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query, State, rejection::JsonRejection, rejection::QueryRejection},
+    extract::{Path, State, rejection::JsonRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -18,7 +18,7 @@ use faultline_actors::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Admin, List, away, faults::id_of, listing};
+use super::{Admin, List, asked, away, listing, number_of, unreadable};
 use crate::problem::Problem;
 
 /// Who the audit trail says it was.
@@ -27,7 +27,7 @@ const ACTOR: &str = "api";
 /// Which jobs, as asked for.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Asked {
+pub(super) struct Which {
     ids: Option<Vec<JobId>>,
     state: Option<String>,
     fault: Option<FaultId>,
@@ -38,7 +38,7 @@ pub(super) struct Asked {
     preview: bool,
 }
 
-impl Asked {
+impl Which {
     fn filter(self) -> Result<JobFilter, Problem> {
         let Self { ids, state, fault, key, text, .. } = self;
         let state = state.map(|name| {
@@ -55,12 +55,11 @@ impl Asked {
 /// `GET /api/jobs?state=…&fault=…&key=…&text=…&limit=…`: the newest jobs.
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    query: super::Asked<Which>,
 ) -> Result<Response, Problem> {
-    let Query(asked) =
-        asked.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let limit = List::check_limit(asked.limit.unwrap_or_else(List::default_limit))?;
-    let jobs = admin.store.jobs(&asked.filter()?, limit).await.map_err(away)?;
+    let which = asked(query)?;
+    let limit = List::check_limit(which.limit.unwrap_or_else(List::default_limit))?;
+    let jobs = admin.store.jobs(&which.filter()?, limit).await.map_err(away)?;
     Ok(listing("jobs", jobs))
 }
 
@@ -76,11 +75,8 @@ pub(super) async fn one(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let id = job_id(&id)?;
-    let filter = JobFilter { ids: Some(vec![id]), ..JobFilter::default() };
-    let job = admin.store.jobs(&filter, 1).await.map_err(away)?.pop();
-    let job = job.ok_or_else(|| no_job(id))?;
-    let history = admin.store.history(id).await.map_err(away)?;
+    let (_, job) = job_of(&admin, &id).await?;
+    let history = admin.store.history(job.id).await.map_err(away)?;
     Ok(Json(Shown { job, history }).into_response())
 }
 
@@ -117,7 +113,7 @@ pub(super) async fn edit_one(
 /// their number is said.
 pub(super) async fn retry_all(
     admin: State<Arc<Admin>>,
-    body: Result<Json<Asked>, JsonRejection>,
+    body: Result<Json<Which>, JsonRejection>,
 ) -> Result<Response, Problem> {
     steer_all(&admin, body, Steer::Retry).await
 }
@@ -125,42 +121,38 @@ pub(super) async fn retry_all(
 /// `POST /api/jobs/discard`, likewise.
 pub(super) async fn discard_all(
     admin: State<Arc<Admin>>,
-    body: Result<Json<Asked>, JsonRejection>,
+    body: Result<Json<Which>, JsonRejection>,
 ) -> Result<Response, Problem> {
     steer_all(&admin, body, Steer::Discard).await
 }
 
 async fn steer_one(admin: &Admin, id: &str, steer: Steer) -> Result<Response, Problem> {
-    let id = job_id(id)?;
-    let filter = JobFilter { ids: Some(vec![id]), ..JobFilter::default() };
-    let job = admin.store.jobs(&filter, 1).await.map_err(away)?.pop();
-    let job = job.ok_or_else(|| no_job(id))?;
+    let (filter, job) = job_of(admin, id).await?;
     if admin.store.steer(&filter, &steer, ACTOR).await.map_err(away)?.is_empty() {
         let verb = steer.step().name();
-        let detail = format!("job {id} is {}: it cannot {verb}", job.state);
+        let detail = format!("job {} is {}: it cannot {verb}", job.id, job.state);
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
-    Ok(Json(json!({ "jobs": [id] })).into_response())
+    Ok(Json(json!({ "jobs": [job.id] })).into_response())
 }
 
 async fn steer_all(
     admin: &Admin,
-    body: Result<Json<Asked>, JsonRejection>,
+    body: Result<Json<Which>, JsonRejection>,
     steer: Steer,
 ) -> Result<Response, Problem> {
-    let Json(asked) = body.map_err(unreadable)?;
-    let is_preview = asked.preview;
-    let filter = asked.filter()?;
+    let Json(which) = body.map_err(unreadable)?;
+    let is_preview = which.preview;
+    let filter = which.filter()?;
     if filter == JobFilter::default() {
         let detail = "a filter is needed: ids, state, fault, key or text";
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
     }
     if is_preview {
-        let jobs = admin.store.jobs(&filter, u32::MAX >> 1).await.map_err(away)?;
-        let can = |job: &&StoredJob| {
-            JobState::from_name(&job.state).is_some_and(|state| state.after(steer.step()).is_ok())
-        };
-        return Ok(Json(json!({ "count": jobs.iter().filter(can).count() })).into_response());
+        let counts = admin.store.job_counts(&filter).await.map_err(away)?;
+        let can = counts.iter().filter(|(state, _)| state.after(steer.step()).is_ok());
+        let count: u64 = can.map(|(_, count)| count).sum();
+        return Ok(Json(json!({ "count": count })).into_response());
     }
     let jobs = admin.store.steer(&filter, &steer, ACTOR).await.map_err(away)?;
     Ok(Json(json!({ "jobs": jobs })).into_response())
@@ -168,7 +160,7 @@ async fn steer_all(
 
 /// `GET /api/dispatch`: whether tickets are made, and how that goes.
 pub(super) async fn dispatch(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
-    let counts = admin.store.job_counts().await.map_err(away)?;
+    let counts = admin.store.job_counts(&JobFilter::default()).await.map_err(away)?;
     let jobs: serde_json::Map<_, _> =
         counts.into_iter().map(|(state, count)| (state.name().to_owned(), count.into())).collect();
     let is_paused = admin.store.is_paused().await.map_err(away)?;
@@ -207,7 +199,7 @@ pub(super) async fn why(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let fault = id_of(&id)?;
+    let fault = number_of("fault", &id)?;
     let why = admin.store.why(fault).await.map_err(away)?;
     let why = why
         .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("there is no fault {fault}")))?;
@@ -217,16 +209,11 @@ pub(super) async fn why(
     Ok(Json(Reasons { why, tickets, jobs }).into_response())
 }
 
-fn job_id(id: &str) -> Result<JobId, Problem> {
-    let detail = || format!("{id:?}: a job's number is needed");
-    id.parse().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, detail()))
-}
-
-fn no_job(id: JobId) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("there is no job {id}"))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
-fn unreadable(error: JsonRejection) -> Problem {
-    Problem::new(error.status(), error.body_text())
+/// The job of a path, and the filter that is it alone.
+async fn job_of(admin: &Admin, id: &str) -> Result<(JobFilter, StoredJob), Problem> {
+    let id = number_of("job", id)?;
+    let filter = JobFilter { ids: Some(vec![id]), ..JobFilter::default() };
+    let job = admin.store.jobs(&filter, 1).await.map_err(away)?.pop();
+    let none = || Problem::new(StatusCode::NOT_FOUND, format!("there is no job {id}"));
+    Ok((filter, job.ok_or_else(none)?))
 }

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
-    extract::{Query, Request, State},
+    extract::{
+        Query, Request, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -229,12 +232,24 @@ impl List {
     }
 }
 
-type Listed = Result<Query<List>, axum::extract::rejection::QueryRejection>;
+type Asked<T> = Result<Query<T>, QueryRejection>;
+type Listed = Asked<List>;
 
-fn list(listed: Listed) -> Result<List, Problem> {
-    let Query(list) =
-        listed.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
-    Ok(list)
+fn asked<T>(asked: Asked<T>) -> Result<T, Problem> {
+    let Query(asked) =
+        asked.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    Ok(asked)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
+fn unreadable(error: JsonRejection) -> Problem {
+    Problem::new(error.status(), error.body_text())
+}
+
+/// The number in a path of a `thing`.
+fn number_of(thing: &str, text: &str) -> Result<i64, Problem> {
+    let detail = || format!("{text:?}: a {thing}'s number is needed");
+    text.parse().map_err(|_| Problem::new(StatusCode::BAD_REQUEST, detail()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
@@ -249,7 +264,7 @@ fn listing<T: Serialize>(name: &'static str, rows: Vec<T>) -> Response {
 
 /// `GET /api/events?limit=…&fingerprint=…`: the newest events.
 async fn events(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
-    let list = list(listed)?;
+    let list = asked(listed)?;
     let limit = list.limit()?;
     let events = admin.store.events(list.fingerprint.as_deref(), limit).await.map_err(away)?;
     Ok(listing("events", events))
@@ -257,7 +272,7 @@ async fn events(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Respo
 
 /// `GET /api/rejected?limit=…`: the newest rejected messages.
 async fn rejected(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
-    let limit = list(listed)?.limit()?;
+    let limit = asked(listed)?.limit()?;
     let rejected = admin.store.rejected(limit).await.map_err(away)?;
     Ok(listing("rejected", rejected))
 }

@@ -322,7 +322,8 @@ pub trait JobStore: Send + Sync {
     /// The newest jobs.
     async fn jobs(&self, filter: &JobFilter, limit: u32) -> Result<Vec<StoredJob>, StoreError>;
 
-    async fn job_counts(&self) -> Result<JobCounts, StoreError>;
+    /// How many jobs of a filter there are in each state.
+    async fn job_counts(&self, filter: &JobFilter) -> Result<JobCounts, StoreError>;
 
     /// Retries or discards all of a filter that can be; gives their numbers.
     async fn steer(

@@ -13,7 +13,7 @@ use crate::{
             SeenTicket, Steer, StoredJob, StoredTicket, Undecided, Which, Why, Written,
         },
     },
-    domain::{fault::FaultId, job::State, storm::Storm, time::Micros},
+    domain::{fault::FaultId, storm::Storm, time::Micros},
 };
 
 /// A hub that was not seen for so long does not count.
@@ -145,11 +145,9 @@ impl JobStore for Postgres {
         jobs::jobs(&client, filter, limit).await.map_err(unavailable)
     }
 
-    async fn job_counts(&self) -> Result<JobCounts, StoreError> {
-        let rows = self.query("SELECT state, count(*) FROM jobs GROUP BY state", &[]).await?;
-        let count =
-            |row: &tokio_postgres::Row| Some((State::from_name(row.get(0))?, as_u64(row.get(1))));
-        Ok(rows.iter().filter_map(count).collect())
+    async fn job_counts(&self, filter: &JobFilter) -> Result<JobCounts, StoreError> {
+        let client = self.client().await?;
+        jobs::counts(&client, filter).await.map_err(unavailable)
     }
 
     async fn steer(

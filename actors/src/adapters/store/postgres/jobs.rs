@@ -12,9 +12,12 @@ use tokio_postgres::{
 
 use super::row::micros_of;
 use crate::{
-    adapters::store::jobs::{
-        Holder, Job, JobFilter, JobId, Outcome, SeenTicket, Steer, StoredJob, StoredTicket,
-        TicketChange,
+    adapters::store::{
+        as_u64,
+        jobs::{
+            Holder, Job, JobCounts, JobFilter, JobId, Outcome, SeenTicket, Steer, StoredJob,
+            StoredTicket, TicketChange,
+        },
     },
     domain::job::{Action, State, Step},
 };
@@ -213,7 +216,8 @@ pub(super) async fn tickets_seen(client: &mut Object, seen: &[SeenTicket]) -> Re
 const FILTER: &str = "($1::bigint[] IS NULL OR job.id = ANY($1))
     AND ($2::text IS NULL OR job.state = $2)
     AND ($3::bigint IS NULL OR job.fault = $3)
-    AND ($4::text IS NULL OR ticket.key = $4)
+    AND ($4::text IS NULL OR EXISTS (SELECT 1 FROM tickets
+        WHERE (tickets.fault, tickets.incident) = (job.fault, job.incident) AND key = $4))
     AND ($5::text IS NULL OR strpos(lower(job.request::text || coalesce(job.response::text, '')
         || job.error), lower($5)) > 0)";
 
@@ -239,6 +243,14 @@ pub(super) async fn jobs(
     let mut all: Vec<&(dyn ToSql + Sync)> = parameters(filter, &state).to_vec();
     all.push(&limit);
     Ok(client.query(&sql, &all).await?.iter().map(stored_job_of).collect())
+}
+
+pub(super) async fn counts(client: &Object, filter: &JobFilter) -> Result<JobCounts, Error> {
+    let state = filter.state.map(State::name);
+    let sql = format!("SELECT state, count(*) FROM jobs AS job WHERE {FILTER} GROUP BY state");
+    let rows = client.query(&sql, &parameters(filter, &state)).await?;
+    let count = |row: &Row| Some((State::from_name(row.get(0))?, as_u64(row.get(1))));
+    Ok(rows.iter().filter_map(count).collect())
 }
 
 fn stored_job_of(row: &Row) -> StoredJob {
@@ -273,10 +285,7 @@ pub(super) async fn steer(
 ) -> Result<Vec<JobId>, Error> {
     let state = filter.state.map(State::name);
     let transaction = client.transaction().await?;
-    let sql = format!(
-        "SELECT job.id, job.state FROM jobs AS job JOIN tickets AS ticket USING (fault, incident)
-         WHERE {FILTER} ORDER BY job.id FOR UPDATE OF job"
-    );
+    let sql = format!("SELECT id, state FROM jobs AS job WHERE {FILTER} ORDER BY id FOR UPDATE");
     let rows = transaction.query(&sql, &parameters(filter, &state)).await?;
     let mut steered: [Vec<JobId>; 7] = Default::default();
     for row in rows {

@@ -25,7 +25,6 @@ use crate::{
     },
     domain::{
         fault::FaultId,
-        job::State,
         storm::Storm,
         time::{Micros, later},
     },
@@ -151,15 +150,9 @@ impl JobStore for Sqlite {
         on(&self.reader, move |connection| jobs::jobs(connection, &filter, limit)).await
     }
 
-    async fn job_counts(&self) -> Result<JobCounts, StoreError> {
-        on(&self.reader, |connection| {
-            let sql = "SELECT state, count(*) FROM jobs GROUP BY state";
-            let counts = rows(connection, sql, [], |row| {
-                Ok((State::from_name(row.get_ref(0)?.as_str()?), as_u64(row.get(1)?)))
-            })?;
-            Ok(counts.into_iter().filter_map(|(state, count)| Some((state?, count))).collect())
-        })
-        .await
+    async fn job_counts(&self, filter: &JobFilter) -> Result<JobCounts, StoreError> {
+        let filter = filter.clone();
+        on(&self.reader, move |connection| jobs::counts(connection, &filter)).await
     }
 
     async fn steer(

@@ -13,10 +13,10 @@ use crate::{
     adapters::{
         clock,
         store::{
-            StoreError,
+            StoreError, as_u64,
             jobs::{
-                Holder, Job, JobFilter, JobId, Outcome, SeenTicket, Steer, StoredJob, StoredTicket,
-                TicketChange,
+                Holder, Job, JobCounts, JobFilter, JobId, Outcome, SeenTicket, Steer, StoredJob,
+                StoredTicket, TicketChange,
             },
         },
     },
@@ -225,7 +225,8 @@ pub(super) fn tickets_seen(
 const FILTER: &str = "(?1 IS NULL OR job.id IN (SELECT value FROM json_each(?1)))
     AND (?2 IS NULL OR job.state = ?2)
     AND (?3 IS NULL OR job.fault = ?3)
-    AND (?4 IS NULL OR ticket.key = ?4)
+    AND (?4 IS NULL OR EXISTS (SELECT 1 FROM tickets
+        WHERE (tickets.fault, tickets.incident) = (job.fault, job.incident) AND key = ?4))
     AND (?5 IS NULL OR instr(lower(job.request || coalesce(job.response, '') || job.error),
         lower(?5)) > 0)";
 
@@ -254,6 +255,23 @@ pub(super) fn jobs(
         ],
         stored_job_of,
     )
+}
+
+pub(super) fn counts(connection: &Connection, filter: &JobFilter) -> Result<JobCounts, StoreError> {
+    let sql = format!("SELECT state, count(*) FROM jobs AS job WHERE {FILTER} GROUP BY state");
+    let counts = rows(
+        connection,
+        &sql,
+        params![
+            filter.ids.as_ref().map(|ids| json!(ids).to_string()),
+            filter.state.map(State::name),
+            filter.fault,
+            filter.key,
+            filter.text
+        ],
+        |row| Ok((State::from_name(row.get_ref(0)?.as_str()?), as_u64(row.get(1)?))),
+    )?;
+    Ok(counts.into_iter().filter_map(|(state, count)| Some((state?, count))).collect())
 }
 
 fn stored_job_of(row: &Row<'_>) -> rusqlite::Result<StoredJob> {
