@@ -13,7 +13,6 @@
 use std::{
     future::Future,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use anyhow::Context;
@@ -28,13 +27,11 @@ use faultline_actors::{
     pipeline::{self, Pipeline},
 };
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, ConfigError, StoreSettings, StoreUrl},
-    receiver::stdin::{OnEof, Reading},
     secret::mask_url,
-    server::Limits,
+    serving::Serving,
 };
 
 pub mod admin;
@@ -49,6 +46,7 @@ mod relay;
 mod replay;
 mod rule_tests;
 pub mod server;
+mod serving;
 pub mod telemetry;
 
 /// The bound listeners, so that whoever starts the program knows the ports.
@@ -110,11 +108,6 @@ pub fn read_countries(config: &Config) -> Result<Option<Arc<Countries>>, ConfigE
     Countries::open_readfile(path).map(|reader| Some(Arc::new(reader))).map_err(problem)
 }
 
-/// How long stages may take to finish, once the spool has nothing more for them.
-const FINISH: Duration = Duration::from_secs(5);
-/// How long what is in the spool may take to be stored, when told to end. It is safe there.
-const SETTLE: Duration = Duration::from_secs(10);
-
 /// Runs everything that the configuration enables, until `shutdown`, the end of standard input, or
 /// a stage that cannot be kept alive.
 ///
@@ -162,69 +155,20 @@ pub async fn run_with(
         tracing::info!("a dry run: no Jira is configured, so tickets are made up and not sent");
     }
 
-    let reads_stdin = config.stdin.is_on();
-    let reading = Arc::new(Reading::default());
+    let reading = config.stdin.reading();
     let admin = admin::Admin::new(
         &config.admin,
         pipeline.clone(),
         store.clone(),
         prometheus.clone(),
-        reads_stdin.then(|| reading.clone()),
+        reading.clone(),
     );
-    let (taking_in, looking) = (CancellationToken::new(), CancellationToken::new());
-    let limits = |listener, connections| limits(&config, listener, connections);
-    receiver::http::announce(&config.receiver, listeners.receiver.local_addr()?);
-    tracing::info!(address = %listeners.admin.local_addr()?, "the admin listener listens");
-    let receiver = tokio::spawn(server::serve(
-        listeners.receiver,
-        receiver::http::router(&config.receiver, spool.clone())
-            .merge(receiver::jira::router(&config.jira, store.clone())),
-        limits("receiver", config.receiver.connections),
-        taking_in.clone().cancelled_owned(),
-    ));
-    let admin = tokio::spawn(server::serve(
-        listeners.admin,
-        admin::router(&admin),
-        limits("admin", config.admin.connections),
-        looking.clone().cancelled_owned(),
-    ));
-    let runtime_watch = tokio::spawn(telemetry::watch_runtime(prometheus));
-    let mut stdin = tokio::spawn(follow_stdin(config.clone(), spool, reading, taking_in.clone()));
-
-    let ending = tokio::select! {
-        () = &mut shutdown => Ending::Told,
-        _ = &mut stdin, if reads_stdin => Ending::EndOfInput,
-        reason = pipeline.broken() => Ending::Broken(reason),
-    };
-    taking_in.cancel();
-    let _ = receiver.await;
-    if reads_stdin && !matches!(ending, Ending::EndOfInput) {
-        let _ = stdin.await;
-    }
-    match &ending {
-        Ending::Told => {
-            tracing::info!("told to end: storing what was accepted");
-            if tokio::time::timeout(SETTLE, pipeline.settled()).await.is_err() {
-                tracing::warn!("not all is stored yet; the spool keeps it for the next start");
-            }
-        }
-        Ending::EndOfInput => {
-            tracing::info!("standard input has ended: storing what was accepted");
-            tokio::select! {
-                () = pipeline.settled() => {}
-                () = &mut shutdown => tracing::warn!("told to end; the spool keeps the rest"),
-            }
-        }
-        Ending::Broken(reason) => tracing::error!(reason, "the pipeline is broken"),
-    }
-    pipeline.finish(FINISH).await;
-    looking.cancel();
-    let _ = admin.await;
-    runtime_watch.abort();
-    match ending {
-        Ending::Broken(reason) => anyhow::bail!("the pipeline is broken: {reason}"),
-        Ending::Told | Ending::EndOfInput => Ok(()),
-    }
+    let receiver = receiver::http::router(&config.receiver, spool.clone())
+        .merge(receiver::jira::router(&config.jira, store));
+    let admin = admin::router(&admin);
+    Serving { config, spool, consumer: pipeline, receiver, admin, prometheus, reading }
+        .until(listeners, shutdown)
+        .await
 }
 
 /// Opens the spool; a long one takes its time to be read.
@@ -233,38 +177,4 @@ async fn open_spool(config: &Config, ledger: Arc<Mutex<Ledger>>) -> anyhow::Resu
     let directory = settings.dir.display().to_string();
     let open = tokio::task::spawn_blocking(move || Spool::open(settings, ledger));
     Ok(Arc::new(open.await?.with_context(|| format!("spool.dir = {directory:?}"))?))
-}
-
-fn limits(config: &Config, listener: &'static str, connections: usize) -> Limits {
-    Limits {
-        listener,
-        connections,
-        header_timeout: config.receiver.header_timeout,
-        finish_timeout: FINISH,
-    }
-}
-
-/// Why the program ends.
-enum Ending {
-    Told,
-    EndOfInput,
-    Broken(String),
-}
-
-/// Reads standard input or the command. Ends when the program is to end with it.
-async fn follow_stdin(
-    config: Config,
-    spool: Arc<Spool>,
-    reading: Arc<Reading>,
-    stop: CancellationToken,
-) {
-    if !config.stdin.is_on() {
-        return;
-    }
-    let on_eof = config.stdin.on_eof;
-    receiver::stdin::run(config.stdin, spool, reading, stop.clone()).await;
-    if on_eof == OnEof::Serve {
-        tracing::info!("standard input has ended; the listeners go on");
-        stop.cancelled().await;
-    }
 }

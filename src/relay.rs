@@ -6,19 +6,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use faultline_actors::{
-    adapters::journal::spool::Spool, domain::ledger::Ledger, pipeline::handover::Handover,
-};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use faultline_actors::{domain::ledger::Ledger, pipeline::handover::Handover};
 
 use crate::{
-    Ending, FINISH, Listeners, SETTLE,
+    Listeners,
     admin::relay::{RelayAdmin, router},
     config::{Config, ConfigError},
-    follow_stdin, limits, open_spool, receiver,
-    receiver::stdin::Reading,
-    server, telemetry,
+    open_spool, receiver,
+    serving::Serving,
+    telemetry,
 };
 
 /// Runs until `shutdown`, the end of standard input, or a relay that cannot be kept alive.
@@ -40,79 +36,13 @@ pub(crate) async fn run_relay(
     let handover = Handover::start(config.handoff.clone(), spool.clone(), ledger).await;
     let handover = handover.map_err(|problem| ConfigError(vec![format!("handoff.{problem}")]))?;
     let handover = Arc::new(handover);
-    let (reads_stdin, reading) = (config.stdin.is_on(), Arc::new(Reading::default()));
-    let (taking_in, looking) = (CancellationToken::new(), CancellationToken::new());
-    let shown = reads_stdin.then(|| reading.clone());
-    let (receiver, admin, watch) =
-        serve(&config, listeners, &handover, shown, [&taking_in, &looking])?;
-    let mut stdin = tokio::spawn(follow_stdin(config, spool, reading, taking_in.clone()));
-    let ending = tokio::select! {
-        () = &mut shutdown => Ending::Told,
-        _ = &mut stdin, if reads_stdin => Ending::EndOfInput,
-        reason = handover.broken() => Ending::Broken(reason),
-    };
-    taking_in.cancel();
-    let _ = receiver.await;
-    if reads_stdin && !matches!(ending, Ending::EndOfInput) {
-        let _ = stdin.await;
-    }
-    settle(&handover, &ending, shutdown).await;
-    handover.finish(FINISH).await;
-    looking.cancel();
-    let _ = admin.await;
-    watch.abort();
-    match ending {
-        Ending::Broken(reason) => anyhow::bail!("the relay is broken: {reason}"),
-        Ending::Told | Ending::EndOfInput => Ok(()),
-    }
-}
-
-type Served = (JoinHandle<()>, JoinHandle<()>, JoinHandle<()>);
-
-/// Starts both listeners, and the watch over the runtime.
-fn serve(
-    config: &Config,
-    listeners: Listeners,
-    handover: &Arc<Handover>,
-    reading: Option<Arc<Reading>>,
-    [taking_in, looking]: [&CancellationToken; 2],
-) -> anyhow::Result<Served> {
+    let reading = config.stdin.reading();
     let prometheus = telemetry::start_metrics();
-    let admin = RelayAdmin::new(&config.admin, handover.clone(), prometheus.clone(), reading);
-    receiver::http::announce(&config.receiver, listeners.receiver.local_addr()?);
-    tracing::info!(address = %listeners.admin.local_addr()?, "the admin listener listens");
-    let spool: Arc<Spool> = handover.spool().clone();
-    let receiver = tokio::spawn(server::serve(
-        listeners.receiver,
-        receiver::http::router(&config.receiver, spool),
-        limits(config, "receiver", config.receiver.connections),
-        taking_in.clone().cancelled_owned(),
-    ));
-    let admin = tokio::spawn(server::serve(
-        listeners.admin,
-        router(&admin),
-        limits(config, "admin", config.admin.connections),
-        looking.clone().cancelled_owned(),
-    ));
-    Ok((receiver, admin, tokio::spawn(telemetry::watch_runtime(prometheus))))
-}
-
-/// Waits for hubs to commit what was accepted, as long as that may take.
-async fn settle(handover: &Handover, ending: &Ending, shutdown: impl Future<Output = ()>) {
-    match ending {
-        Ending::Told => {
-            tracing::info!("told to end: handing over what was accepted");
-            if tokio::time::timeout(SETTLE, handover.settled()).await.is_err() {
-                tracing::warn!("not all is committed yet; the spool keeps it for the next start");
-            }
-        }
-        Ending::EndOfInput => {
-            tracing::info!("standard input has ended: handing over what was accepted");
-            tokio::select! {
-                () = handover.settled() => {}
-                () = shutdown => tracing::warn!("told to end; the spool keeps the rest"),
-            }
-        }
-        Ending::Broken(reason) => tracing::error!(reason, "the relay is broken"),
-    }
+    let admin =
+        RelayAdmin::new(&config.admin, handover.clone(), prometheus.clone(), reading.clone());
+    let receiver = receiver::http::router(&config.receiver, spool.clone());
+    let admin = router(&admin);
+    Serving { config, spool, consumer: handover, receiver, admin, prometheus, reading }
+        .until(listeners, shutdown)
+        .await
 }

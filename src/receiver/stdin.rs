@@ -119,6 +119,12 @@ impl Settings {
     pub fn is_on(&self) -> bool {
         self.enabled || !self.command.is_empty()
     }
+
+    /// What will tell how reading goes, when anything is read.
+    #[must_use]
+    pub fn reading(&self) -> Option<Arc<Reading>> {
+        self.is_on().then(Arc::default)
+    }
 }
 
 /// How reading goes, for health.

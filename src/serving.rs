@@ -1,0 +1,216 @@
+//! From the start of the listeners to the end of the program, which is the same for a hub and for a
+//! relay: first nothing more is taken in, then what was accepted is passed on, then the rest ends.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use faultline_actors::{
+    adapters::journal::spool::Spool,
+    pipeline::{Pipeline, handover::Handover},
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Listeners,
+    config::Config,
+    receiver,
+    receiver::stdin::{OnEof, Reading},
+    server::{self, Limits},
+    telemetry,
+};
+
+/// How long stages may take to finish, once the spool has nothing more for them.
+const FINISH: Duration = Duration::from_secs(5);
+/// How long what is in the spool may take to be passed on, when told to end. It is safe there.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// What takes events from the spool.
+pub(crate) trait Consumer {
+    /// What it is called in the log.
+    const NAME: &str;
+    /// What it does with what was accepted.
+    const DOING: &str;
+    /// What it has then done.
+    const DONE: &str;
+
+    /// Returns, with the reason, when a stage cannot be kept alive.
+    fn broken(&self) -> impl Future<Output = String> + Send;
+    /// Returns when all that was accepted is passed on.
+    fn settled(&self) -> impl Future<Output = ()> + Send;
+    /// Ends the stages, each within `patience`.
+    fn finish(&self, patience: Duration) -> impl Future<Output = ()> + Send;
+}
+
+impl Consumer for Pipeline {
+    const NAME: &str = "the pipeline";
+    const DOING: &str = "storing";
+    const DONE: &str = "stored";
+
+    fn broken(&self) -> impl Future<Output = String> + Send {
+        self.broken()
+    }
+
+    fn settled(&self) -> impl Future<Output = ()> + Send {
+        self.settled()
+    }
+
+    fn finish(&self, patience: Duration) -> impl Future<Output = ()> + Send {
+        self.finish(patience)
+    }
+}
+
+impl Consumer for Handover {
+    const NAME: &str = "the relay";
+    const DOING: &str = "handing over";
+    const DONE: &str = "committed";
+
+    fn broken(&self) -> impl Future<Output = String> + Send {
+        self.broken()
+    }
+
+    fn settled(&self) -> impl Future<Output = ()> + Send {
+        self.settled()
+    }
+
+    fn finish(&self, patience: Duration) -> impl Future<Output = ()> + Send {
+        self.finish(patience)
+    }
+}
+
+/// What is served, and what stands behind it.
+pub(crate) struct Serving<C> {
+    pub config: Config,
+    pub spool: Arc<Spool>,
+    pub consumer: Arc<C>,
+    pub receiver: Router,
+    pub admin: Router,
+    pub prometheus: PrometheusHandle,
+    /// How standard input is read, where it is.
+    pub reading: Option<Arc<Reading>>,
+}
+
+/// Why the program ends.
+enum Ending {
+    Told,
+    EndOfInput,
+    Broken(String),
+}
+
+impl<C: Consumer> Serving<C> {
+    /// Serves until `shutdown`, the end of standard input, or a stage that cannot be kept alive.
+    ///
+    /// # Errors
+    /// When a listener cannot say its address, or a stage has died for good.
+    pub(crate) async fn until<F>(
+        self,
+        listeners: Listeners,
+        mut shutdown: Pin<&mut F>,
+    ) -> anyhow::Result<()>
+    where
+        F: Future<Output = ()>,
+    {
+        let (taking_in, looking) = (CancellationToken::new(), CancellationToken::new());
+        let [receiver, admin] = self.listen(listeners, [&taking_in, &looking])?;
+        let runtime_watch = tokio::spawn(telemetry::watch_runtime(self.prometheus.clone()));
+        let mut stdin = self.follow_stdin(taking_in.clone());
+        let ending = tokio::select! {
+            () = &mut shutdown => Ending::Told,
+            () = ended(&mut stdin) => Ending::EndOfInput,
+            reason = self.consumer.broken() => Ending::Broken(reason),
+        };
+        taking_in.cancel();
+        let _ = receiver.await;
+        if !matches!(ending, Ending::EndOfInput)
+            && let Some(stdin) = stdin
+        {
+            let _ = stdin.await;
+        }
+        settle(&*self.consumer, &ending, shutdown).await;
+        self.consumer.finish(FINISH).await;
+        looking.cancel();
+        let _ = admin.await;
+        runtime_watch.abort();
+        match ending {
+            Ending::Broken(reason) => anyhow::bail!("{} is broken: {reason}", C::NAME),
+            Ending::Told | Ending::EndOfInput => Ok(()),
+        }
+    }
+
+    /// Starts both listeners, each until its token is cancelled.
+    fn listen(
+        &self,
+        listeners: Listeners,
+        [taking_in, looking]: [&CancellationToken; 2],
+    ) -> anyhow::Result<[JoinHandle<()>; 2]> {
+        let config = &self.config;
+        receiver::http::announce(&config.receiver, listeners.receiver.local_addr()?);
+        tracing::info!(address = %listeners.admin.local_addr()?, "the admin listener listens");
+        let limits = |listener, connections| Limits {
+            listener,
+            connections,
+            header_timeout: config.receiver.header_timeout,
+            finish_timeout: FINISH,
+        };
+        let receiver = server::serve(
+            listeners.receiver,
+            self.receiver.clone(),
+            limits("receiver", config.receiver.connections),
+            taking_in.clone().cancelled_owned(),
+        );
+        let admin = server::serve(
+            listeners.admin,
+            self.admin.clone(),
+            limits("admin", config.admin.connections),
+            looking.clone().cancelled_owned(),
+        );
+        Ok([tokio::spawn(receiver), tokio::spawn(admin)])
+    }
+
+    /// Reads standard input or the command, where one is configured. Ends when the program is to
+    /// end with it.
+    fn follow_stdin(&self, stop: CancellationToken) -> Option<JoinHandle<()>> {
+        let reading = self.reading.clone()?;
+        let (settings, spool) = (self.config.stdin.clone(), self.spool.clone());
+        Some(tokio::spawn(async move {
+            let on_eof = settings.on_eof;
+            receiver::stdin::run(settings, spool, reading, stop.clone()).await;
+            if on_eof == OnEof::Serve {
+                tracing::info!("standard input has ended; the listeners go on");
+                stop.cancelled().await;
+            }
+        }))
+    }
+}
+
+/// Returns when `task` has ended; never where there is none.
+async fn ended(task: &mut Option<JoinHandle<()>>) {
+    match task {
+        Some(task) => {
+            let _ = task.await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until what was accepted is passed on: a while when told to end, as long as it takes when
+/// the input has ended.
+async fn settle<C: Consumer>(consumer: &C, ending: &Ending, shutdown: impl Future<Output = ()>) {
+    match ending {
+        Ending::Told => {
+            tracing::info!("told to end: {} what was accepted", C::DOING);
+            if tokio::time::timeout(SETTLE, consumer.settled()).await.is_err() {
+                tracing::warn!("not all is {} yet; the spool keeps it for the next start", C::DONE);
+            }
+        }
+        Ending::EndOfInput => {
+            tracing::info!("standard input has ended: {} what was accepted", C::DOING);
+            tokio::select! {
+                () = consumer.settled() => {}
+                () = shutdown => tracing::warn!("told to end; the spool keeps the rest"),
+            }
+        }
+        Ending::Broken(reason) => tracing::error!(reason, "{} is broken", C::NAME),
+    }
+}
