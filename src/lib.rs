@@ -28,6 +28,7 @@ use faultline_actors::{
 };
 use tokio::net::TcpListener;
 
+pub use crate::relay::run_relay;
 use crate::{
     config::{Config, ConfigError, StoreSettings, StoreUrl},
     secret::mask_url,

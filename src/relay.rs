@@ -21,7 +21,7 @@ use crate::{
 ///
 /// # Errors
 /// When something cannot be started, or the relay has died for good.
-pub(crate) async fn run_relay(
+pub async fn run_relay(
     config: Config,
     listeners: Listeners,
     shutdown: impl Future<Output = ()>,

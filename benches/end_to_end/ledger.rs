@@ -1,8 +1,10 @@
 //! What the program says of itself on its admin listener.
 
 use std::{
+    fmt::Debug,
     io::{Read, Write},
     net::TcpStream,
+    str::FromStr,
     time::{Duration, Instant},
 };
 
@@ -24,12 +26,16 @@ pub(crate) struct Line {
 }
 
 impl Admin {
+    pub(crate) fn connect(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.admin).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(stream)
+    }
+
     /// Waits until the program knows what its store has.
     pub(crate) fn of(server: &Server) -> Self {
         const PATIENCE: Duration = Duration::from_mins(1);
-        let stream = TcpStream::connect(server.admin).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut admin = Self(stream);
+        let mut admin = Self::connect(server);
         let started = Instant::now();
         while admin.get("/api/ledger").is_none() {
             assert!(started.elapsed() < PATIENCE, "the store is not reached");
@@ -44,13 +50,29 @@ impl Admin {
         serde_json::from_value(ledger["sources"][source].take()).unwrap()
     }
 
+    /// How many messages of relays are stored.
+    pub(crate) fn handed_over(&mut self, source: &str) -> u64 {
+        let text = self.get("/api/ledger").expect("it was there before");
+        let ledger: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let origins = ledger["origins"].as_array().unwrap();
+        origins.iter().filter_map(|origin| origin["sources"][source]["stored"].as_u64()).sum()
+    }
+
+    /// What is in the spool, in bytes.
+    pub(crate) fn spool_bytes(&mut self) -> f64 {
+        self.metric("faultline_spool_bytes ")
+    }
+
     /// Commits so far.
     pub(crate) fn commits(&mut self) -> u64 {
+        self.metric("faultline_store_operation_seconds_count{operation=\"commit\"} ")
+    }
+
+    /// The value behind this name; 0 where there is none.
+    fn metric<T: FromStr<Err: Debug> + Default>(&mut self, name: &str) -> T {
         let text = self.get("/metrics").expect("open to everybody");
-        let count = text.lines().find_map(|line| {
-            line.strip_prefix("faultline_store_operation_seconds_count{operation=\"commit\"} ")
-        });
-        count.map_or(0, |count| count.parse().unwrap())
+        let value = text.lines().find_map(|line| line.strip_prefix(name));
+        value.map_or_else(T::default, |value| value.parse().unwrap())
     }
 
     /// The body of a 200; `None` for any other answer.

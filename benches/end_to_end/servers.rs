@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Postgres(String),
     /// The whole program, into SQLite.
     Sqlite,
+    /// A relay, into Redis.
+    Relay,
 }
 
 /// A server process.
@@ -54,6 +56,7 @@ impl Server {
             Kind::Limit => command.arg("limit"),
             Kind::Receiver => command.arg("receiver"),
             Kind::Nothing => command.arg("nothing"),
+            Kind::Relay => command.arg("relay"),
             Kind::Postgres(url) => {
                 command.arg("store").env("FAULTLINE_STORE__URL", url);
                 &mut command
@@ -121,6 +124,9 @@ pub(crate) fn serve(arguments: &[String]) {
                 faultline::run_with(config, listeners, Arc::new(Nothing::default()), end)
                     .await
                     .unwrap();
+            }
+            "relay" => {
+                faultline::run_relay(config, listeners, std::future::pending()).await.unwrap();
             }
             _ => faultline::run(config, listeners, std::future::pending()).await.unwrap(),
         }

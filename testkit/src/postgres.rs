@@ -95,6 +95,19 @@ impl Postgres {
         self.server.as_ref().map(Child::id)
     }
 
+    /// Whether the server has ended by itself; then it can be started again.
+    ///
+    /// # Panics
+    /// When that cannot be known.
+    pub fn has_ended(&mut self) -> bool {
+        let has_ended =
+            self.server.as_mut().is_some_and(|server| server.try_wait().unwrap().is_some());
+        if has_ended {
+            self.server = None;
+        }
+        has_ended
+    }
+
     /// Kills the server as a power failure would.
     pub fn stop(&mut self) {
         if let Some(mut server) = self.server.take() {

@@ -273,6 +273,21 @@ impl Program {
         process.child.wait().unwrap();
     }
 
+    /// Whether it has ended by itself; then it can be started again.
+    ///
+    /// # Panics
+    /// When that cannot be known.
+    pub fn has_ended(&mut self) -> bool {
+        let has_ended = self
+            .process
+            .as_mut()
+            .is_some_and(|process| process.child.try_wait().unwrap().is_some());
+        if has_ended {
+            self.process = None;
+        }
+        has_ended
+    }
+
     /// Sends a signal by its name, for example `TERM`.
     ///
     /// # Panics

@@ -52,6 +52,28 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// The server's process.
+    ///
+    /// # Panics
+    /// When it is not running.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.server.as_ref().expect("the server is running").id()
+    }
+
+    /// Whether the server has ended by itself; then it can be started again.
+    ///
+    /// # Panics
+    /// When that cannot be known.
+    pub fn has_ended(&mut self) -> bool {
+        let has_ended =
+            self.server.as_mut().is_some_and(|server| server.try_wait().unwrap().is_some());
+        if has_ended {
+            self.server = None;
+        }
+        has_ended
+    }
+
     /// Kills the server as `kill -9` does.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {

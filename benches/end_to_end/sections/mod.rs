@@ -6,6 +6,7 @@ mod dispatch;
 mod errors;
 mod grouping;
 mod growth;
+mod handoff;
 mod maxwell;
 mod memory;
 mod parsers;
@@ -19,13 +20,14 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const CREDIT: usize = 60_000;
 
 pub(crate) fn run(wanted: &[String]) {
-    let sections: [(&str, fn()); 10] = [
+    let sections: [(&str, fn()); 11] = [
         ("parsers", parsers::run),
         ("receiver", receiver::run),
         ("maxwell", maxwell::run),
         ("writer", writer::run),
         ("errors", errors::run),
         ("dispatch", dispatch::run),
+        ("handoff", handoff::run),
         ("peers", peers::run),
         ("growth", growth::run),
         ("memory", memory::run),

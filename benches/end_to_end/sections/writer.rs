@@ -37,8 +37,8 @@ use crate::{
     support::frames,
 };
 
-const MESSAGES: u32 = 100;
-const RECORDS: usize = 6_000;
+pub(super) const MESSAGES: u32 = 100;
+pub(super) const RECORDS: usize = 6_000;
 /// In front of each row: how many fields it has.
 const FIELD_COUNT: usize = 2;
 /// In front of all rows: signature, flags, length of the extension.
@@ -46,11 +46,11 @@ const COPY_HEADER: usize = 19;
 const COPY_CHUNK: usize = 64 << 10;
 
 /// What one side did.
-struct Side {
+pub(super) struct Side {
     /// Rows committed a second.
-    rate: f64,
+    pub(super) rate: f64,
     /// Processor time a row of the program and of PostgreSQL, in microseconds.
-    micros: (f64, f64),
+    pub(super) micros: (f64, f64),
     rows_a_commit: u64,
 }
 
@@ -79,15 +79,9 @@ pub(super) fn run() {
     );
 }
 
-fn ours(runtime: &Runtime, postgres: &Postgres) -> Side {
+pub(super) fn ours(runtime: &Runtime, postgres: &Postgres) -> Side {
     let directory = tempfile::tempdir().unwrap();
-    runtime.block_on(async {
-        fill(directory.path()).await;
-        // Both sides begin with an empty table and all of the log that PostgreSQL may write, ours
-        // also with a ledger of zeros. Before the first round there are no such tables.
-        let _ = postgres.client().await.batch_execute("TRUNCATE events, ledger").await;
-        postgres.execute("CHECKPOINT").await;
-    });
+    runtime.block_on(prepare(directory.path(), postgres));
     let spool = directory.path().display().to_string();
     let settings = [("FAULTLINE_SPOOL__DIR", spool.as_str())];
     let server = Server::start_with(&Kind::Postgres(postgres.url()), Stdio::null(), &settings);
@@ -103,6 +97,14 @@ fn ours(runtime: &Runtime, postgres: &Postgres) -> Side {
         micros: meter.micros_each(count),
         rows_a_commit: count / (admin.commits() - commits),
     }
+}
+
+/// A full spool, an empty table, and all of the log that PostgreSQL may write; a ledger of zeros.
+/// Before the first round there are no such tables.
+pub(super) async fn prepare(directory: &Path, postgres: &Postgres) {
+    fill(directory).await;
+    let _ = postgres.client().await.batch_execute("TRUNCATE events, ledger").await;
+    postgres.execute("CHECKPOINT").await;
 }
 
 /// Waits until more messages than `count` are stored; gives how many.
