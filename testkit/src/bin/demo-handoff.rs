@@ -172,17 +172,15 @@ struct Demo {
 impl Demo {
     fn start(faultline: &str) -> Self {
         let (redis, postgres) = (Redis::start(), Postgres::start());
-        let program = |name: &str| {
-            Program::new(faultline).set("handoff.url", &redis.url()).set("handoff.lease", "3s")
-        };
+        let program =
+            || Program::new(faultline).set("handoff.url", &redis.url()).set("handoff.lease", "3s");
         let relays = ENVIRONMENTS.map(|environment| {
-            let mut relay =
-                program(environment).arguments(&["relay"]).set("handoff.environment", environment);
+            let mut relay = program().arguments(&["relay"]).set("handoff.environment", environment);
             relay.start();
             (Part::new(format!("relay {environment}"), relay), Traffic::default())
         });
         let hubs = [1, 2].map(|number| {
-            let mut hub = program("hub")
+            let mut hub = program()
                 .set("store.url", &postgres.url())
                 .set("handoff.consume", &ENVIRONMENTS.join(","));
             hub.start();
