@@ -15,18 +15,26 @@ use serde_json::{Value, json};
 const BINARY: &str = env!("CARGO_BIN_EXE_faultline");
 
 /// A started hub that dispatches to `jira`, with rules where there are any.
+/// The program with what it takes to make tickets in this Jira.
+fn with_jira(program: Program, jira: &Jira) -> Program {
+    [
+        ("jira.url", jira.url().as_str()),
+        ("jira.email", "bot@example.com"),
+        ("jira.token", "secret-token"),
+        ("jira.project", "OPS"),
+        ("jira.rate_per_second", "100"),
+    ]
+    .into_iter()
+    .fold(program, |program, (key, value)| program.set(key, value))
+}
+
 fn hub(jira: &Jira, rules: &str) -> Program {
     let program = Program::new(BINARY);
     let config = program.directory().join("rules.toml");
     std::fs::write(&config, rules).unwrap();
     let mut program = [
-        ("jira.url", jira.url().as_str()),
-        ("jira.email", "bot@example.com"),
-        ("jira.token", "secret-token"),
-        ("jira.project", "OPS"),
         ("jira.request_timeout", "500ms"),
         ("jira.search_settle", "1s"),
-        ("jira.rate_per_second", "100"),
         ("jira.lease", "2s"),
         ("jira.retry_first", "50ms"),
         ("jira.retry_cap", "200ms"),
@@ -34,7 +42,7 @@ fn hub(jira: &Jira, rules: &str) -> Program {
         ("jira.poll_every", "100ms"),
     ]
     .into_iter()
-    .fold(program, |program, (key, value)| program.set(key, value))
+    .fold(with_jira(program, jira), |program, (key, value)| program.set(key, value))
     .arguments(&["--config", config.to_str().unwrap(), "run"]);
     program.start();
     program
@@ -361,18 +369,9 @@ async fn what_people_will_not_mend_stays_closed() {
 #[tokio::test]
 async fn a_storm_is_one_ticket_and_ends() {
     let jira = Jira::start(Settings::cloud()).await;
-    let program = Program::new(BINARY);
-    let mut program = [
-        ("jira.url", jira.url().as_str()),
-        ("jira.email", "bot@example.com"),
-        ("jira.token", "secret-token"),
-        ("jira.project", "OPS"),
-        ("jira.storm_budget", "3"),
-        ("jira.storm_window", "2s"),
-        ("jira.rate_per_second", "100"),
-    ]
-    .into_iter()
-    .fold(program, |program, (key, value)| program.set(key, value));
+    let mut program = with_jira(Program::new(BINARY), &jira)
+        .set("jira.storm_budget", "3")
+        .set("jira.storm_window", "2s");
     program.start();
     let reports: Vec<Value> = (0..12)
         .map(|n| json!({ "message": "it broke", "fingerprint": format!("f{n}"), "service": "s" }))
@@ -403,6 +402,33 @@ async fn without_a_jira_it_is_said_what_would_be_sent() {
     assert!(sent["summary"].as_str().unwrap().contains("cannot open the door"), "{sent}");
     let why = program.json("/api/faults/1/why").await;
     assert_eq!(why["tickets"][0]["is_dry_run"], true);
+}
+
+#[tokio::test]
+async fn what_was_made_up_is_no_storm_when_there_is_a_jira() {
+    let mut program = Program::new(BINARY).set("jira.storm_budget", "3");
+    program.start();
+    let reports: Vec<Value> = (0..5)
+        .map(|n| json!({ "message": "it broke", "fingerprint": format!("f{n}"), "service": "s" }))
+        .collect();
+    program.report(&json!(reports).to_string()).await;
+    program.settled().await;
+    let made_up = "SELECT count(*) FROM tickets WHERE is_dry_run";
+    eventually("all are made up", async || match program.database.number(made_up).await {
+        5 => Ok(()),
+        number => Err(number),
+    })
+    .await;
+    program.finish().await;
+
+    let jira = Jira::start(Settings::cloud()).await;
+    program = with_jira(program, &jira);
+    program.start();
+    report(&program, "cannot open the door").await;
+    eventually("a new fault gets its ticket", async || jira.issue("OPS-1").ok_or("none")).await;
+    program.report(&reports[0].to_string()).await;
+    eventually("and one that is met again", async || jira.issue("OPS-2").ok_or("none")).await;
+    assert_eq!(program.database.number("SELECT count(*) FROM storms").await, 0);
 }
 
 #[tokio::test]
@@ -493,11 +519,7 @@ async fn check_asks_jira_whether_it_would_take_the_tickets() {
 #[tokio::test]
 async fn jira_tells_by_its_webhook() {
     let jira = Jira::start(Settings::cloud()).await;
-    let mut program = Program::new(BINARY)
-        .set("jira.url", &jira.url())
-        .set("jira.email", "bot@example.com")
-        .set("jira.token", "secret-token")
-        .set("jira.project", "OPS")
+    let mut program = with_jira(Program::new(BINARY), &jira)
         .set("jira.poll_every", "0s")
         .set("jira.webhook_secret", "0123456789abcdef");
     program.start();

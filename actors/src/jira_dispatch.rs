@@ -56,7 +56,7 @@ const LOOK_SOONEST: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub tracker: Tracker,
-    /// New tickets of an environment before it is a storm.
+    /// New tickets of an environment before it is a storm; those of a dry run do not count.
     pub budget: Option<Budget>,
     /// The project and type of a storm's ticket.
     pub project: String,
@@ -70,7 +70,8 @@ impl From<&jira::Settings> for Settings {
                 is_there: !settings.is_dry_run(),
                 wont_fix: settings.wont_fix.clone(),
             },
-            budget: settings.budget(),
+            // Where there is no Jira, there is nobody to be protected from a storm.
+            budget: settings.budget().filter(|_| !settings.is_dry_run()),
             project: settings.default_project().to_owned(),
             issue_type: settings.issue_type.clone(),
         }

@@ -289,7 +289,7 @@ async fn tell(transaction: &Transaction<'_>, told: &[(FaultId, &str)]) -> Result
         .map(drop)
 }
 
-/// New tickets of an environment within the window.
+/// New tickets of an environment within the window that were not made up.
 async fn recent(
     transaction: &Transaction<'_>,
     environment: &str,
@@ -298,7 +298,9 @@ async fn recent(
     let row = transaction
         .query_one(
             "SELECT count(*) FROM jobs WHERE action = 'create' AND environment = $1
-             AND created_at > now() - $2::float8 * interval '1 second'",
+             AND created_at > now() - $2::float8 * interval '1 second'
+             AND NOT EXISTS (SELECT 1 FROM tickets WHERE tickets.fault = jobs.fault
+                 AND tickets.incident = jobs.incident AND tickets.is_dry_run)",
             &[&environment, &window.as_secs_f64()],
         )
         .await?;

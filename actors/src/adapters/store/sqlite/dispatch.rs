@@ -285,11 +285,13 @@ pub(super) fn audit(
     Ok(())
 }
 
-/// New tickets of an environment within the window.
+/// New tickets of an environment within the window that were not made up.
 fn recent(connection: &Connection, environment: &str, window: Duration) -> Result<u64, StoreError> {
     let since = clock::now().saturating_sub(micros(window));
     let sql = "SELECT count(*) FROM jobs WHERE action = 'create' AND environment = ?1
-               AND created_at > ?2";
+               AND created_at > ?2 AND NOT EXISTS (SELECT 1 FROM tickets
+                   WHERE tickets.fault = jobs.fault AND tickets.incident = jobs.incident
+                       AND tickets.is_dry_run)";
     Ok(as_u64(
         connection.prepare_cached(sql)?.query_one(params![environment, since], |row| row.get(0))?,
     ))
