@@ -250,27 +250,23 @@ impl Demo {
         }
         println!("{}", self.redis.row(""));
         for hub in &self.hubs {
-            println!("{}", hub.row(&self.streams_of(hub).await));
+            println!("{}", hub.row(&self.said_by(hub).await));
         }
         println!("{}", self.postgres.row(""));
         println!("\nkill -9 any of these; it is started again after {} s", DEATH.as_secs());
         is_settled
     }
 
-    /// Where a hub is looked at.
-    async fn streams_of(&self, hub: &Part<Program>) -> String {
+    /// How a hub says it is, and where to look at it.
+    async fn said_by(&self, hub: &Part<Program>) -> String {
         if !hub.is_alive() {
             return String::new();
         }
-        let health = hub.process.get("/health").await;
-        let status = health.map_or_else(
-            |_| "no answer".to_owned(),
-            |(_, text)| {
-                let health: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-                health["status"].as_str().unwrap_or_default().to_owned()
-            },
-        );
-        format!("{status}; http://{}/api/ledger", hub.process.admin())
+        let health = hub.process.get("/health").await.map(|(_, text)| text).unwrap_or_default();
+        let health: serde_json::Value = serde_json::from_str(&health).unwrap_or_default();
+        let overall = health["overall"].as_str().unwrap_or("no answer");
+        let streams = &health["components"]["redis"]["details"]["streams"];
+        format!("{overall}, reads {streams}; http://{}/health", hub.process.admin())
     }
 }
 
