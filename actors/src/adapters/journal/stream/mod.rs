@@ -77,7 +77,7 @@ impl Default for Settings {
             max_entries: 20_000,
             max_bytes: ByteSize::mib(256),
             entry_bytes: ByteSize::kib(48),
-            compress: Compression::None,
+            compress: Compression::Zstd,
             lease: Duration::from_secs(10),
             timeout: Duration::from_secs(5),
             retry_first: Duration::from_millis(100),
