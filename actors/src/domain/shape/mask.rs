@@ -160,7 +160,6 @@ impl Scan<'_> {
             (b')', [.., Variable(_), Space, Mark(b'('), _]) => {
                 self.pieces.truncate(self.pieces.len() - 3);
             }
-            (b'=', _) if self.value_is_missing() => self.variable(Class::Value, self.at, self.at),
             _ => {}
         }
     }
@@ -180,23 +179,6 @@ impl Scan<'_> {
 
     fn bytes(&self, piece: Piece) -> &[u8] {
         &self.text[piece.start..piece.end]
-    }
-
-    /// Behind `key=`: nothing, or already the next key.
-    fn value_is_missing(&self) -> bool {
-        let ([.., key, Space, _] | [.., key, _]) = self.kinds();
-        if !matches!(key, Constant | Variable(_)) {
-            return false;
-        }
-        let rest = &self.text[self.at..];
-        match rest.first() {
-            None | Some(b';' | b',' | b')' | b']' | b'}' | b'|') => return true,
-            Some(b' ') => {}
-            Some(_) => return false,
-        }
-        let next = rest.trim_ascii_start();
-        let end = next.iter().position(|byte| !is_word(*byte)).unwrap_or(next.len());
-        next.is_empty() || end > 0 && next.get(end) == Some(&b'=')
     }
 
     /// A quoted string on its own is a variable; an apostrophe is none.
@@ -270,6 +252,8 @@ impl Scan<'_> {
     /// What `word` must be by what stands in front of it.
     fn announced(&self, word: &[u8]) -> Option<Class> {
         let before = match self.kinds() {
+            // No value, and already the next key.
+            [.., Mark(b'='), Space] if self.text.get(self.at) == Some(&b'=') => return None,
             [.., before, Mark(b'=')] | [.., before, Mark(b'='), Space] => before,
             [.., Constant, Space] => return self.announced_by_word(word),
             _ => return None,
@@ -457,8 +441,8 @@ mod tests {
             ("a   b\tc", "a b c"),
             ("GET /u/17/items/4c0ffee1", "GET <path>"),
             ("\"GET /u/17 HTTP/1.1\" status: 200", "GET <text> status: <n>"),
-            ("state=LOOKING, my id = 3, error =", "state=<value>, my id = <n>, error =<value>"),
-            ("logname= uid=0 tty=ssh", "logname=<value> uid=<n> tty=<value>"),
+            ("state=LOOKING, my id = 3, error =", "state=<value>, my id = <n>, error ="),
+            ("logname= uid=0 tty=ssh", "logname= uid=<n> tty=<value>"),
             ("if a == b", "if a == b"),
             ("ids 1, 2, 3 and 4 are gone", "ids <n> are gone"),
             ("at Thu Aug 11 10:00:00 PDT 2005 it rained", "at <time> it rained"),
