@@ -86,8 +86,8 @@ impl Relay {
         ledger: Arc<Mutex<Ledger>>,
         status: Arc<Status>,
     ) -> Result<Self, String> {
-        let link = Link::new(&settings, status.clone())?;
         let name = Name::of(&settings, spool.origin());
+        let link = Link::new(&settings, &name, "handing over", status.clone())?;
         let now = Instant::now();
         Ok(Self {
             settings,

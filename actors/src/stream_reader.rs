@@ -98,8 +98,8 @@ impl StreamReader {
     /// # Errors
     /// When the settings name no Redis.
     pub fn new(hub: Hub, name: Name) -> Result<Self, String> {
-        let link = || Link::new(&hub.settings, hub.status.clone());
-        let (reading, control) = (link()?, link()?);
+        let link = |purpose| Link::new(&hub.settings, &name, purpose, hub.status.clone());
+        let (reading, control) = (link("reading")?, link("telling")?);
         let now = Instant::now();
         Ok(Self {
             key: name.key("stream"),
@@ -123,17 +123,21 @@ impl StreamReader {
     /// Does what is due.
     async fn attend(&mut self) {
         self.due = Instant::now() + TICK;
-        self.keep_lease().await;
-        if self.held.is_none() {
-            return;
-        }
         let was_up = self.reading.is_up();
-        if !self.reading.connect().await || !self.control.connect().await {
-            return;
-        }
+        let can_read = self.reading.connect().await;
         // Redis may have been started again with less, or be another one.
         if !was_up {
             self.rewind();
+        }
+        self.keep_lease().await;
+        if self.held.is_none() || !can_read || !self.control.connect().await {
+            return;
+        }
+        // After a fail-over, one of them may still lead to what was the master.
+        if self.reading.server() != self.control.server() {
+            self.reading.forget();
+            self.control.forget();
+            return;
         }
         if self.origins.values().filter(|read| read.journal.take_rewind()).count() > 0 {
             self.rewind();

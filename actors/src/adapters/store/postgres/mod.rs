@@ -78,7 +78,8 @@ impl Postgres {
     ) -> Result<Self, StoreError> {
         let (mut config, tls) = connection::parse(url).map_err(StoreError::Unavailable)?;
         config.application_name("faultline").connect_timeout(connect_timeout);
-        let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        // A connection that was cut off without a word looks open until it is asked.
+        let manager = ManagerConfig { recycling_method: RecyclingMethod::Verified };
         let pool = Pool::builder(Manager::from_config(config, tls, manager))
             .max_size(connections)
             .runtime(Runtime::Tokio1)
@@ -117,9 +118,25 @@ impl Postgres {
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(sql).await.map_err(unavailable)?;
-        client.query(&statement, parameters).await.map_err(unavailable)
+        self.in_time(async {
+            let client = self.client().await?;
+            let statement = client.prepare_cached(sql).await.map_err(unavailable)?;
+            client.query(&statement, parameters).await.map_err(unavailable)
+        })
+        .await
+    }
+
+    /// Waits for no answer longer than for that to a commit: one from a server that is stuck, or was
+    /// cut off without a word, never comes.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let limit = self.commit_timeout;
+        let outcome = tokio::time::timeout(limit, work).await;
+        outcome.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable(format!("no answer within {limit:?}")))
+        })
     }
 }
 
@@ -208,13 +225,7 @@ impl Store for Postgres {
                 Err(Failure::Row(error)) => Err(unavailable(error)),
             }
         };
-        match tokio::time::timeout(self.commit_timeout, work).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(StoreError::Unavailable(format!(
-                "no answer to a commit within {:?}",
-                self.commit_timeout
-            ))),
-        }
+        self.in_time(work).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
