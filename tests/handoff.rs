@@ -2,7 +2,8 @@
 //! hubs and Redis in between; the ledgers of both ends agree.
 //!
 //! `CRASHES` says how often somebody is killed, 12 times by default. The moments come from `SEED`,
-//! which is printed, so that a run can be repeated as far as a machine can.
+//! which is printed, so that a run can be repeated as far as a machine can. `FREEZES` says how often a
+//! hub is frozen, 3 times by default.
 
 #![expect(
     clippy::print_stderr,
@@ -131,7 +132,8 @@ async fn a_hub_that_was_frozen_past_its_lease_stores_nothing_twice() {
         })
         .await
     };
-    for _ in 0..3 {
+    let freezes = env::var("FREEZES").map_or(3, |text| text.parse().unwrap());
+    for _ in 0..freezes {
         let holder = usize::from(!holds(&hubs[0]).await);
         let before = more_than(stored().await).await;
         hubs[holder].signal("STOP");

@@ -235,7 +235,8 @@ async fn a_hub_that_cannot_reach_redis_leaves_the_stream_to_one_that_can() {
         .await;
         proxies[holder].set(mode);
         let other = &hubs[1 - holder];
-        eventually("the other one reads", async || holds(other).await.then_some(()).ok_or(())).await;
+        eventually("the other one reads", async || holds(other).await.then_some(()).ok_or(()))
+            .await;
         eventually("it has left", async || (!holds(&hubs[holder]).await).then_some(()).ok_or(()))
             .await;
         says(&hubs[holder], "Redis at 127.0.0.1").await;

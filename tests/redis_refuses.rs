@@ -33,6 +33,12 @@ impl Ends {
         Self { redis, database, relay, hub }
     }
 
+    async fn start_hub(&mut self) {
+        self.hub.start();
+        // The store's tables are there once the ledger is.
+        self.hub.ledger().await;
+    }
+
     async fn all_is_well_in_the_end(self, load: Load) {
         let accepted = load.end().await;
         assert_eq!(accepted.refused, 0);
@@ -42,29 +48,55 @@ impl Ends {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn full_or_read_only_or_loading() {
-    let loads_slowly = ["--loading-process-events-interval-bytes", "1024"];
-    let mut ends = Ends::new(Redis::start_with(&[&DURABLE[..], &loads_slowly].concat()));
-    ends.hub.start();
+async fn full_or_read_only() {
+    let mut ends = Ends::new(Redis::start());
+    ends.start_hub().await;
     let load = Load::start(ends.relay.receiver(), CLIENTS);
     is_well(&ends.relay).await;
+    let nobody = free_port().to_string();
 
     ends.redis.set("maxmemory", "1");
-    for program in [&ends.relay, &ends.hub] {
-        says(program, "its memory is full: maxmemory is reached").await;
-    }
+    says(&ends.relay, "its memory is full: maxmemory is reached").await;
     ends.redis.set("maxmemory", "0");
-    for program in [&ends.relay, &ends.hub] {
-        is_well(program).await;
-    }
+    is_well(&ends.relay).await;
+    is_well(&ends.hub).await;
 
-    let nobody = free_port().to_string();
     ends.redis.tell(&["REPLICAOF", "127.0.0.1", &nobody]);
-    for program in [&ends.relay, &ends.hub] {
-        says(program, "it is a replica").await;
-        says(program, "takes no writes").await;
-    }
+    says(&ends.relay, "it is a replica").await;
+    says(&ends.relay, "takes no writes").await;
     ends.redis.tell(&["REPLICAOF", "NO", "ONE"]);
+    is_well(&ends.relay).await;
+    is_well(&ends.hub).await;
+    ends.all_is_well_in_the_end(load).await;
+}
+
+/// It comes back with an old snapshot, of which it takes long to load each key.
+#[tokio::test(flavor = "multi_thread")]
+async fn still_loading() {
+    let slowly = ["--key-load-delay", "100000", "--loading-process-events-interval-bytes", "1024"];
+    let rarely = ["--appendonly", "no", "--save", ""];
+    let mut ends = Ends::new(Redis::start_with(&[&rarely[..], &slowly].concat()));
+    ends.start_hub().await;
+    let load = Load::start(ends.relay.receiver(), CLIENTS);
+    for key in 0..30 {
+        ends.redis.tell(&["SET", &format!("other:{key}"), &"x".repeat(2_000)]);
+    }
+    eventually("something is stored", async || {
+        let stored = ends.database.number("SELECT count(*) FROM events").await;
+        if stored > 500 { Ok(()) } else { Err(stored) }
+    })
+    .await;
+    ends.redis.tell(&["SAVE"]);
+    ends.redis.kill();
+    let mut redis = ends.redis;
+    let resumed = tokio::task::spawn_blocking(move || {
+        redis.resume();
+        redis
+    });
+    for program in [&ends.relay, &ends.hub] {
+        says(program, "it is still loading its data").await;
+    }
+    ends.redis = resumed.await.unwrap();
     for program in [&ends.relay, &ends.hub] {
         is_well(program).await;
     }
@@ -77,15 +109,13 @@ async fn what_was_evicted_is_sent_again() {
     let evicting = ["--maxmemory", LIMIT, "--maxmemory-policy", "allkeys-lru"];
     let mut ends = Ends::new(Redis::start_with(&[&DURABLE[..], &evicting].concat()));
     let load = Load::start(ends.relay.receiver(), CLIENTS);
-    for program in [&ends.relay] {
-        says(program, "maxmemory-policy = allkeys-lru: noeviction is needed").await;
-    }
+    says(&ends.relay, "maxmemory-policy = allkeys-lru: noeviction is needed").await;
     let evicted = |redis: &Redis| redis.info("INFO stats", "evicted_keys").unwrap() != "0";
     eventually("the stream is evicted", async || {
         if evicted(&ends.redis) { Ok(()) } else { Err(load.accepted()) }
     })
     .await;
-    ends.hub.start();
+    ends.start_hub().await;
     ends.redis.set("maxmemory", "0");
     ends.all_is_well_in_the_end(load).await;
 }

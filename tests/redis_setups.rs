@@ -30,6 +30,12 @@ fn start_database() -> Database {
     Database::Postgres(Box::new(Postgres::start()))
 }
 
+async fn start_hub(hub: &mut Program) {
+    hub.start();
+    // The store's tables are there once the ledger is.
+    hub.ledger().await;
+}
+
 /// Waits until so much more is stored.
 async fn more_is_stored(database: &Database, more: i64) {
     let stored = async || database.number("SELECT count(*) FROM events").await;
@@ -67,7 +73,7 @@ async fn sentinels_name_another_master() {
     let mut redis = Sentinels::start(&[]).await;
     let (mut relay, mut hub) = ends(&redis.url(), &database);
     relay.start();
-    hub.start();
+    start_hub(&mut hub).await;
     let load = Load::start(relay.receiver(), CLIENTS);
     // One of the Sentinels is dead, too.
     redis.sentinels[2].kill();
@@ -77,9 +83,12 @@ async fn sentinels_name_another_master() {
         let [first, second] = &mut redis.servers[..] else { unreachable!("there are two") };
         let (old, new) = if master == 0 { (first, second) } else { (second, first) };
         lose_the_tail(old, new, &hub, &load).await;
-        eventually("the Sentinels agree", async || {
-            if redis.master() == master { Err(()) } else { Ok(()) }
-        })
+        eventually(
+            "the Sentinels agree",
+            async || {
+                if redis.master() == master { Err(()) } else { Ok(()) }
+            },
+        )
         .await;
         more_is_stored(&database, 500).await;
         redis.servers[master].resume();
@@ -104,14 +113,17 @@ async fn a_master_is_replaced_on_purpose() {
     let redis = Sentinels::start(&["--save", "3600 1", "--appendonly", "no"]).await;
     let (mut relay, mut hub) = ends(&redis.url(), &database);
     relay.start();
-    hub.start();
+    start_hub(&mut hub).await;
     let load = Load::start(relay.receiver(), CLIENTS);
     more_is_stored(&database, 500).await;
     let master = redis.master();
     redis.sentinels[0].tell(&["SENTINEL", "FAILOVER", "mymaster"]);
-    eventually("the Sentinels agree", async || {
-        if redis.master() == master { Err(()) } else { Ok(()) }
-    })
+    eventually(
+        "the Sentinels agree",
+        async || {
+            if redis.master() == master { Err(()) } else { Ok(()) }
+        },
+    )
     .await;
     more_is_stored(&database, 500).await;
     let accepted = load.end().await;
@@ -139,11 +151,12 @@ async fn a_cluster_moves_a_stream_and_loses_a_master() {
     // At another node of the cluster.
     let mut other = handoff::relay(BINARY, &redis.url(), "staging");
     hub = hub.set("handoff.consume", "dev,staging");
-    let keys = ["faultline:{dev:0}:stream", "faultline:{dev:0}:committed", "faultline:{dev:0}:wanted"];
+    let keys =
+        ["faultline:{dev:0}:stream", "faultline:{dev:0}:committed", "faultline:{dev:0}:wanted"];
     let elsewhere = "faultline:{staging:0}:stream";
-    for program in [&mut relay, &mut other, &mut hub] {
-        program.start();
-    }
+    relay.start();
+    other.start();
+    start_hub(&mut hub).await;
     let load = Load::of(relay.receiver(), 0..CLIENTS);
     let other_load = Load::of(other.receiver(), CLIENTS..2 * CLIENTS);
     more_is_stored(&database, 500).await;
@@ -187,7 +200,8 @@ async fn one_node_of_a_cluster_is_not_taken_for_a_server() {
     let mut relay = handoff::relay(BINARY, &url, "dev");
     relay.start();
     says(&relay, "it is a node of a cluster: redis+cluster:// is needed in handoff.url").await;
-    let checked = relay.command_with(&["check"]).env("FAULTLINE_HANDOFF__URL", redis.url()).output();
+    let checked =
+        relay.command_with(&["check"]).env("FAULTLINE_HANDOFF__URL", redis.url()).output();
     let said = String::from_utf8_lossy(&checked.unwrap().stdout).into_owned();
     assert!(said.contains("ok      handoff: redis+cluster://127.0.0.1:"), "{said}");
 }
@@ -238,7 +252,7 @@ async fn tls_and_users_with_no_more_than_they_need() {
         calls.map(drop).ok_or("never")
     })
     .await;
-    hub.start();
+    start_hub(&mut hub).await;
     more_is_stored(&database, 500).await;
     redis.tell(&["ACL", "SETUSER", "relay", "-xadd"]);
     says(&relay, "its ACL forbids what is needed").await;

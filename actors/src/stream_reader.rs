@@ -240,7 +240,10 @@ impl StreamReader {
         if self.origins.contains_key(&origin) || self.origins.len() < MAX_ORIGINS {
             return true;
         }
-        let idle = self.origins.iter().find(|(_, read)| read.journal.is_idle());
+        // One that waits for a relay, which may be gone for good, must not hold up others; it is
+        // taken up again with that relay's next entry.
+        let idle = self.origins.iter().filter(|(_, read)| read.journal.is_idle());
+        let idle = idle.min_by_key(|(_, read)| read.journal.is_waiting());
         let Some(idle) = idle.map(|(origin, _)| *origin) else { return false };
         self.forget(idle);
         true

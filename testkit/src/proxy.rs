@@ -234,9 +234,7 @@ mod tests {
         assert_eq!(&late, b"xx", "what was silent goes on");
         proxy.set(Mode::Refuse);
         assert!(timeout(SOON, stream.read_u8()).await.unwrap().is_err(), "closed");
-        let refused = async {
-            while connect().await.is_ok() {}
-        };
+        let refused = async { while connect().await.is_ok() {} };
         timeout(SOON, refused).await.unwrap();
         proxy.set(Mode::Open);
         let stream = &mut crate::eventually("it listens again", || connect()).await;

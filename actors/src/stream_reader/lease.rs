@@ -71,6 +71,7 @@ impl StreamReader {
         tracing::warn!(stream = self.key, why, "this hub does not read the stream any more");
         let key = &self.key;
         self.hub.status.note(|state| state.held.retain(|held| held != key));
+        self.control.rest();
         self.fetching = None;
         self.sending = None;
         self.found.clear();

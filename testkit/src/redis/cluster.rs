@@ -99,9 +99,9 @@ impl Cluster {
     /// Which node serves `key`; `None` while nobody does.
     #[must_use]
     pub fn owner(&self, key: &str) -> Option<usize> {
-        self.nodes.iter().position(|node| {
-            node.is_running() && node.command(&["EXISTS", key]).starts_with(':')
-        })
+        self.nodes
+            .iter()
+            .position(|node| node.is_running() && node.command(&["EXISTS", key]).starts_with(':'))
     }
 
     /// Moves the slot of `keys`, which is theirs alone, to another master while it is in use.
@@ -112,7 +112,9 @@ impl Cluster {
         let from = self.owner(keys[0]).unwrap();
         let is_master = |node: &Redis| node.ask(&["ROLE"])[0] == "master";
         let to = (0..self.nodes.len())
-            .find(|&node| node != from && self.nodes[node].is_running() && is_master(&self.nodes[node]))
+            .find(|&node| {
+                node != from && self.nodes[node].is_running() && is_master(&self.nodes[node])
+            })
             .unwrap();
         let slot = self.nodes[from].ask(&["CLUSTER", "KEYSLOT", keys[0]]).concat();
         let id = |node: usize| self.nodes[node].ask(&["CLUSTER", "MYID"]).concat();

@@ -109,14 +109,17 @@ impl Address {
         if kind == Kind::Cluster && !matches!(database, "" | "0") {
             return Err(wrong("a cluster has only database 0"));
         }
-        let database = database.parse::<i64>().or(if database.is_empty() { Ok(0) } else { Err(()) });
-        let database = database.map_err(|()| wrong("behind the host only a database's number can be"))?;
+        let database =
+            database.parse::<i64>().or(if database.is_empty() { Ok(0) } else { Err(()) });
+        let database =
+            database.map_err(|()| wrong("behind the host only a database's number can be"))?;
         let mut nodes = Vec::new();
         let mut login = RedisConnectionInfo::default();
         for host in hosts.split(',') {
             // One host at a time is what the library reads. What it says may hold the password.
             let info = format!("redis://{credentials}{host}").into_connection_info();
-            let info = info.map_err(|error| wrong(&format!("no URL of a Redis ({:?})", error.kind())))?;
+            let info =
+                info.map_err(|error| wrong(&format!("no URL of a Redis ({:?})", error.kind())))?;
             let ConnectionAddr::Tcp(name, given) = info.addr() else { return Err(wrong(FORMS)) };
             let has_port = host.rsplit(']').next().is_some_and(|tail| tail.contains(':'));
             nodes.push(Node { host: name.clone(), port: if has_port { *given } else { port } });
@@ -176,10 +179,9 @@ fn certificates(settings: &Settings, is_tls: bool) -> Result<Option<TlsCertifica
     let set = files.iter().find(|(_, path)| !path.as_os_str().is_empty());
     if !is_tls {
         return match set {
-            Some((key, path)) => Err(format!(
-                "{key} = \"{}\": only with TLS, url = \"rediss://…\"",
-                path.display()
-            )),
+            Some((key, path)) => {
+                Err(format!("{key} = \"{}\": only with TLS, url = \"rediss://…\"", path.display()))
+            }
             None => Ok(None),
         };
     }

@@ -3,7 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, aio::MultiplexedConnection};
+use redis::{
+    ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, aio::MultiplexedConnection,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -172,6 +174,13 @@ impl Link {
     pub fn forget(&mut self) {
         self.connection = None;
     }
+
+    /// It is not needed for now, so that nothing is wrong with it.
+    pub fn rest(&mut self) {
+        self.forget();
+        self.refused_at = None;
+        self.status.forget(&self.name);
+    }
 }
 
 /// Asks whether Redis answers, for each of the streams where they may be on several servers; gives
@@ -183,7 +192,11 @@ pub async fn probe(settings: &Settings) -> Result<Vec<String>, String> {
     settings.validate()?;
     let address = Address::parse(settings)?;
     let mut found_warnings = Vec::new();
-    for name in settings.all_streams() {
+    let mut names = settings.all_streams();
+    if names.is_empty() {
+        names.push(Name { environment: "none".to_owned(), shard: 0 });
+    }
+    for name in names {
         let mut route = Route::new(address.clone(), name.key("stream"), settings.timeout);
         let found = route.find().await.map_err(|trouble| trouble.text)?;
         found_warnings.extend(warnings(&address, &found).await);

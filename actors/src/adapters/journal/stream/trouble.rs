@@ -104,7 +104,11 @@ mod tests {
         ]
         .map(|line| text(&Kind::Single, line))
         .into();
-        assert!(texts.iter().all(|text| text.starts_with("Redis at h:1: it") || text.contains("the cluster")));
+        assert!(
+            texts
+                .iter()
+                .all(|text| text.starts_with("Redis at h:1: it") || text.contains("the cluster"))
+        );
         assert!(texts[1].contains("'xadd'") && texts[7].contains("redis+cluster://"));
         texts.sort();
         texts.dedup();

@@ -85,7 +85,9 @@ impl JobStore for Postgres {
     ) -> Result<(), StoreError> {
         self.in_time(async {
             let mut client = self.client().await?;
-            dispatch::begin_storm(&mut client, environment, title, intent).await.map_err(unavailable)
+            dispatch::begin_storm(&mut client, environment, title, intent)
+                .await
+                .map_err(unavailable)
         })
         .await
     }

@@ -134,9 +134,8 @@ impl Postgres {
     ) -> Result<T, StoreError> {
         let limit = self.commit_timeout;
         let outcome = tokio::time::timeout(limit, work).await;
-        outcome.unwrap_or_else(|_| {
-            Err(StoreError::Unavailable(format!("no answer within {limit:?}")))
-        })
+        outcome
+            .unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {limit:?}"))))
     }
 }
 
