@@ -88,15 +88,10 @@ async fn still_loading() {
     .await;
     ends.redis.tell(&["SAVE"]);
     ends.redis.kill();
-    let mut redis = ends.redis;
-    let resumed = tokio::task::spawn_blocking(move || {
-        redis.resume();
-        redis
-    });
+    ends.redis.launch();
     for program in [&ends.relay, &ends.hub] {
         says(program, "it is still loading its data").await;
     }
-    ends.redis = resumed.await.unwrap();
     for program in [&ends.relay, &ends.hub] {
         is_well(program).await;
     }

@@ -117,6 +117,24 @@ impl Redis {
     /// # Panics
     /// When it does not start.
     pub fn resume(&mut self) {
+        self.launch();
+        let started = Instant::now();
+        let answers = |reply: String| reply == "+PONG" || reply.starts_with("-NOAUTH");
+        while !self.try_command(&["PING"]).is_some_and(answers) {
+            let exited = self.server.as_mut().and_then(|server| server.try_wait().unwrap());
+            let log = || fs::read_to_string(self.log()).unwrap();
+            let is_late = exited.is_some() || started.elapsed() > PATIENCE;
+            assert!(!is_late, "Redis does not start: {}", log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Like [`Redis::resume`], without waiting until it answers. The server dies with the thread
+    /// that calls this.
+    ///
+    /// # Panics
+    /// When there is no such program.
+    pub fn launch(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "redis-server"]);
@@ -134,15 +152,6 @@ impl Redis {
             .spawn()
             .expect("Redis is not installed (Debian: apt-get install redis-server)");
         self.server = Some(server);
-        let started = Instant::now();
-        let answers = |reply: String| reply == "+PONG" || reply.starts_with("-NOAUTH");
-        while !self.try_command(&["PING"]).is_some_and(answers) {
-            let exited = self.server.as_mut().and_then(|server| server.try_wait().unwrap());
-            let log = || fs::read_to_string(self.log()).unwrap();
-            let is_late = exited.is_some() || started.elapsed() > PATIENCE;
-            assert!(!is_late, "Redis does not start: {}", log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
     }
 
     fn configuration(&self) -> std::path::PathBuf {
