@@ -142,13 +142,17 @@ impl World {
             }
             _ => {
                 let index = self.random.usize(..self.proxies.len());
+                let what = ["relay and redis", "hub and redis", "hub and store"];
+                let what = what[usize::from(index >= 3) + usize::from(index >= 5)];
+                if self.random.u8(..6) == 0 {
+                    self.proxies[index].0.lose_connections();
+                    return self.count(&format!("{what}: lost"));
+                }
                 let mode = Mode::WRONG[self.random.usize(..Mode::WRONG.len())];
                 let lasts = Duration::from_millis(self.random.u64(..CUT));
                 let (proxy, until) = &mut self.proxies[index];
                 proxy.set(mode);
                 *until = Some(Instant::now() + lasts);
-                let what = ["relay and redis", "hub and redis", "hub and store"];
-                let what = what[usize::from(index >= 3) + usize::from(index >= 5)];
                 self.count(&format!("{what}: {mode:?}"));
             }
         }
@@ -245,6 +249,40 @@ async fn a_hub_that_cannot_reach_redis_leaves_the_stream_to_one_that_can() {
     }
     let accepted = load.end().await;
     assert_ledgers_agree(&relay, &hubs[0]).await;
+    accepted.assert_stored_once(&database).await;
+}
+
+/// As behind a firewall that was started again: nobody hears that the connections are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_lost_without_a_word_are_replaced() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let [to_redis, to_store] =
+        [Proxy::start(redis.port()).await, Proxy::start(postgres.port()).await];
+    let database = Database::Postgres(Box::new(postgres));
+    let (redis_url, store_url) = (redis_by(&to_redis), store_by(&to_store));
+    let mut relay = impatient(handoff::relay(BINARY, &redis_url, "dev"));
+    let mut hub = impatient(handoff::hub(BINARY, &redis_url, &store_url, "dev"));
+    relay.start();
+    hub.start();
+    hub.ledger().await;
+    let load = Load::start(relay.receiver(), CLIENTS);
+    for proxy in [&to_redis, &to_store] {
+        let stored = async || database.number("SELECT count(*) FROM events").await;
+        let more_is_stored = async |more| {
+            let before = stored().await;
+            eventually("more is stored", async || {
+                let now = stored().await;
+                if now > before + more { Ok(()) } else { Err(now) }
+            })
+            .await;
+        };
+        more_is_stored(200).await;
+        proxy.lose_connections();
+        // More than was under way.
+        more_is_stored(2_000).await;
+    }
+    let accepted = load.end().await;
+    assert_ledgers_agree(&relay, &hub).await;
     accepted.assert_stored_once(&database).await;
 }
 

@@ -64,6 +64,7 @@ const DROP: (usize, Duration) = (2048, Duration::from_millis(20));
 pub struct Proxy {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
+    lost: watch::Sender<()>,
     task: AbortHandle,
 }
 
@@ -76,9 +77,14 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (mode, modes) = watch::channel(Mode::Open);
-        let server = SocketAddr::from(([127, 0, 0, 1], server));
-        let task = tokio::spawn(serve(listener, server, modes)).abort_handle();
-        Self { address, mode, task }
+        let lost = watch::Sender::new(());
+        let route = Route {
+            server: SocketAddr::from(([127, 0, 0, 1], server)),
+            modes,
+            lost: lost.subscribe(),
+        };
+        let task = tokio::spawn(serve(listener, route)).abort_handle();
+        Self { address, mode, lost, task }
     }
 
     /// Where clients connect, on 127.0.0.1.
@@ -91,6 +97,20 @@ impl Proxy {
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
+
+    /// Forgets the connections that are there, as a firewall does that was started again: they stay
+    /// open, and nothing is ever heard of them. New ones work.
+    pub fn lose_connections(&self) {
+        self.lost.send_replace(());
+    }
+}
+
+/// What a connection goes by.
+#[derive(Clone)]
+struct Route {
+    server: SocketAddr,
+    modes: watch::Receiver<Mode>,
+    lost: watch::Receiver<()>,
 }
 
 impl Drop for Proxy {
@@ -99,12 +119,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, server: SocketAddr, mut modes: watch::Receiver<Mode>) {
+async fn serve(listener: TcpListener, mut route: Route) {
     let address = listener.local_addr().unwrap();
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();
     loop {
-        let refuses = *modes.borrow_and_update() == Mode::Refuse;
+        let refuses = *route.modes.borrow_and_update() == Mode::Refuse;
         match (refuses, &listener) {
             (true, _) => listener = None,
             (false, None) => listener = TcpListener::bind(address).await.ok(),
@@ -117,9 +137,11 @@ async fn serve(listener: TcpListener, server: SocketAddr, mut modes: watch::Rece
             }
         };
         tokio::select! {
-            changed = modes.changed() => if changed.is_err() { return },
+            changed = route.modes.changed() => if changed.is_err() { return },
             Ok((client, _)) = accepted => {
-                connections.spawn(connect(client, server, modes.clone()));
+                let mut route = route.clone();
+                route.lost.mark_unchanged();
+                connections.spawn(connect(client, route));
             }
         }
         while connections.try_join_next().is_some() {}
@@ -127,7 +149,8 @@ async fn serve(listener: TcpListener, server: SocketAddr, mut modes: watch::Rece
 }
 
 /// Passes on what one connection brings, until it ends or is to be closed.
-async fn connect(client: TcpStream, server: SocketAddr, mut modes: watch::Receiver<Mode>) {
+async fn connect(client: TcpStream, route: Route) {
+    let Route { server, mut modes, mut lost } = route;
     // Where nothing is heard, nobody knows whether there is a server.
     let Ok(mode) = modes.wait_for(|mode| *mode != Mode::Silent).await.map(|mode| *mode) else {
         return;
@@ -140,7 +163,9 @@ async fn connect(client: TcpStream, server: SocketAddr, mut modes: watch::Receiv
     tokio::select! {
         _ = pass(&mut from_client, &mut to_server, Direction::ToServer, modes.clone()) => {}
         _ = pass(&mut from_server, &mut to_client, Direction::ToClient, modes.clone()) => {}
-        _ = closing.wait_for(|mode| mode.closes()) => {}
+        () = async { drop(closing.wait_for(|mode| mode.closes()).await) } => {}
+        // Both ends stay open.
+        Ok(()) = lost.changed() => std::future::pending().await,
     }
     let mode = *modes.borrow();
     end(from_client.as_ref(), mode);
@@ -232,6 +257,12 @@ mod tests {
         let mut late = [0; 2];
         timeout(SOON, stream.read_exact(&mut late)).await.unwrap().unwrap();
         assert_eq!(&late, b"xx", "what was silent goes on");
+        let mut lost = connect().await.unwrap();
+        assert!(exchange(&mut lost).await.is_some());
+        proxy.lose_connections();
+        assert!(exchange(&mut lost).await.is_none());
+        let mut stream = connect().await.unwrap();
+        assert_eq!(exchange(&mut stream).await.unwrap().unwrap(), b'x');
         proxy.set(Mode::Refuse);
         assert!(timeout(SOON, stream.read_u8()).await.unwrap().is_err(), "closed");
         let refused = async { while connect().await.is_ok() {} };

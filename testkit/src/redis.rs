@@ -183,11 +183,11 @@ impl Redis {
     /// # Panics
     /// When it does not answer.
     #[must_use]
-    pub fn command(&self, words: &[&str]) -> String {
+    pub fn command(&self, words: &[impl AsRef<[u8]>]) -> String {
         self.try_command(words).expect("Redis answers")
     }
 
-    fn try_command(&self, words: &[&str]) -> Option<String> {
+    fn try_command(&self, words: &[impl AsRef<[u8]>]) -> Option<String> {
         let mut line = String::new();
         self.request(words)?.read_line(&mut line).ok()?;
         Some(line.trim_end().to_owned())
@@ -225,14 +225,16 @@ impl Redis {
         line.map(|value| value.trim().to_owned())
     }
 
-    fn request(&self, words: &[&str]) -> Option<BufReader<TcpStream>> {
+    fn request(&self, words: &[impl AsRef<[u8]>]) -> Option<BufReader<TcpStream>> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        let mut request = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words.iter().map(AsRef::as_ref) {
+            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            request.extend_from_slice(word);
+            request.extend_from_slice(b"\r\n");
         }
-        stream.write_all(request.as_bytes()).ok()?;
+        stream.write_all(&request).ok()?;
         Some(BufReader::new(stream))
     }
 }

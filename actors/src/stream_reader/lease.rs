@@ -78,6 +78,7 @@ impl StreamReader {
         for origin in self.origins.keys().copied().collect::<Vec<_>>() {
             self.forget(origin);
         }
+        self.parked.clear();
         self.cursor = Place::default();
         self.trimmed = Place::default();
     }

@@ -30,7 +30,7 @@ use crate::{
         batch::Rejected,
         event::Source,
         record::{Block, Content, RecordRef},
-        time::Micros,
+        time::{self, Micros},
     },
 };
 
@@ -265,9 +265,13 @@ fn read_records(head: &Head, bytes: &[u8]) -> Option<Vec<RecordRef>> {
             2 => Content::Damaged { bytes: body..end },
             _ => return None,
         };
+        let received_at = i64::from_le_bytes(start[8..16].try_into().ok()?);
+        if !(time::MIN..=time::MAX).contains(&received_at) {
+            return None;
+        }
         records.push(RecordRef {
             sequence,
-            received_at: i64::from_le_bytes(start[8..16].try_into().ok()?),
+            received_at,
             source: Source::from_u8(start[1])?,
             messages: u32_at(start, 4),
             content,

@@ -175,9 +175,21 @@ impl StreamJournal {
     /// What the relay is to be told, where that has changed since this was asked last.
     #[must_use]
     pub fn take_told(&self) -> Option<Told> {
-        let progress = &mut *self.lock();
-        let told = Told { committed: progress.committed, wanted: progress.wanted };
-        (!std::mem::replace(&mut progress.is_published, true)).then_some(told)
+        let was_published = std::mem::replace(&mut self.lock().is_published, true);
+        (!was_published).then(|| self.told())
+    }
+
+    /// What the relay should know by now.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        let progress = self.lock();
+        Told { committed: progress.committed, wanted: progress.wanted }
+    }
+
+    /// The sequence to deliver next, once it is known.
+    #[must_use]
+    pub fn next(&self) -> Option<u64> {
+        self.lock().next
     }
 
     /// What was told did not arrive.

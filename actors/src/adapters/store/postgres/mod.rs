@@ -41,16 +41,10 @@ mod faults;
 mod job_store;
 mod jobs;
 mod lessons;
+mod migration;
 mod partitions;
 mod row;
 mod streams;
-
-mod migrations {
-    refinery::embed_migrations!("../migrations/postgres");
-}
-
-/// Keys of advisory locks; any number that nobody else uses.
-const MIGRATION_LOCK: i64 = 0x666C_7431;
 
 /// A hub that is frozen within a transaction holds up all others, which wait for its locks; the
 /// server ends such a session after this time. No statement of ours has the next one wait so long.
@@ -86,9 +80,11 @@ impl Postgres {
             .create_timeout(Some(connect_timeout))
             .wait_timeout(Some(connect_timeout))
             .recycle_timeout(Some(connect_timeout))
-            .post_create(Hook::async_fn(|client, _| {
+            .post_create(Hook::async_fn(move |client, _| {
                 Box::pin(async move {
-                    client.batch_execute(END_OF_THE_FROZEN).await.map_err(HookError::Backend)
+                    let done = client.batch_execute(END_OF_THE_FROZEN);
+                    let done = tokio::time::timeout(connect_timeout, done).await;
+                    done.map_err(|_| HookError::message("no answer"))?.map_err(HookError::Backend)
                 })
             }))
             .build()
@@ -146,18 +142,7 @@ impl Store for Postgres {
     }
 
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        // Not the pool's any more: when this is given up half-way, the lock must end with the session.
-        let mut client = Object::take(self.client().await?);
-        // Several hubs may start at once.
-        client
-            .execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK])
-            .await
-            .map_err(unavailable)?;
-        let report = migrations::migrations::runner().run_async(&mut *client).await;
-        let unlocked = client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await;
-        let report = report.map_err(|error| StoreError::Unavailable(chain(&error)))?;
-        unlocked.map_err(unavailable)?;
-        Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+        migration::migrate(self).await
     }
 
     async fn position(&self, origin: Origin) -> Result<Position, StoreError> {
