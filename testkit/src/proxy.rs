@@ -168,8 +168,13 @@ async fn connect(client: TcpStream, route: Route) {
         Ok(()) = lost.changed() => std::future::pending().await,
     }
     let mode = *modes.borrow();
-    end(from_client.as_ref(), mode);
-    end(from_server.as_ref(), mode);
+    if mode == Mode::Reset {
+        end(from_client.as_ref(), mode);
+        end(from_server.as_ref(), mode);
+        // Dropped, they would announce an orderly end.
+        to_client.forget();
+        to_server.forget();
+    }
 }
 
 /// What follows is a reset instead of an orderly end, where that is wanted.
@@ -268,7 +273,7 @@ mod tests {
         let refused = async { while connect().await.is_ok() {} };
         timeout(SOON, refused).await.unwrap();
         proxy.set(Mode::Open);
-        let stream = &mut crate::eventually("it listens again", || connect()).await;
+        let stream = &mut crate::eventually("it listens again", connect).await;
         assert_eq!(exchange(stream).await.unwrap().unwrap(), b'x');
         proxy.set(Mode::Reset);
         let error = timeout(SOON, stream.read_u8()).await.unwrap().unwrap_err();
