@@ -27,7 +27,9 @@ impl Ends {
     /// A relay that runs, and a hub that does not yet.
     fn new(redis: Redis) -> Self {
         let database = Database::Postgres(Box::new(Postgres::start()));
-        let mut relay = handoff::relay(BINARY, &redis.url(), "dev");
+        // So that Redis has much to hold.
+        let mut relay =
+            handoff::relay(BINARY, &redis.url(), "dev").set("handoff.compress", "none");
         let hub = handoff::hub(BINARY, &redis.url(), &database.url(), "dev");
         relay.start();
         Self { redis, database, relay, hub }
