@@ -5,11 +5,7 @@
 //! which is printed, so that a run can be repeated as far as a machine can. `FREEZES` says how often a
 //! hub is frozen, 3 times by default.
 
-#![expect(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a failing test is told by a panic and what is printed"
-)]
+#![expect(clippy::print_stderr, reason = "a failing test is told by what is printed")]
 
 use std::{collections::BTreeMap, env, time::Duration};
 

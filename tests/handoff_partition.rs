@@ -321,7 +321,7 @@ async fn a_relay_whose_own_spool_is_full_refuses_and_takes_up_again() {
     relay.start();
     hub.start();
     let load = Load::start(relay.receiver(), CLIENTS);
-    let ready = async || relay.get("/readyz").await.map(|(status, _)| status).unwrap_or(0);
+    let ready = async || relay.get("/readyz").await.map_or(0, |(status, _)| status);
     eventually("it refuses", async || if ready().await == 503 { Ok(()) } else { Err(()) }).await;
     let health = relay.json("/health").await;
     assert_eq!(health["components"]["spool"]["status"], "unhealthy", "{health}");

@@ -1,8 +1,6 @@
 //! What nobody can understand, in a stream: it ends as rejected, or is passed over and counted, and
 //! holds up nobody else.
 
-#![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
-
 use faultline_actors::{
     adapters::journal::{
         Origin,

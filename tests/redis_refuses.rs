@@ -1,8 +1,6 @@
 //! A Redis that is full, evicts, takes no writes or is still loading: nothing is lost, nothing is
 //! stored twice, health says which it is, and all goes on by itself when it is over.
 
-#![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
-
 use faultline_testkit::{
     database::Database,
     eventually, free_port,
@@ -28,8 +26,7 @@ impl Ends {
     fn new(redis: Redis) -> Self {
         let database = Database::Postgres(Box::new(Postgres::start()));
         // So that Redis has much to hold.
-        let mut relay =
-            handoff::relay(BINARY, &redis.url(), "dev").set("handoff.compress", "none");
+        let mut relay = handoff::relay(BINARY, &redis.url(), "dev").set("handoff.compress", "none");
         let hub = handoff::hub(BINARY, &redis.url(), &database.url(), "dev");
         relay.start();
         Self { redis, database, relay, hub }
