@@ -2,20 +2,22 @@
 //! hubs and Redis in between; the ledgers of both ends agree.
 //!
 //! `CRASHES` says how often somebody is killed, 12 times by default. The moments come from `SEED`,
-//! which is printed, so that a run can be repeated as far as a machine can.
+//! which is printed, so that a run can be repeated as far as a machine can. `FREEZES` says how often a
+//! hub is frozen, 3 times by default.
 
-#![expect(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a failing test is told by a panic and what is printed"
-)]
+#![expect(clippy::print_stderr, reason = "a failing test is told by what is printed")]
 
 use std::{collections::BTreeMap, env, time::Duration};
 
 use faultline_testkit::{
-    database::Database, eventually, load::Load, postgres::Postgres, program::Program, redis::Redis,
+    database::Database,
+    eventually,
+    handoff::{self, assert_ledgers_agree, at_hub, committed, holds, is_well, says},
+    load::Load,
+    postgres::Postgres,
+    program::Program,
+    redis::Redis,
 };
-use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_faultline");
 /// The longest time between two kills, and the longest that a dead one stays dead.
@@ -25,64 +27,15 @@ const DEATH: u64 = 300;
 const CLIENTS: usize = 4;
 
 fn relay(redis: &Redis, environment: &str) -> Program {
-    Program::new(BINARY)
-        .arguments(&["relay"])
-        .set("handoff.url", &redis.url())
-        .set("handoff.environment", environment)
-        .set("handoff.retry_cap", "500ms")
+    handoff::relay(BINARY, &redis.url(), environment)
 }
 
 fn hub(redis: &Redis, database: &Database) -> Program {
-    Program::new(BINARY)
-        .set("store.url", &database.url())
-        .set("handoff.url", &redis.url())
-        .set("handoff.consume", "dev,staging")
-        .set("handoff.lease", "1s")
-        .set("handoff.retry_cap", "500ms")
-        .set("batch_writer.retry_cap", "500ms")
+    handoff::hub(BINARY, &redis.url(), &database.url(), "dev,staging")
 }
 
 fn start_database() -> Database {
     Database::Postgres(Box::new(Postgres::start()))
-}
-
-/// Waits until everything that a relay accepted is committed; gives its ledger.
-async fn committed(relay: &Program) -> Value {
-    eventually("all is committed", async || {
-        let (status, text) = relay.get("/api/ledger").await.map_err(|e| e.to_string())?;
-        if status != 200 {
-            return Err(text);
-        }
-        let ledger: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(ledger["balanced"], true, "{ledger}");
-        let lines = ledger["sources"].as_object().unwrap();
-        let is_done = lines.values().all(|line| line["in_flight"] == 0);
-        if is_done { Ok(ledger) } else { Err(text) }
-    })
-    .await
-}
-
-/// What the hub says of an origin must be what its relay says.
-async fn assert_ledgers_agree(relay: &Program, hub: &Program) {
-    let at_relay = committed(relay).await;
-    let at_hub = hub.json("/api/ledger").await;
-    assert_eq!(at_hub["balanced"], true, "{at_hub}");
-    let origins = at_hub["origins"].as_array().unwrap();
-    let own = origins.iter().find(|one| one["origin"] == at_relay["origin"]).unwrap();
-    for (source, line) in at_relay["sources"].as_object().unwrap() {
-        let stored = &own["sources"][source];
-        assert_eq!(line["received"], stored["received"], "{source}: {at_relay} {own}");
-        assert_eq!(line["committed"], line["received"], "{source}: {at_relay}");
-        assert_eq!(stored["in_flight"], 0, "{source}: {own}");
-        assert_eq!(stored["rejected"], 0, "{source}: {own}");
-    }
-}
-
-/// Whether a hub reads a stream.
-async fn holds(hub: &Program) -> bool {
-    let health = hub.json("/health").await;
-    let streams = health["components"]["redis"]["details"]["streams"].as_array();
-    streams.is_some_and(|streams| !streams.is_empty())
 }
 
 async fn pause(random: &mut fastrand::Rng, longest: u64) {
@@ -175,7 +128,8 @@ async fn a_hub_that_was_frozen_past_its_lease_stores_nothing_twice() {
         })
         .await
     };
-    for _ in 0..3 {
+    let freezes = env::var("FREEZES").map_or(3, |text| text.parse().unwrap());
+    for _ in 0..freezes {
         let holder = usize::from(!holds(&hubs[0]).await);
         let before = more_than(stored().await).await;
         hubs[holder].signal("STOP");
@@ -200,38 +154,20 @@ async fn while_redis_is_away_or_full_the_relay_keeps_what_it_accepts() {
     redis.kill();
     relay.start();
     let load = Load::start(relay.receiver(), CLIENTS);
-    let says = async |what: &str| {
-        eventually(what, async || {
-            let health = relay.json("/health").await;
-            let redis = &health["components"]["redis"];
-            assert_eq!(health["components"]["spool"]["status"], "healthy", "{health}");
-            let is_said = redis["error"].as_str().is_some_and(|error| error.contains(what));
-            if is_said && redis["status"] == "degraded" { Ok(()) } else { Err(health) }
-        })
-        .await;
-    };
-    says("refused").await;
+    says(&relay, "refused").await;
     redis.resume();
-    says("the stream is full").await;
+    says(&relay, "the stream is full").await;
     let refuses = |redis: &Redis| redis.set("maxmemory", "1");
     refuses(&redis);
     hub.start();
-    eventually("Redis refuses", async || {
-        let health = hub.json("/health").await;
-        let error = health["components"]["redis"]["error"].as_str().unwrap_or("").to_owned();
-        if error.contains("OOM") { Ok(()) } else { Err(health) }
-    })
-    .await;
+    says(&hub, "its memory is full: maxmemory is reached").await;
     redis.set("maxmemory", "0");
     let accepted = load.end().await;
     assert_eq!(accepted.refused, 0);
     assert_ledgers_agree(&relay, &hub).await;
     accepted.assert_stored_once(&database).await;
-    let healthy = eventually("all is well", async || {
-        let health = relay.json("/health").await;
-        if health["overall"] == "healthy" { Ok(()) } else { Err(health) }
-    });
-    healthy.await;
+    is_well(&relay).await;
+    is_well(&hub).await;
     assert_eq!(redis.command(&["XLEN", "faultline:{dev:0}:stream"]), ":0", "trimmed");
 }
 
@@ -254,9 +190,7 @@ async fn a_relay_that_redis_has_forgotten_learns_what_is_committed() {
     let at_relay = committed(&relay).await;
     assert_eq!(at_relay["sources"]["errors"]["committed"], 10);
     assert_eq!(at_relay["sources"]["maxwell"]["committed"], 1);
-    let at_hub = hub.json("/api/ledger").await;
-    let origins = at_hub["origins"].as_array().unwrap();
-    let own = origins.iter().find(|one| one["origin"] == at_relay["origin"]).unwrap();
+    let own = at_hub(&hub, &at_relay).await;
     assert_eq!((&own["environment"], &own["shard"]), (&"dev".into(), &0.into()));
     assert_eq!(own["sources"]["maxwell"]["rejected"], 1, "by itself: {own}");
     assert_eq!(own["sources"]["errors"]["stored"], 10);

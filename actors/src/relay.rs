@@ -38,6 +38,7 @@ use crate::{
         event::Source,
         ledger::{Ledger, Tally},
         record::Block,
+        retry::Backoff,
     },
     stage::{Closed, Finish, Wake, wait, wake},
 };
@@ -67,6 +68,9 @@ pub struct Relay {
     /// By the last look.
     entries: u64,
     progress_at: Instant,
+    /// What was last sent again: from where, and when that may be done once more.
+    again: (u64, Instant),
+    patience: Backoff,
     due: Instant,
 }
 
@@ -86,9 +90,10 @@ impl Relay {
         ledger: Arc<Mutex<Ledger>>,
         status: Arc<Status>,
     ) -> Result<Self, String> {
-        let link = Link::new(&settings, status.clone())?;
         let name = Name::of(&settings, spool.origin());
+        let link = Link::new(&settings, &name, "handing over", status.clone())?;
         let now = Instant::now();
+        let patience = Backoff::new(settings.retry_first, settings.retry_cap);
         Ok(Self {
             settings,
             name,
@@ -103,6 +108,8 @@ impl Relay {
             sent: Sent::default(),
             entries: 0,
             progress_at: now,
+            again: (0, now),
+            patience,
             due: now,
         })
     }
@@ -206,7 +213,15 @@ impl Relay {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner).settle(&tallies);
     }
 
+    /// Sends again from `sequence` on; the same one ever more rarely, should that not help.
     fn send_again(&mut self, sequence: u64, why: &str) {
+        let now = Instant::now();
+        if self.again.0 != sequence {
+            self.patience.reset();
+        } else if now < self.again.1 {
+            return;
+        }
+        self.again = (sequence, now + self.patience.next_wait(fastrand::f64()));
         let from = self.sent.rewind(sequence);
         tracing::info!(from, why, "sending records again");
         metrics::counter!("faultline_stream_resends_total").increment(1);

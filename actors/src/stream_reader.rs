@@ -43,9 +43,11 @@ use crate::{
 };
 
 pub use self::hub::{Chain, Chains, Hub, Origins};
+use self::parked::Parked;
 
 mod hub;
 mod lease;
+mod parked;
 
 /// How often relays are told, and the stream is trimmed.
 const TICK: Duration = Duration::from_millis(100);
@@ -71,6 +73,7 @@ pub struct StreamReader {
     found: VecDeque<Found>,
     sending: Option<SendFut<'static, Block>>,
     origins: HashMap<Origin, Read>,
+    parked: Parked,
     /// Until when the lease is held, by this hub's clock.
     held: Option<Instant>,
     lease_at: Instant,
@@ -98,8 +101,8 @@ impl StreamReader {
     /// # Errors
     /// When the settings name no Redis.
     pub fn new(hub: Hub, name: Name) -> Result<Self, String> {
-        let link = || Link::new(&hub.settings, hub.status.clone());
-        let (reading, control) = (link()?, link()?);
+        let link = |purpose| Link::new(&hub.settings, &name, purpose, hub.status.clone());
+        let (reading, control) = (link("reading")?, link("telling")?);
         let now = Instant::now();
         Ok(Self {
             key: name.key("stream"),
@@ -112,6 +115,7 @@ impl StreamReader {
             found: VecDeque::new(),
             sending: None,
             origins: HashMap::new(),
+            parked: Parked::default(),
             held: None,
             lease_at: now,
             due: now,
@@ -123,17 +127,21 @@ impl StreamReader {
     /// Does what is due.
     async fn attend(&mut self) {
         self.due = Instant::now() + TICK;
-        self.keep_lease().await;
-        if self.held.is_none() {
-            return;
-        }
         let was_up = self.reading.is_up();
-        if !self.reading.connect().await || !self.control.connect().await {
-            return;
-        }
+        let can_read = self.reading.connect().await;
         // Redis may have been started again with less, or be another one.
         if !was_up {
             self.rewind();
+        }
+        self.keep_lease().await;
+        if self.held.is_none() || !can_read || !self.control.connect().await {
+            return;
+        }
+        // After a fail-over, one of them may still lead to what was the master.
+        if self.reading.server() != self.control.server() {
+            self.reading.forget();
+            self.control.forget();
+            return;
         }
         if self.origins.values().filter(|read| read.journal.take_rewind()).count() > 0 {
             self.rewind();
@@ -171,8 +179,13 @@ impl StreamReader {
         let (committed, wanted) = (self.name.key("committed"), self.name.key("wanted"));
         let mut commands = redis::pipe();
         let mut told_to = Vec::new();
+        let mut all = self.parked.take_told();
         for (origin, read) in &self.origins {
             let Some(told) = read.journal.take_told() else { continue };
+            all.push((*origin, told));
+            told_to.push(read.journal.clone());
+        }
+        for (origin, told) in all {
             let origin = origin.to_string();
             if let Some(position) = told.committed {
                 commands.cmd("HSET").arg(&committed).arg(&origin).arg(position).ignore();
@@ -183,7 +196,6 @@ impl StreamReader {
                 }
                 None => commands.cmd("HDEL").arg(&wanted).arg(origin).ignore(),
             };
-            told_to.push(read.journal.clone());
         }
         // After what is committed was told: a relay that misses an entry must know why.
         let limit = self.trim_limit();
@@ -214,6 +226,9 @@ impl StreamReader {
             && self.sending.is_none()
             && let Some(found) = self.found.pop_front()
         {
+            if self.parked.knows(&found.head) {
+                continue;
+            }
             if !self.make_room(found.head.origin) {
                 self.found.push_front(found);
                 return;
@@ -236,8 +251,14 @@ impl StreamReader {
         if self.origins.contains_key(&origin) || self.origins.len() < MAX_ORIGINS {
             return true;
         }
-        let idle = self.origins.iter().find(|(_, read)| read.journal.is_idle());
+        // One that waits for a relay, which may be gone for good, must not hold up others.
+        let idle = self.origins.iter().filter(|(_, read)| read.journal.is_idle());
+        let idle = idle.min_by_key(|(_, read)| read.journal.is_waiting());
         let Some(idle) = idle.map(|(origin, _)| *origin) else { return false };
+        let journal = &self.origins[&idle].journal;
+        if let Some(next) = journal.next() {
+            self.parked.park(idle, next, journal.told());
+        }
         self.forget(idle);
         true
     }

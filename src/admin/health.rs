@@ -254,15 +254,15 @@ pub(super) fn maxwell(reading: &Reading, position: Option<&str>) -> Component {
 /// How the hand-over does. Records are safe whatever is wrong with Redis, so that it is never more
 /// than degraded.
 pub(super) fn redis(state: &stream::State) -> Component {
-    let warning = state.warnings.first().cloned();
-    let error = state.failing.clone().or_else(|| state.waiting.clone()).or(warning);
+    let warnings = state.warnings();
+    let error = state.failing().or_else(|| state.waiting.clone()).or(warnings.first().cloned());
     Component {
         status: if error.is_some() { Status::Degraded } else { Status::Healthy },
         response_time: 0.0,
         details: Some(serde_json::json!({
             "outstandingBytes": state.outstanding_bytes,
             "streams": state.held,
-            "warnings": state.warnings,
+            "warnings": warnings,
         })),
         error,
     }

@@ -82,7 +82,7 @@ pub(super) fn update_spool(spool: &Spool, oldest: Duration) {
 
 /// The gauges of the hand-over.
 pub(super) fn update_handoff(state: &State) {
-    gauge!("faultline_redis_up").set(f64::from(u8::from(state.failing.is_none())));
+    gauge!("faultline_redis_up").set(f64::from(u8::from(state.failing().is_none())));
     gauge!("faultline_stream_outstanding_bytes").set(state.outstanding_bytes as f64);
     gauge!("faultline_streams_held").set(state.held.len() as f64);
 }

@@ -9,18 +9,22 @@
 
 use std::{
     fmt,
+    net::TcpListener,
     process::Command,
     time::{Duration, Instant},
 };
 
 pub mod database;
+pub mod handoff;
 pub mod jira;
 pub mod load;
 pub mod loghub;
 pub mod mmdb;
 pub mod postgres;
 pub mod program;
+pub mod proxy;
 pub mod redis;
+pub mod tls;
 pub mod wire;
 
 /// Nothing in the tests takes longer, unless it hangs.
@@ -35,6 +39,15 @@ pub fn signal(pid: u32, name: &str) {
     let pid = pid.to_string();
     let status = Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &pid]).status();
     assert!(status.expect("a shell is there").success(), "SIG{name} to {pid}");
+}
+
+/// A port of 127.0.0.1 that nobody listens at.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Repeats `attempt` until it gives `Ok`; gives up after [`PATIENCE`] with what it said last.

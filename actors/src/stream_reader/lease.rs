@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::StreamReader;
 use crate::adapters::{
     journal::{Origin, stream::Place},
-    store::streams::Lease,
+    store::{StoreError, streams::Lease},
 };
 
 /// Of the lease: how long the row lasts, how often it is prolonged, how often it is tried. Together
@@ -22,7 +22,20 @@ impl StreamReader {
         }
         let lease = self.hub.settings.lease;
         let lasts = lease * LASTS.0 / LASTS.1;
-        match self.hub.store.lease_stream(&self.name, self.hub.holder, lasts).await {
+        // A hub that cannot read the stream leaves it to one that can.
+        let can_read = match self.held {
+            Some(_) => self.reading.is_well(),
+            None => self.reading.answers().await,
+        };
+        if !can_read {
+            self.leave_when_over("Redis could not be reached for too long");
+            self.lease_at = Instant::now() + lease / TRIED;
+            return;
+        }
+        let asked = self.hub.store.lease_stream(&self.name, self.hub.holder, lasts);
+        // A store that does not answer must not hold up the reader for longer than it may read.
+        let answer = tokio::time::timeout(lasts, asked).await;
+        match answer.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer".to_owned()))) {
             Ok(Lease::Held) => {
                 if self.held.is_none() {
                     tracing::info!(stream = self.key, "this hub reads the stream");
@@ -38,11 +51,15 @@ impl StreamReader {
             }
             Err(error) => {
                 tracing::debug!(stream = self.key, %error, "cannot ask for the lease");
-                if self.held.is_some_and(|until| Instant::now() > until) {
-                    self.leave("the lease could not be prolonged in time");
-                }
+                self.leave_when_over("the lease could not be prolonged in time");
                 self.lease_at = Instant::now() + lease / TRIED;
             }
+        }
+    }
+
+    fn leave_when_over(&mut self, why: &str) {
+        if self.held.is_some_and(|until| Instant::now() > until) {
+            self.leave(why);
         }
     }
 
@@ -54,12 +71,14 @@ impl StreamReader {
         tracing::warn!(stream = self.key, why, "this hub does not read the stream any more");
         let key = &self.key;
         self.hub.status.note(|state| state.held.retain(|held| held != key));
+        self.control.rest();
         self.fetching = None;
         self.sending = None;
         self.found.clear();
         for origin in self.origins.keys().copied().collect::<Vec<_>>() {
             self.forget(origin);
         }
+        self.parked.clear();
         self.cursor = Place::default();
         self.trimmed = Place::default();
     }

@@ -131,8 +131,10 @@ impl Parser {
             return batch.reject(placed.span(body), body.len() as u64, record.messages, reason);
         };
         if meta.overlong > 0 {
-            let reason = format!("a line of {} bytes, which is beyond the limit", meta.overlong);
-            return batch.reject(placed.span(body), meta.overlong, record.messages, reason);
+            // Never less than what is there, whatever a relay says.
+            let length = meta.overlong.max(body.len() as u64);
+            let reason = format!("a line of {length} bytes, which is beyond the limit");
+            return batch.reject(placed.span(body), length, record.messages, reason);
         }
         let environment = if meta.environment.is_empty() || self.is_authoritative {
             default_environment

@@ -13,10 +13,13 @@ use std::{
 
 use super::{
     Place, Wanted,
-    format::{Head, decode},
+    format::{Head, Malformed, decode, rejected},
 };
 use crate::{
-    adapters::journal::{Origin, Readable},
+    adapters::{
+        clock,
+        journal::{Origin, Readable},
+    },
     domain::{
         event::Source,
         ledger::{Ledger, Tally},
@@ -116,11 +119,10 @@ impl StreamJournal {
         }
         let mut block = match decode(head, records) {
             Ok(block) => block,
-            Err(error) => {
-                metrics::counter!("faultline_stream_damaged_entries_total").increment(1);
-                tracing::error!(origin = %self.origin, %place, %error, "an entry of the stream is damaged; the relay must send it again");
-                return progress.want(next, place);
-            }
+            Err(error) => match self.refuse(error, place, head, records) {
+                Some(block) => block,
+                None => return progress.want(next, place),
+            },
         };
         if head.first > next {
             let lost = head.first - next;
@@ -146,6 +148,24 @@ impl StreamJournal {
         Taken::Deliver(block)
     }
 
+    /// What takes the place of an entry's records; `None` when the relay is to send them again.
+    fn refuse(&self, error: Malformed, place: Place, head: &Head, records: &[u8]) -> Option<Block> {
+        metrics::counter!("faultline_stream_damaged_entries_total").increment(1);
+        let Head { first, last, .. } = *head;
+        let block = (error == Malformed::Nonsense).then(|| rejected(head, records, clock::now()));
+        let block = block.flatten();
+        match &block {
+            Some(_) => tracing::error!(
+                origin = %self.origin, %place, first, last, %error, "records of the stream are rejected"
+            ),
+            None => tracing::warn!(
+                origin = %self.origin, %place, first, last, %error,
+                "an entry of the stream cannot be read; the relay must send it again"
+            ),
+        }
+        block
+    }
+
     /// Whether the stream is to be read from its beginning again; asked once.
     #[must_use]
     pub fn take_rewind(&self) -> bool {
@@ -155,9 +175,21 @@ impl StreamJournal {
     /// What the relay is to be told, where that has changed since this was asked last.
     #[must_use]
     pub fn take_told(&self) -> Option<Told> {
-        let progress = &mut *self.lock();
-        let told = Told { committed: progress.committed, wanted: progress.wanted };
-        (!std::mem::replace(&mut progress.is_published, true)).then_some(told)
+        let was_published = std::mem::replace(&mut self.lock().is_published, true);
+        (!was_published).then(|| self.told())
+    }
+
+    /// What the relay should know by now.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        let progress = self.lock();
+        Told { committed: progress.committed, wanted: progress.wanted }
+    }
+
+    /// The sequence to deliver next, once it is known.
+    #[must_use]
+    pub fn next(&self) -> Option<u64> {
+        self.lock().next
     }
 
     /// What was told did not arrive.
@@ -176,11 +208,17 @@ impl StreamJournal {
         progress.places.front().map(|(place, _)| *place)
     }
 
-    /// Whether nothing of it is under way or missing.
+    /// Whether nothing of it is under way. It may wait for its relay, which is told of that.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let progress = self.lock();
-        progress.pending.is_empty() && progress.wanted.is_none() && progress.is_published
+        progress.pending.is_empty() && progress.is_published
+    }
+
+    /// Whether something is missing that its relay is to send again.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.lock().wanted.is_some()
     }
 }
 
@@ -361,6 +399,22 @@ mod tests {
         records[20] ^= 1;
         assert!(matches!(journal.take(Place(1, 0), &head, &records), Taken::Gap));
         assert_eq!(wanted(&journal).map(|wanted| wanted.sequence), Some(1));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_rejected_and_passed() {
+        let journal = StreamJournal::new(ORIGIN);
+        journal.read_after(0);
+        // As a relay with a fault would send it: whole, with a record of no known source.
+        let Entry { head, mut records, .. } = entry(1, 2, 1);
+        records[17] = 200;
+        super::super::format::sign(&head, &mut records);
+        let Taken::Deliver(block) = journal.take(Place(1, 0), &head, &records) else {
+            panic!("it holds up what follows")
+        };
+        let is_rejected = |one: &RecordRef| matches!(one.content, Content::Damaged { .. });
+        assert!(block.records.len() == 2 && block.records.iter().all(is_rejected));
+        assert_eq!(take(&journal, 2, 3, 3), Ok(vec![3]));
     }
 
     #[test]

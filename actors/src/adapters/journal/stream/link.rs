@@ -1,39 +1,62 @@
-//! The connection to Redis: made when it is needed, forgotten when something fails, and tried
-//! again with growing waits.
+//! The connection to the server of a stream: made when it is needed, forgotten when something
+//! fails, and tried again with growing waits.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
-    aio::MultiplexedConnection,
+    ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, aio::MultiplexedConnection,
 };
 use tokio::time::Instant;
 
-use super::{Settings, Status};
+use super::{
+    Name, Settings, Status,
+    address::{Address, Kind, Node},
+    route::{Found, Route, warnings},
+    trouble::{Trouble, describe},
+};
 use crate::domain::retry::Backoff;
 
 /// See the [module](self).
 pub struct Link {
-    client: Client,
-    timeout: Duration,
-    connection: Option<MultiplexedConnection>,
+    route: Route,
+    /// The stream's key.
+    key: String,
+    /// Of this link among those that share the status.
+    name: String,
+    connection: Option<(MultiplexedConnection, Node)>,
     status: Arc<Status>,
     backoff: Backoff,
     retry_at: Option<Instant>,
+    /// When a server that answers last refused what is needed. To connect again proves nothing
+    /// then; only that nothing is refused for longer than the longest wait does.
+    refused_at: Option<Instant>,
+    calm: Duration,
 }
 
 impl Link {
-    /// Nothing is connected yet.
+    /// A link to the server of the stream `name`, for `purpose`. Nothing is connected yet.
     ///
     /// # Errors
-    /// When the URL is none of a Redis.
-    pub fn new(settings: &Settings, status: Arc<Status>) -> Result<Self, String> {
+    /// When the settings name no Redis.
+    pub fn new(
+        settings: &Settings,
+        name: &Name,
+        purpose: &str,
+        status: Arc<Status>,
+    ) -> Result<Self, String> {
         settings.validate()?;
-        let client = Client::open(settings.url.expose())
-            .map_err(|error| format!("url: no URL of a Redis ({:?})", error.kind()))?;
-        let backoff = Backoff::new(settings.retry_first, settings.retry_cap);
-        let timeout = settings.timeout;
-        Ok(Self { client, timeout, connection: None, status, backoff, retry_at: None })
+        let key = name.key("stream");
+        Ok(Self {
+            route: Route::new(Address::parse(settings)?, key.clone(), settings.timeout),
+            name: format!("{key} {purpose}"),
+            key,
+            connection: None,
+            status,
+            backoff: Backoff::new(settings.retry_first, settings.retry_cap),
+            retry_at: None,
+            refused_at: None,
+            calm: settings.retry_cap + Duration::from_secs(1),
+        })
     }
 
     /// Whether a connection is there and has not failed yet.
@@ -42,45 +65,68 @@ impl Link {
         self.connection.is_some()
     }
 
-    /// Until when Redis is left alone.
+    /// Whether it is up, and was not refused what it needs lately.
     #[must_use]
-    pub fn rests_until(&self) -> Option<Instant> {
-        self.retry_at.filter(|at| *at > Instant::now())
+    pub fn is_well(&self) -> bool {
+        self.is_up() && self.refused_at.is_none()
     }
 
     /// Connects, unless that is done or Redis is to be left alone; says whether it is connected
-    /// now. A fresh connection has looked at what Redis would lose.
+    /// now.
     pub async fn connect(&mut self) -> bool {
         if self.is_up() {
+            if self.refused_at.is_some_and(|at| at.elapsed() > self.calm) {
+                self.recovered();
+            }
             return true;
         }
-        if self.rests_until().is_some() {
+        if self.retry_at.is_some_and(|at| at > Instant::now()) {
             return false;
         }
-        match self.try_connect().await {
-            Ok((connection, warnings)) => {
-                self.connection = Some(connection);
-                self.backoff.reset();
+        match self.route.find().await {
+            Ok(found) => {
+                self.connection = Some((found.connection.clone(), found.server.clone()));
                 self.retry_at = None;
-                self.status.recovered();
-                self.status.warn(warnings);
+                if self.refused_at.is_none() {
+                    self.recovered();
+                }
+                self.look_for_warnings(found);
                 true
             }
-            Err(error) => {
-                self.failed(&error);
+            Err(trouble) => {
+                self.note(&trouble);
                 false
             }
         }
     }
 
-    async fn try_connect(&self) -> RedisResult<(MultiplexedConnection, Vec<String>)> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout));
-        let mut connection =
-            self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let warnings = warnings(&mut connection).await?;
-        Ok((connection, warnings))
+    fn recovered(&mut self) {
+        self.refused_at = None;
+        self.backoff.reset();
+        self.status.recovered(&self.name);
+    }
+
+    /// Nobody waits for it: replicas are asked, too.
+    fn look_for_warnings(&self, found: Found) {
+        let (address, key) = (self.route.address().clone(), self.key.clone());
+        let status = self.status.clone();
+        tokio::spawn(async move {
+            let warnings = warnings(&address, &found).await;
+            status.warn(&key, warnings);
+        });
+    }
+
+    /// Whether the server of the stream answers.
+    pub async fn answers(&mut self) -> bool {
+        let mut commands = redis::pipe();
+        commands.cmd("XLEN").arg(&self.key);
+        self.is_well() && self.run::<(u64,)>(&commands).await.is_ok()
+    }
+
+    /// Where the connection leads.
+    #[must_use]
+    pub fn server(&self) -> Option<String> {
+        self.connection.as_ref().map(|(_, server)| server.to_string())
     }
 
     /// Runs commands in one round trip. Whatever fails, the connection is forgotten: after a
@@ -89,7 +135,7 @@ impl Link {
     /// # Errors
     /// When Redis is away, or refuses one of them.
     pub async fn run<T: FromRedisValue>(&mut self, commands: &Pipeline) -> RedisResult<T> {
-        let Some(connection) = &mut self.connection else {
+        let Some((connection, _)) = &mut self.connection else {
             return Err((ErrorKind::Io, "not connected").into());
         };
         let outcome = commands.query_async(connection).await;
@@ -103,79 +149,62 @@ impl Link {
     /// [`Link::failed`].
     #[must_use]
     pub fn handle(&self) -> Option<MultiplexedConnection> {
-        self.connection.clone()
+        self.connection.as_ref().map(|(connection, _)| connection.clone())
     }
 
     /// Something about the connection has failed.
     pub fn failed(&mut self, error: &RedisError) {
+        // What is told of a connection that was forgotten meanwhile is known.
+        if let Some((_, server)) = self.connection.take() {
+            let trouble = describe(&self.route.address().kind, &server, error);
+            self.note(&trouble);
+        }
+    }
+
+    fn note(&mut self, trouble: &Trouble) {
+        let now = Instant::now();
+        self.retry_at = Some(now + self.backoff.next_wait(fastrand::f64()));
+        if trouble.is_refusal {
+            self.refused_at = Some(now);
+        }
+        self.status.failed(&self.name, &trouble.text);
+    }
+
+    /// Forgets the connection, to look for the server anew.
+    pub fn forget(&mut self) {
         self.connection = None;
-        self.retry_at = Some(Instant::now() + self.backoff.next_wait(fastrand::f64()));
-        self.status.failed(&error.to_string());
+    }
+
+    /// It is not needed for now, so that nothing is wrong with it.
+    pub fn rest(&mut self) {
+        self.forget();
+        self.refused_at = None;
+        self.status.forget(&self.name);
     }
 }
 
-/// Asks whether Redis answers; gives what is to be said about it.
+/// Asks whether Redis answers, for each of the streams where they may be on several servers; gives
+/// what is to be said about it.
 ///
 /// # Errors
 /// When it does not.
 pub async fn probe(settings: &Settings) -> Result<Vec<String>, String> {
-    let link = Link::new(settings, Arc::default())?;
-    let (_, warnings) = link.try_connect().await.map_err(|error| error.to_string())?;
-    Ok(warnings)
-}
-
-/// By what settings Redis could lose or evict what it holds. Nothing where it may not be asked.
-async fn warnings(connection: &mut MultiplexedConnection) -> RedisResult<Vec<String>> {
-    let mut commands = redis::pipe();
-    for setting in ["appendonly", "save", "maxmemory-policy", "maxmemory"] {
-        commands.cmd("CONFIG").arg("GET").arg(setting);
+    settings.validate()?;
+    let address = Address::parse(settings)?;
+    let mut found_warnings = Vec::new();
+    let mut names = settings.all_streams();
+    if names.is_empty() {
+        names.push(Name { environment: "none".to_owned(), shard: 0 });
     }
-    commands.cmd("PING");
-    commands.ignore_errors();
-    let replies: Vec<RedisResult<redis::Value>> = commands.query_async(connection).await?;
-    let mut found: HashMap<String, String> = HashMap::new();
-    let mut replies = replies.into_iter();
-    let ping = replies.next_back();
-    for reply in replies.flatten() {
-        found.extend(redis::from_redis_value::<HashMap<String, String>>(reply).unwrap_or_default());
+    for name in names {
+        let mut route = Route::new(address.clone(), name.key("stream"), settings.timeout);
+        let found = route.find().await.map_err(|trouble| trouble.text)?;
+        found_warnings.extend(warnings(&address, &found).await);
+        if address.kind != Kind::Cluster {
+            break;
+        }
     }
-    // Refused CONFIG is one thing; a refused PING means that Redis cannot be used (no password).
-    if let Some(Err(error)) = ping {
-        return Err(error);
-    }
-    Ok(warnings_of(&found))
-}
-
-fn warnings_of(settings: &HashMap<String, String>) -> Vec<String> {
-    let is = |name: &str, value: &str| settings.get(name).is_some_and(|is| is == value);
-    let mut warnings = Vec::new();
-    if is("appendonly", "no") {
-        let rest = if is("save", "") { "nothing of it is on disk" } else { "snapshots are all" };
-        warnings.push(format!("appendonly = no: {rest}; appendonly = yes is better"));
-    }
-    if let Some(policy) = settings.get("maxmemory-policy").filter(|is| *is != "noeviction")
-        && !is("maxmemory", "0")
-    {
-        warnings.push(format!("maxmemory-policy = {policy}: noeviction is needed"));
-    }
-    warnings
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_redis_could_lose_is_said() {
-        let warnings = |settings: &[(&str, &str)]| {
-            let settings = settings.iter().map(|(name, is)| ((*name).to_owned(), (*is).to_owned()));
-            warnings_of(&settings.collect())
-        };
-        assert!(warnings(&[]).is_empty(), "CONFIG was refused");
-        assert!(warnings(&[("appendonly", "yes"), ("maxmemory-policy", "noeviction")]).is_empty());
-        let both = [("appendonly", "no"), ("save", ""), ("maxmemory-policy", "allkeys-lru")];
-        assert_eq!(warnings(&both).len(), 2);
-        let unbounded = [("maxmemory-policy", "allkeys-lru"), ("maxmemory", "0")];
-        assert!(warnings(&unbounded).is_empty(), "nothing is evicted without a limit");
-    }
+    found_warnings.sort();
+    found_warnings.dedup();
+    Ok(found_warnings)
 }

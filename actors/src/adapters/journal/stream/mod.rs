@@ -14,33 +14,42 @@
 //! Keys, with a hash tag so that those of a stream stay together in a cluster:
 //! `faultline:{environment:shard}:stream`, `…:committed` and `…:wanted` (hashes by origin).
 //!
-//! Everything that connects is in [`link`]: one server, `redis://` or `rediss://`. Sentinel and
-//! Cluster would be two more ways to get a connection there.
+//! Everything that connects is in [`link`], which finds the server of a stream by [`route`]: one
+//! server, Sentinel's master, or a node of a cluster, as [`address`] reads it from the settings.
 
-use std::{
-    fmt,
-    str::FromStr,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use self::format::Compression;
-use crate::domain::secret::{Secret, mask_url};
+pub use self::status::{State, Status};
+use self::{address::Address, format::Compression};
+use crate::domain::secret::Secret;
 
+mod address;
 pub mod format;
 pub mod journal;
 pub mod link;
+mod route;
 pub mod sent;
+mod status;
+mod trouble;
 
 /// Section `[handoff]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// `redis://user:password@host:port/database`, or `rediss://` for TLS; empty: no hand-over.
+    /// `redis://user:password@host:port/database`, or `rediss://` for TLS; with several hosts
+    /// `redis+sentinel://…/mymaster` or `redis+cluster://…`; empty: no hand-over.
     pub url: Secret,
+    /// Of TLS: a PEM file of the authorities to trust; empty: those that the system trusts.
+    pub ca_file: PathBuf,
+    /// Of TLS: PEM files of a certificate of our own and its key, where Redis asks for one.
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
+    /// Of Sentinels that ask for them; user and password in `url` are those of Redis.
+    pub sentinel_user: String,
+    pub sentinel_password: Secret,
     /// A relay's: of all its events, whatever they say.
     pub environment: String,
     /// A hub's: the environments whose streams it reads.
@@ -71,6 +80,11 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             url: Secret::default(),
+            ca_file: PathBuf::new(),
+            certificate_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            sentinel_user: String::new(),
+            sentinel_password: Secret::default(),
             environment: String::new(),
             consume: Vec::new(),
             shards: 1,
@@ -143,21 +157,13 @@ impl Settings {
     }
 
     fn validate_url(&self) -> Result<(), String> {
-        let url = self.url.expose();
-        if url.is_empty() {
+        if self.url.is_empty() {
             if self.consume.is_empty() {
                 return Ok(());
             }
             return Err("url = \"\": a hub that consumes streams needs Redis' URL".to_owned());
         }
-        let shown = mask_url(url);
-        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
-            return Err(format!("url = \"{shown}\": redis://user:password@host:port is needed"));
-        }
-        // What the library says may hold the password.
-        redis::Client::open(url)
-            .map(drop)
-            .map_err(|error| format!("url = \"{shown}\": no URL of a Redis ({:?})", error.kind()))
+        Address::parse(self).map(drop)
     }
 
     /// What a relay needs beyond what is always needed.
@@ -172,6 +178,16 @@ impl Settings {
             return Err("environment = \"\": a relay needs its environment's name".to_owned());
         }
         Ok(())
+    }
+
+    /// The streams that this process may read or write.
+    pub(in crate::adapters) fn all_streams(&self) -> Vec<Name> {
+        let own = Some(&self.environment).filter(|environment| !environment.is_empty());
+        let environments: BTreeSet<_> = self.consume.iter().chain(own).collect();
+        let names = environments.into_iter().flat_map(|environment| {
+            (0..self.shards).map(|shard| Name { environment: environment.clone(), shard })
+        });
+        names.collect()
     }
 
     /// The streams that this hub reads.
@@ -253,73 +269,6 @@ impl FromStr for Wanted {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (sequence, place) = text.split_once('@').ok_or(())?;
         Ok(Self { sequence: sequence.parse().map_err(drop)?, seen_at: place.parse()? })
-    }
-}
-
-/// How the hand-over goes; read by health and metrics while stages work.
-#[derive(Debug, Default)]
-pub struct Status {
-    state: Mutex<State>,
-}
-
-/// See [`Status::look`].
-#[derive(Clone, Debug, Default)]
-pub struct State {
-    /// Why Redis cannot be used, while it cannot.
-    pub failing: Option<String>,
-    /// Why records wait although Redis answers.
-    pub waiting: Option<String>,
-    /// By what settings Redis could lose or evict what it holds.
-    pub warnings: Vec<String>,
-    /// A relay's: bytes handed over that no hub has committed.
-    pub outstanding_bytes: u64,
-    /// A relay's: messages handed over that no hub has committed.
-    pub outstanding: format::Messages,
-    /// A hub's: the streams that it holds.
-    pub held: Vec<String>,
-}
-
-impl Status {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How it goes now.
-    #[must_use]
-    pub fn look(&self) -> State {
-        self.lock().clone()
-    }
-
-    /// Changes what is known.
-    pub fn note(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
-    }
-
-    /// Redis cannot be used.
-    pub fn failed(&self, error: &str) {
-        metrics::counter!("faultline_stream_failures_total").increment(1);
-        let was = self.lock().failing.replace(error.to_owned());
-        if was.is_none() {
-            tracing::warn!(error, "cannot use Redis; nothing is lost, trying again until it works");
-        }
-    }
-
-    /// Redis answers.
-    pub fn recovered(&self) {
-        if self.lock().failing.take().is_some() {
-            tracing::info!("Redis answers again");
-        }
-    }
-
-    /// Redis answers, and this is what is to be said about how it is set up.
-    pub fn warn(&self, warnings: Vec<String>) {
-        let mut state = self.lock();
-        if state.warnings != warnings {
-            for warning in &warnings {
-                tracing::warn!(warning, "Redis may lose what it holds; relays would send it again");
-            }
-            state.warnings = warnings;
-        }
     }
 }
 

@@ -62,13 +62,19 @@ impl JobStore for Postgres {
         decisions: &[Decided],
         budget: Option<Budget>,
     ) -> Result<Written, StoreError> {
-        let mut client = self.client().await?;
-        dispatch::decide(&mut client, decisions, budget).await.map_err(unavailable)
+        self.in_time(async {
+            let mut client = self.client().await?;
+            dispatch::decide(&mut client, decisions, budget).await.map_err(unavailable)
+        })
+        .await
     }
 
     async fn storms(&self, window: Duration) -> Result<Vec<Storm>, StoreError> {
-        let mut client = self.client().await?;
-        dispatch::storms(&mut client, window).await.map_err(unavailable)
+        self.in_time(async {
+            let mut client = self.client().await?;
+            dispatch::storms(&mut client, window).await.map_err(unavailable)
+        })
+        .await
     }
 
     async fn begin_storm(
@@ -77,8 +83,13 @@ impl JobStore for Postgres {
         title: &str,
         intent: &Intent,
     ) -> Result<(), StoreError> {
-        let mut client = self.client().await?;
-        dispatch::begin_storm(&mut client, environment, title, intent).await.map_err(unavailable)
+        self.in_time(async {
+            let mut client = self.client().await?;
+            dispatch::begin_storm(&mut client, environment, title, intent)
+                .await
+                .map_err(unavailable)
+        })
+        .await
     }
 
     async fn intend(
@@ -87,8 +98,11 @@ impl JobStore for Postgres {
         environment: &str,
         intent: &Intent,
     ) -> Result<(), StoreError> {
-        let mut client = self.client().await?;
-        dispatch::intend(&mut client, fault, environment, intent).await.map_err(unavailable)
+        self.in_time(async {
+            let mut client = self.client().await?;
+            dispatch::intend(&mut client, fault, environment, intent).await.map_err(unavailable)
+        })
+        .await
     }
 
     async fn end_storm(&self, fault: FaultId) -> Result<(), StoreError> {
@@ -102,8 +116,11 @@ impl JobStore for Postgres {
         lease: Duration,
         limit: u32,
     ) -> Result<Vec<Job>, StoreError> {
-        let mut client = self.client().await?;
-        jobs::claim(&mut client, holder, lease, limit).await.map_err(unavailable)
+        self.in_time(async {
+            let mut client = self.client().await?;
+            jobs::claim(&mut client, holder, lease, limit).await.map_err(unavailable)
+        })
+        .await
     }
 
     async fn keep(&self, holder: Holder, lease: Duration) -> Result<u32, StoreError> {
@@ -131,23 +148,35 @@ impl JobStore for Postgres {
         holder: Holder,
         outcome: &Outcome,
     ) -> Result<bool, StoreError> {
-        let mut client = self.client().await?;
-        jobs::settle(&mut client, job, holder, outcome).await.map_err(unavailable)
+        self.in_time(async {
+            let mut client = self.client().await?;
+            jobs::settle(&mut client, job, holder, outcome).await.map_err(unavailable)
+        })
+        .await
     }
 
     async fn tickets_seen(&self, seen: &[SeenTicket]) -> Result<u64, StoreError> {
-        let mut client = self.client().await?;
-        jobs::tickets_seen(&mut client, seen).await.map_err(unavailable)
+        self.in_time(async {
+            let mut client = self.client().await?;
+            jobs::tickets_seen(&mut client, seen).await.map_err(unavailable)
+        })
+        .await
     }
 
     async fn jobs(&self, filter: &JobFilter, limit: u32) -> Result<Vec<StoredJob>, StoreError> {
-        let client = self.client().await?;
-        jobs::jobs(&client, filter, limit).await.map_err(unavailable)
+        self.in_time(async {
+            let client = self.client().await?;
+            jobs::jobs(&client, filter, limit).await.map_err(unavailable)
+        })
+        .await
     }
 
     async fn job_counts(&self, filter: &JobFilter) -> Result<JobCounts, StoreError> {
-        let client = self.client().await?;
-        jobs::counts(&client, filter).await.map_err(unavailable)
+        self.in_time(async {
+            let client = self.client().await?;
+            jobs::counts(&client, filter).await.map_err(unavailable)
+        })
+        .await
     }
 
     async fn steer(
@@ -156,8 +185,11 @@ impl JobStore for Postgres {
         steer: &Steer,
         who: &str,
     ) -> Result<Vec<JobId>, StoreError> {
-        let mut client = self.client().await?;
-        jobs::steer(&mut client, filter, steer, who).await.map_err(unavailable)
+        self.in_time(async {
+            let mut client = self.client().await?;
+            jobs::steer(&mut client, filter, steer, who).await.map_err(unavailable)
+        })
+        .await
     }
 
     async fn tickets(&self, fault: FaultId) -> Result<Vec<StoredTicket>, StoreError> {

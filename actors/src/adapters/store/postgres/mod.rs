@@ -41,16 +41,10 @@ mod faults;
 mod job_store;
 mod jobs;
 mod lessons;
+mod migration;
 mod partitions;
 mod row;
 mod streams;
-
-mod migrations {
-    refinery::embed_migrations!("../migrations/postgres");
-}
-
-/// Keys of advisory locks; any number that nobody else uses.
-const MIGRATION_LOCK: i64 = 0x666C_7431;
 
 /// A hub that is frozen within a transaction holds up all others, which wait for its locks; the
 /// server ends such a session after this time. No statement of ours has the next one wait so long.
@@ -78,16 +72,19 @@ impl Postgres {
     ) -> Result<Self, StoreError> {
         let (mut config, tls) = connection::parse(url).map_err(StoreError::Unavailable)?;
         config.application_name("faultline").connect_timeout(connect_timeout);
-        let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        // A connection that was cut off without a word looks open until it is asked.
+        let manager = ManagerConfig { recycling_method: RecyclingMethod::Verified };
         let pool = Pool::builder(Manager::from_config(config, tls, manager))
             .max_size(connections)
             .runtime(Runtime::Tokio1)
             .create_timeout(Some(connect_timeout))
             .wait_timeout(Some(connect_timeout))
             .recycle_timeout(Some(connect_timeout))
-            .post_create(Hook::async_fn(|client, _| {
+            .post_create(Hook::async_fn(move |client, _| {
                 Box::pin(async move {
-                    client.batch_execute(END_OF_THE_FROZEN).await.map_err(HookError::Backend)
+                    let done = client.batch_execute(END_OF_THE_FROZEN);
+                    let done = tokio::time::timeout(connect_timeout, done).await;
+                    done.map_err(|_| HookError::message("no answer"))?.map_err(HookError::Backend)
                 })
             }))
             .build()
@@ -117,9 +114,24 @@ impl Postgres {
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(sql).await.map_err(unavailable)?;
-        client.query(&statement, parameters).await.map_err(unavailable)
+        self.in_time(async {
+            let client = self.client().await?;
+            let statement = client.prepare_cached(sql).await.map_err(unavailable)?;
+            client.query(&statement, parameters).await.map_err(unavailable)
+        })
+        .await
+    }
+
+    /// Waits for no answer longer than for that to a commit: one from a server that is stuck, or was
+    /// cut off without a word, never comes.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let limit = self.commit_timeout;
+        let outcome = tokio::time::timeout(limit, work).await;
+        outcome
+            .unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {limit:?}"))))
     }
 }
 
@@ -130,18 +142,7 @@ impl Store for Postgres {
     }
 
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        // Not the pool's any more: when this is given up half-way, the lock must end with the session.
-        let mut client = Object::take(self.client().await?);
-        // Several hubs may start at once.
-        client
-            .execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK])
-            .await
-            .map_err(unavailable)?;
-        let report = migrations::migrations::runner().run_async(&mut *client).await;
-        let unlocked = client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await;
-        let report = report.map_err(|error| StoreError::Unavailable(chain(&error)))?;
-        unlocked.map_err(unavailable)?;
-        Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+        migration::migrate(self).await
     }
 
     async fn position(&self, origin: Origin) -> Result<Position, StoreError> {
@@ -208,13 +209,7 @@ impl Store for Postgres {
                 Err(Failure::Row(error)) => Err(unavailable(error)),
             }
         };
-        match tokio::time::timeout(self.commit_timeout, work).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(StoreError::Unavailable(format!(
-                "no answer to a commit within {:?}",
-                self.commit_timeout
-            ))),
-        }
+        self.in_time(work).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

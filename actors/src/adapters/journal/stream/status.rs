@@ -1,0 +1,95 @@
+//! How the hand-over goes, for health and metrics to look at.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::format;
+
+/// See the [module](self). Changed by stages while they work.
+#[derive(Debug, Default)]
+pub struct Status {
+    state: Mutex<State>,
+}
+
+/// See [`Status::look`].
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Why Redis cannot be used, while it cannot, by connection.
+    failing: BTreeMap<String, String>,
+    /// Why records wait although Redis answers.
+    pub waiting: Option<String>,
+    /// By what settings Redis could lose or evict what it holds, by stream.
+    warnings: BTreeMap<String, Vec<String>>,
+    /// A relay's: bytes handed over that no hub has committed.
+    pub outstanding_bytes: u64,
+    /// A relay's: messages handed over that no hub has committed.
+    pub outstanding: format::Messages,
+    /// A hub's: the streams that it holds.
+    pub held: Vec<String>,
+}
+
+impl State {
+    /// Why Redis, or some server of it, cannot be used.
+    #[must_use]
+    pub fn failing(&self) -> Option<String> {
+        let reasons: BTreeSet<&str> = self.failing.values().map(String::as_str).collect();
+        (!reasons.is_empty()).then(|| reasons.into_iter().collect::<Vec<_>>().join("; "))
+    }
+
+    /// By what settings Redis could lose or evict what it holds.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let warnings: BTreeSet<&String> = self.warnings.values().flatten().collect();
+        warnings.into_iter().cloned().collect()
+    }
+}
+
+impl Status {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it goes now.
+    #[must_use]
+    pub fn look(&self) -> State {
+        self.lock().clone()
+    }
+
+    /// Changes what is known.
+    pub fn note(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+    }
+
+    /// Redis cannot be used by this connection.
+    pub fn failed(&self, connection: &str, error: &str) {
+        metrics::counter!("faultline_stream_failures_total").increment(1);
+        let was = self.lock().failing.insert(connection.to_owned(), error.to_owned());
+        if was.as_deref() != Some(error) {
+            tracing::warn!(connection, error, "nothing is lost, trying again until it works");
+        }
+    }
+
+    /// This connection can be used.
+    pub fn recovered(&self, connection: &str) {
+        if self.lock().failing.remove(connection).is_some() {
+            tracing::info!(connection, "Redis answers again");
+        }
+    }
+
+    /// This connection is not used any more.
+    pub fn forget(&self, connection: &str) {
+        self.lock().failing.remove(connection);
+    }
+
+    /// Redis answers, and this is what is to be said about how the servers of a stream are set up.
+    pub fn warn(&self, stream: &str, warnings: Vec<String>) {
+        let mut state = self.lock();
+        let known = state.warnings();
+        for warning in warnings.iter().filter(|warning| !known.contains(warning)) {
+            tracing::warn!(warning, "Redis may lose what it holds; relays would send it again");
+        }
+        state.warnings.insert(stream.to_owned(), warnings);
+    }
+}
