@@ -81,7 +81,8 @@ const BUCKETS: [f64; 15] = [
 ];
 
 /// What is exposed as 0 before it ever happens, so that a first time is seen as a rise.
-const SELDOM: [&str; 18] = [
+const SELDOM: [&str; 19] = [
+    "faultline_bucket_failures_total",
     "faultline_decisions_total",
     "faultline_held_back_total",
     "faultline_intents_total",
