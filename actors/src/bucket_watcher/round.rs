@@ -35,7 +35,10 @@ struct Schedule {
 
 /// How a round ended.
 pub(super) enum Ended {
-    Done { schedules: Schedules, next: Instant },
+    Done {
+        schedules: Schedules,
+        next: Instant,
+    },
     /// Another hub watches.
     Lost,
 }
@@ -105,12 +108,8 @@ async fn pass(
     metrics::histogram!("faultline_bucket_pass_seconds").record(took);
     forget(watch, &shown(part));
     let settings = &watch.settings;
-    schedule.interval = next_interval(
-        schedule.interval,
-        changes > 0,
-        settings.interval,
-        settings.interval_cap,
-    );
+    schedule.interval =
+        next_interval(schedule.interval, changes > 0, settings.interval, settings.interval_cap);
     // A bucket that takes long is listed half of the time at most.
     schedule.due = started + schedule.interval.max(took * 2);
     tracing::debug!(bucket = part.0, prefix = part.1, changes, ?took, "passed");

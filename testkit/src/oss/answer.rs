@@ -88,12 +88,15 @@ fn behind(content: &Content, prefix: &str, after: &str, count: usize) -> Vec<(St
             .map(|(key, object)| (key.clone(), object.clone()))
             .collect(),
         Content::Generated(all) => {
-            let from = after.strip_suffix(".log").map_or(0, |number| {
-                number.parse::<u64>().expect("a key of this bucket") + 1
-            });
+            let from = after
+                .strip_suffix(".log")
+                .map_or(0, |number| number.parse::<u64>().expect("a key of this bucket") + 1);
             let object = |number: u64| {
                 let (size, modified_at) = (number % 4_096, 1_767_225_600);
-                (format!("{number:012}.log"), Object { size, etag: format!("{number:032X}"), modified_at })
+                (
+                    format!("{number:012}.log"),
+                    Object { size, etag: format!("{number:032X}"), modified_at },
+                )
             };
             (from..*all).take(count).map(object).collect()
         }

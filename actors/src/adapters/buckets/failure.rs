@@ -58,8 +58,13 @@ impl Failure {
                 Self::Clock(apart.abs(), shown)
             }
             (
-                "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidSecurity" | "ExpiredToken"
-                | "InvalidToken" | "SecurityTokenExpired" | "InvalidSecurityToken"
+                "InvalidAccessKeyId"
+                | "SignatureDoesNotMatch"
+                | "InvalidSecurity"
+                | "ExpiredToken"
+                | "InvalidToken"
+                | "SecurityTokenExpired"
+                | "InvalidSecurityToken"
                 | "TokenRefreshRequired",
                 _,
             )
@@ -67,10 +72,9 @@ impl Failure {
             ("NoSuchBucket", _) => Self::NoBucket,
             ("SlowDown" | "RequestTimeout" | "ServiceUnavailable" | "InternalError", _)
             | (_, 408 | 429 | 500..) => Self::Overloaded(shown),
-            _ if !refusal.region.is_empty() || !refusal.endpoint.is_empty() => Self::Elsewhere {
-                region: word(&refusal.region),
-                endpoint: word(&refusal.endpoint),
-            },
+            _ if !refusal.region.is_empty() || !refusal.endpoint.is_empty() => {
+                Self::Elsewhere { region: word(&refusal.region), endpoint: word(&refusal.endpoint) }
+            }
             (_, 403) => Self::Forbidden(shown),
             _ => Self::Refused(shown),
         }

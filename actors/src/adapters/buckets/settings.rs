@@ -177,13 +177,10 @@ impl Settings {
         self.base()?;
         self.check_account()?;
         for text in &self.buckets {
-            check_selection(text)
-                .map_err(|problem| format!("buckets = [{text:?}]: {problem}"))?;
+            check_selection(text).map_err(|problem| format!("buckets = [{text:?}]: {problem}"))?;
         }
         self.check_overlap()?;
-        for (key, name, least) in
-            [("name", &self.name, 1), ("environment", &self.environment, 0)]
-        {
+        for (key, name, least) in [("name", &self.name, 1), ("environment", &self.environment, 0)] {
             let is_long = !(least..=Meta::MAX_NAME).contains(&name.len());
             if is_long || name.contains(char::is_control) {
                 let most = Meta::MAX_NAME;
@@ -302,11 +299,9 @@ impl Settings {
         match self.addressing {
             Addressing::Host => true,
             Addressing::Path => false,
-            Addressing::Auto => {
-                [".amazonaws.com", ".amazonaws.com.cn", ".aliyuncs.com"]
-                    .iter()
-                    .any(|end| host.ends_with(end))
-            }
+            Addressing::Auto => [".amazonaws.com", ".amazonaws.com.cn", ".aliyuncs.com"]
+                .iter()
+                .any(|end| host.ends_with(end)),
         }
     }
 }

@@ -147,9 +147,8 @@ fn canonical_oss(request: &Request<'_>, headers: &mut [(&str, &str)]) -> (String
         query.push(format!("{}{mark}{}", escape(name, ""), escape(value, "")));
     }
     query.sort_unstable();
-    let is_needed = |name: &str| {
-        name.starts_with("x-oss-") || matches!(name, "content-type" | "content-md5")
-    };
+    let is_needed =
+        |name: &str| name.starts_with("x-oss-") || matches!(name, "content-type" | "content-md5");
     let additional: Vec<&str> =
         headers.iter().map(|(name, _)| *name).filter(|name| !is_needed(name)).collect();
     let additional = additional.join(";");
@@ -333,11 +332,8 @@ mod tests {
     #[test]
     fn aws_signs_as_in_the_vendors_examples() {
         let may_24 = 1_369_353_600 * SECOND;
-        let who = credentials(
-            "AKIAIOSFODNN7EXAMPLE",
-            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-            "",
-        );
+        let who =
+            credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "");
         for (path, query, headers, names, expected) in [
             (
                 "/test.txt",

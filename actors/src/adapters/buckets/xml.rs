@@ -101,8 +101,8 @@ pub fn objects(xml: &[u8]) -> Result<ObjectPage, String> {
                 object.etag = text.trim_matches('"').replace('\0', "");
             }
             ["Contents", "LastModified"] => {
-                object.modified_at = parse_rfc3339(text.as_bytes())
-                    .ok_or_else(|| format!("{text:?} is no time"))?;
+                object.modified_at =
+                    parse_rfc3339(text.as_bytes()).ok_or_else(|| format!("{text:?} is no time"))?;
                 has_time = true;
             }
             ["EncodingType"] => is_escaped = text == "url",
@@ -205,9 +205,8 @@ fn unescape(text: &str) -> Result<String, String> {
         out.push(match byte {
             b'+' => b' ',
             b'%' => {
-                let digits = [bytes.next(), bytes.next()].map(|digit| {
-                    digit.and_then(|digit| char::from(digit).to_digit(16))
-                });
+                let digits = [bytes.next(), bytes.next()]
+                    .map(|digit| digit.and_then(|digit| char::from(digit).to_digit(16)));
                 match digits {
                     [Some(high), Some(low)] => u8::try_from(high * 16 + low).unwrap_or_default(),
                     _ => return Err(format!("{text:?} is not escaped as it should be")),
@@ -307,10 +306,33 @@ mod tests {
     fn like_xml() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             prop::sample::select(vec![
-                "<ListBucketResult>", "</ListBucketResult>", "<Contents>", "</Contents>", "<Key>",
-                "</Key>", "<Size>", "</Size>", "7", "<a/>", "&amp;", "&#0;", "&#xFFFFFF;", "&x;",
-                "<![CDATA[", "]]>", "<!--", "-->", "<?", "?>", "<!DOCTYPE a [", "]>", "<", ">",
-                "%4", "+", "\u{e9}",
+                "<ListBucketResult>",
+                "</ListBucketResult>",
+                "<Contents>",
+                "</Contents>",
+                "<Key>",
+                "</Key>",
+                "<Size>",
+                "</Size>",
+                "7",
+                "<a/>",
+                "&amp;",
+                "&#0;",
+                "&#xFFFFFF;",
+                "&x;",
+                "<![CDATA[",
+                "]]>",
+                "<!--",
+                "-->",
+                "<?",
+                "?>",
+                "<!DOCTYPE a [",
+                "]>",
+                "<",
+                ">",
+                "%4",
+                "+",
+                "\u{e9}",
             ])
             .prop_map(|text| text.as_bytes().to_vec()),
             vec(any::<u8>(), 0..6),

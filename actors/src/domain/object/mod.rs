@@ -176,7 +176,12 @@ mod tests {
     type Objects = BTreeMap<String, (u64, i64)>;
 
     fn object((key, (size, modified_at)): (&String, &(u64, i64))) -> Object {
-        Object { key: key.clone(), size: *size, etag: format!("e{size}"), modified_at: *modified_at }
+        Object {
+            key: key.clone(),
+            size: *size,
+            etag: format!("e{size}"),
+            modified_at: *modified_at,
+        }
     }
 
     fn apply(snapshot: &mut Objects, change: &Change) {
@@ -188,7 +193,12 @@ mod tests {
     }
 
     /// Compares page by page, as the watcher does; gives all changes.
-    fn by_pages(listing: &Objects, snapshot: &mut Objects, page: usize, rows: usize) -> Vec<Change> {
+    fn by_pages(
+        listing: &Objects,
+        snapshot: &mut Objects,
+        page: usize,
+        rows: usize,
+    ) -> Vec<Change> {
         let after = |objects: &Objects, cursor: Option<&String>, limit: usize| -> (Vec<_>, bool) {
             let rest = objects.iter().filter(|(key, _)| cursor.is_none_or(|cursor| *key > cursor));
             let found: Vec<Object> = rest.take(limit + 1).map(object).collect();

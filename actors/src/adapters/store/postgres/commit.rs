@@ -66,10 +66,7 @@ pub(super) async fn commit(
 }
 
 /// Finds the events that the store refuses, by halves, in a transaction that is rolled back.
-pub(super) async fn find_refused(
-    client: &mut Object,
-    commit: &Commit,
-) -> Result<Left, StoreError> {
+pub(super) async fn find_refused(client: &mut Object, commit: &Commit) -> Result<Left, StoreError> {
     let mut transaction = client.transaction().await.map_err(unavailable)?;
     let mut rows = Vec::new();
     for (batch, content) in commit.batches.iter().enumerate() {

@@ -23,8 +23,7 @@ use self::{
 };
 use super::{
     AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store, StoreError,
-    StoredEvent, StoredFault, StoredRejected, TeachError, as_u64,
-    announced,
+    StoredEvent, StoredFault, StoredRejected, TeachError, announced, as_u64,
     assignments::{Assignments, TEMPLATES},
     compare, would_join,
 };

@@ -159,8 +159,8 @@ fn write_changes(
          ON CONFLICT (place, key) DO UPDATE SET size = excluded.size, etag = excluded.etag,
              modified_at = excluded.modified_at",
     )?;
-    let mut delete = connection
-        .prepare_cached("DELETE FROM bucket_objects WHERE place = ?1 AND key = ?2")?;
+    let mut delete =
+        connection.prepare_cached("DELETE FROM bucket_objects WHERE place = ?1 AND key = ?2")?;
     for change in changes {
         let Object { key, size, etag, modified_at } = change.object();
         match change {

@@ -105,12 +105,12 @@ fn kinds(settings: &MatchSettings, problems: &mut Problems<'_>) -> Vec<Kind> {
         }
         return kind.into_iter().collect();
     }
-    let impossible = said.iter().find(|(_, kinds, _)| named.iter().any(|kind| !kinds.contains(kind)));
+    let impossible =
+        said.iter().find(|(_, kinds, _)| named.iter().any(|kind| !kinds.contains(kind)));
     if let Some((setting, kinds, _)) = impossible {
         let shown = named.iter().map(|kind| kind.name()).collect::<Vec<_>>().join("\", \"");
         let kind = kinds[0].name();
-        let problem =
-            format!("only {kind}s have `match.{setting}`; kind = \"{kind}\" is possible");
+        let problem = format!("only {kind}s have `match.{setting}`; kind = \"{kind}\" is possible");
         problems.add_text("match.kind", &shown, &problem);
     } else if let Some(kind) = named.iter().find(|kind| kind.is_selected())
         && named.len() > 1

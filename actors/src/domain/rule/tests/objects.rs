@@ -89,7 +89,10 @@ fn what_only_some_kinds_have_is_refused_elsewhere() {
             json!({"match": {"kind": "change", "bucket": "b"}}),
             "match.kind = \"change\": only objects have `match.bucket`; kind = \"object\"",
         ),
-        (json!({"match": {"bucket": "b", "table": "t"}}), "match = table, bucket: no kind of event has all of these"),
+        (
+            json!({"match": {"bucket": "b", "table": "t"}}),
+            "match = table, bucket: no kind of event has all of these",
+        ),
         (json!({"match": {"kind": ["log", "object"]}}), "objects need a rule of their own"),
         (json!({"match": {"kind": ["change", "object"]}}), "need a rule of their own"),
         (
