@@ -1,8 +1,8 @@
 //! The bucket watcher against a real S3 server: what is created, changed and deleted becomes an event
 //! exactly once, whoever is killed in between.
 //!
-//! `OBJECTS` says how many objects there are, 3,000 by default. The moments of kills come from `SEED`,
-//! which is printed.
+//! `OBJECTS` says how many objects there are, 3,000 by default; `CRASHES` how often a hub is killed,
+//! 4 times. The moments come from `SEED`, which is printed.
 
 #![expect(
     clippy::print_stderr,
@@ -17,7 +17,11 @@ use std::{
 };
 
 use faultline_testkit::{
-    database::Database, eventually, postgres::Postgres, program::Program, within,
+    database::Database,
+    eventually,
+    postgres::Postgres,
+    program::{Program, run_to_end},
+    within,
 };
 use serde_json::Value;
 
@@ -55,8 +59,18 @@ fn patience(objects: u64) -> Duration {
     Duration::from_secs(60 + objects / 100)
 }
 
+/// Waits until a hub has made the tables.
+async fn migrated(database: &Database) {
+    eventually("the schema is there", async || {
+        let sql = "SELECT count(*) FROM pg_tables WHERE tablename = 'announced_changes'";
+        if database.number(sql).await == 1 { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+}
+
 /// Waits until the snapshot holds so many objects and no pass is under way in it.
 async fn known(database: &Database, objects: u64) {
+    migrated(database).await;
     within(patience(objects), "the snapshot is complete", async || {
         let number = async |sql| database.number(sql).await;
         let found = number("SELECT count(*) FROM bucket_objects").await;
@@ -114,7 +128,8 @@ async fn changes_are_told_once_and_a_restart_tells_nothing_again() {
     assert_eq!(messages(&database).await, [""; 0], "what was there is not announced");
 
     let mut expected = BTreeSet::new();
-    for (index, name) in ["a new/ö +%.txt", "b", "zz/last"].into_iter().enumerate() {
+    // This server says that it escapes keys, and does not; odd ones are left to the other stand-in.
+    for (index, name) in ["a new/ö &.txt", "b", "zz/last"].into_iter().enumerate() {
         s3.put("reports", name, &"x".repeat(index));
         expected.insert(format!("created reports/{name}"));
     }
@@ -155,13 +170,13 @@ async fn changes_are_told_once_and_a_restart_tells_nothing_again() {
 async fn whoever_is_killed_every_change_is_stored_once() {
     let seed = number("SEED").unwrap_or_else(|| fastrand::u64(..));
     let objects = number("OBJECTS").unwrap_or(3_000);
-    let rounds = 8;
-    eprintln!("SEED={seed} OBJECTS={objects}");
+    let crashes = number("CRASHES").unwrap_or(4);
+    eprintln!("SEED={seed} OBJECTS={objects} CRASHES={crashes}");
     let mut random = fastrand::Rng::with_seed(seed);
     let (s3, database) = (S3::start().await, start_database());
     s3.make_bucket("reports");
     fill(&s3, "reports", objects);
-    let mut hubs = [(); 2].map(|()| hub(&s3, &database));
+    let mut hubs = [(); 2].map(|()| hub(&s3, &database).set("bucket_watcher.lease", "1s"));
     hubs.iter_mut().for_each(Program::start);
     // In the middle of the first pass, too.
     tokio::time::sleep(Duration::from_millis(random.u64(..1_000))).await;
@@ -170,7 +185,7 @@ async fn whoever_is_killed_every_change_is_stored_once() {
     hubs[first].start();
     known(&database, objects).await;
     let mut expected = BTreeSet::new();
-    for round in 0..rounds {
+    for round in 0..crashes {
         // Many at once, so that a kill finds a step half done.
         for index in 0..400 {
             let name = format!("new/{round}/{index:04}");
@@ -182,21 +197,23 @@ async fn whoever_is_killed_every_change_is_stored_once() {
             s3.delete("reports", &key(index));
             expected.insert(format!("deleted reports/{}", key(index)));
         }
-        tokio::time::sleep(Duration::from_millis(random.u64(..1_500))).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(..1_200))).await;
         let victim = usize::from(!is_watching(&hubs[0]).await);
         hubs[victim].kill();
         // Sometimes the other one takes over, sometimes the same one comes back first.
-        tokio::time::sleep(Duration::from_millis(random.u64(..2_500))).await;
+        tokio::time::sleep(Duration::from_millis(random.u64(..1_500))).await;
         hubs[victim].start();
     }
     assert_events(&database, &expected).await;
-    let mut stored = 0;
     for hub in &hubs {
-        let line = hub.settled().await.line("bucket");
-        stored = line.stored;
-        eprintln!("{line:?}");
+        hub.settled().await;
     }
-    assert_eq!(stored, expected.len() as u64, "over all hubs");
+    let sum = async |column: &str| {
+        let sql = format!("SELECT sum({column})::bigint FROM ledger WHERE source = 'bucket'");
+        database.number(&sql).await
+    };
+    eprintln!("announced again and recognised: {}", sum("duplicate").await);
+    assert_eq!(usize::try_from(sum("stored").await), Ok(expected.len()), "over all hubs");
     assert_events(&database, &expected).await;
     for hub in &mut hubs {
         hub.finish().await;
@@ -248,6 +265,7 @@ async fn with_a_watermark_only_what_is_behind_it_is_listed() {
         .set("bucket_watcher.mode", "watermark")
         .set("bucket_watcher.buckets", "logs-*/app/");
     program.start();
+    migrated(&database).await;
     let sql = "SELECT convert_from(cursor, 'UTF8') FROM bucket_places WHERE passes > 0";
     let cursor = eventually("it is through", async || {
         database.texts(sql).await.into_iter().next().ok_or("no pass is done")
@@ -265,7 +283,7 @@ async fn credentials_that_are_wrong_are_said_and_not_shown() {
     let (s3, database) = (S3::start().await, start_database());
     s3.make_bucket("reports");
     let mut program = hub(&s3, &database).set("bucket_watcher.access_key_secret", "hunter3");
-    let checked = program.command_with(&["check"]).output().unwrap();
+    let checked = run_to_end(program.command_with(&["check"])).await;
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     let expected = "the server does not accept the credentials: 403 SignatureDoesNotMatch";
     assert!(
@@ -285,7 +303,7 @@ async fn credentials_that_are_wrong_are_said_and_not_shown() {
     assert!(!program.log().contains("hunter3") && !said.contains("hunter3"));
     program.finish().await;
     let right = hub(&s3, &database);
-    let checked = right.command_with(&["check"]).output().unwrap();
+    let checked = run_to_end(right.command_with(&["check"])).await;
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(said.contains("answers; buckets selected: 1"), "{said}");
 }
