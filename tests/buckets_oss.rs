@@ -3,11 +3,7 @@
 //!
 //! `KEYS` says how many keys the large bucket has, 20,000 by default.
 
-#![expect(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a failing test is told by a panic and what is printed"
-)]
+#![expect(clippy::print_stderr, reason = "a failing test is told by a panic and what is printed")]
 
 use std::{
     env,
@@ -216,7 +212,7 @@ async fn a_large_bucket_is_listed_in_bounded_memory() {
     let mut program = watching(Program::with_postgres(BINARY), &oss);
     program.start();
     let before = program.peak_mib();
-    let started = Instant::now();
+    let mut started = Instant::now();
     let patience = Duration::from_secs(60 + keys / 500);
     let passes = async |least: i64| {
         within(patience, "a pass is done", async || {
@@ -232,6 +228,7 @@ async fn a_large_bucket_is_listed_in_bounded_memory() {
     };
     passes(1).await;
     let first = started.elapsed();
+    started = Instant::now();
     let stored = program.database.number("SELECT count(*) FROM bucket_objects").await;
     assert_eq!(u64::try_from(stored), Ok(keys));
     // And once more, comparing all of it.
@@ -241,7 +238,7 @@ async fn a_large_bucket_is_listed_in_bounded_memory() {
         if listed >= 2.0 * keys as f64 { Ok(()) } else { Err(listed) }
     })
     .await;
-    let (second, peak) = (started.elapsed() - first, program.peak_mib());
+    let (second, peak) = (started.elapsed(), program.peak_mib());
     eprintln!("KEYS={keys} first pass {first:?}, second {second:?}, peak {before} to {peak} MiB");
     assert!(peak < 100, "{peak} MiB");
     assert_eq!(program.database.number("SELECT count(*) FROM events").await, 0);

@@ -16,7 +16,7 @@ use crate::adapters::{
 
 /// Identities of stored changes are kept for so long: a hub that comes back later with changes in
 /// its spool that another hub has announced again would have them stored twice.
-const KEEP_IDENTITIES: Duration = Duration::from_hours(30 * 24);
+const KEEP_IDENTITIES: Duration = Duration::from_hours(720);
 /// What is wrong with so many parts of buckets is said in health.
 const SAID: usize = 10;
 

@@ -1,5 +1,5 @@
-//! A stand-in for Alibaba Cloud OSS: keeps objects in memory, answers ListBuckets and
-//! ListObjectsV2 as its API reference says, checks every signature, and fails when it is told to.
+//! A stand-in for Alibaba Cloud OSS: keeps objects in memory, answers `ListBuckets` and
+//! `ListObjectsV2` as its API reference says, checks every signature, and fails when it is told to.
 //!
 //! Each region has a listener of its own, and knows only its own buckets: as with the real one, a
 //! bucket must be asked for in its region.
@@ -199,7 +199,7 @@ impl World {
                 answer::error(403, "SignatureDoesNotMatch", "<StringToSign>secret</StringToSign>")
             }
             (_, Some(Fault::ClockSkew)) => answer::error(403, "RequestTimeTooSkewed", ""),
-            (Err(refused), _) => refused,
+            (Err(refused), _) => answer::error(refused.status, refused.code, &refused.more),
             (Ok(()), fault) if bucket.is_empty() => {
                 answer::buckets(&state.buckets, &self.regions, &query, fault)
             }

@@ -3,35 +3,47 @@
 
 use std::collections::BTreeMap;
 
-use axum::{extract::Request, response::Response};
+use axum::extract::Request;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use super::{KEY_ID, SECRET, answer::error};
+use super::{KEY_ID, SECRET};
 
 /// A server refuses requests that are so much older or newer, in seconds.
 const SKEW: i64 = 15 * 60;
 
+/// Why a request is not answered.
+pub(super) struct Refused {
+    pub status: u16,
+    pub code: &'static str,
+    /// Further elements of the error.
+    pub more: String,
+}
+
+fn refused(status: u16, code: &'static str) -> Refused {
+    Refused { status, code, more: String::new() }
+}
+
 /// Checks a request to `bucket`; empty is the account.
-pub(super) fn check(request: &Request, region: &str, bucket: &str) -> Result<(), Response> {
+pub(super) fn check(request: &Request, region: &str, bucket: &str) -> Result<(), Refused> {
     let header = |name: &str| {
         request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     };
-    let invalid = || error(400, "InvalidArgument", "");
+    let invalid = || refused(400, "InvalidArgument");
     let given = header("authorization").strip_prefix("OSS4-HMAC-SHA256 ").ok_or_else(invalid)?;
     let fields: BTreeMap<&str, &str> =
         given.split(',').filter_map(|field| field.trim().split_once('=')).collect();
     let field = |name: &str| fields.get(name).copied().unwrap_or_default();
     let (key_id, scope) = field("Credential").split_once('/').ok_or_else(invalid)?;
     if key_id != KEY_ID {
-        return Err(error(403, "InvalidAccessKeyId", ""));
+        return Err(refused(403, "InvalidAccessKeyId"));
     }
     let time = header("x-oss-date");
     let then = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).map_err(|_| invalid())?;
     let then = then.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| invalid())?;
     let now = jiff::Timestamp::now().as_second();
     if (then.timestamp().as_second() - now).abs() > SKEW {
-        return Err(error(403, "RequestTimeTooSkewed", ""));
+        return Err(refused(403, "RequestTimeTooSkewed"));
     }
     let is_unsigned = header("x-oss-content-sha256") == "UNSIGNED-PAYLOAD";
     let expected_scope = format!("{}/{region}/oss/aliyun_v4_request", &time[..8]);
@@ -48,7 +60,8 @@ pub(super) fn check(request: &Request, region: &str, bucket: &str) -> Result<(),
     if hex(&hmac(&key, &to_sign)) == field("Signature") {
         return Ok(());
     }
-    Err(error(403, "SignatureDoesNotMatch", &format!("<StringToSign>{to_sign}</StringToSign>")))
+    let more = format!("<StringToSign>{to_sign}</StringToSign>");
+    Err(Refused { more, ..refused(403, "SignatureDoesNotMatch") })
 }
 
 fn canonical_request(request: &Request, bucket: &str, additional: &str) -> String {

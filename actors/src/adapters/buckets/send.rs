@@ -57,7 +57,7 @@ impl Sender {
             .connect_timeout(settings.request_timeout.min(Duration::from_secs(10)))
             .redirect(redirect::Policy::none())
             .retry(retry::never())
-            .pool_idle_timeout(Duration::from_secs(60));
+            .pool_idle_timeout(Duration::from_mins(1));
         if is_loopback(base) {
             client = client.no_proxy();
         }

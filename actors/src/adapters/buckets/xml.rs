@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    /// As in the OSS API reference, "GetBucket V2 (ListObjectsV2)".
+    /// As in the OSS API reference, "`GetBucket` V2 (`ListObjectsV2`)".
     const OSS: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <ListBucketResult xmlns="http://doc.oss-cn-hangzhou.aliyuncs.com">
 <Name>examplebucket</Name>

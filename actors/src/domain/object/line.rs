@@ -133,7 +133,7 @@ mod tests {
         fn what_is_written_reads_back(key in any::<String>(), bucket in "[a-z.-]{1,9}", id: u128) {
             let mut out = Vec::new();
             write(&bucket, ChangeId(id), &Change::Created(object(&key, u64::MAX)), &mut out);
-            prop_assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+            prop_assert_eq!(memchr::memchr(b'\n', &out), Some(out.len() - 1));
             let line = Line::read(&out).unwrap();
             prop_assert_eq!((&*line.bucket, &*line.key), (&*bucket, &*key));
             prop_assert_eq!(line.id(), Some(ChangeId(id)));
