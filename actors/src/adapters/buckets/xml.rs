@@ -288,7 +288,7 @@ mod tests {
             (&OSS.replace("344606", "many"), "\"many\" is no size"),
             (&OSS.replace("2020-06", "2020-66"), "is no time"),
             (&OSS.replace("LastModified", "Modified"), "has no LastModified"),
-            (&OSS.replace("%2B", "%2"), "is not escaped as it should be"),
+            (&OSS.replace("%2B1", "%2"), "is not escaped as it should be"),
             (&OSS.replace("%2B", "%FF"), "is not UTF-8"),
             (&OSS.replace("exampleobject%2B1+a%00.txt", ""), "an object has no key"),
             (&OSS.replace("%2B", "&lots;"), "an entity that nobody has declared"),
