@@ -164,8 +164,11 @@ async fn changes_are_told_once_and_a_restart_tells_nothing_again() {
     assert!(is_watching(&program).await);
     let line = program.settled().await.line("bucket");
     assert_eq!((line.received, line.stored), (expected.len() as u64, expected.len() as u64));
-    let listed = program.metric("faultline_bucket_requests_total", "list_objects").await;
-    assert!(listed >= objects as f64 / 1_000.0, "{listed}");
+    within(patience(objects), "all is listed", async || {
+        let listed = program.metric("faultline_bucket_requests_total", "list_objects").await;
+        if listed >= objects as f64 / 1_000.0 { Ok(()) } else { Err(listed) }
+    })
+    .await;
     let changes = program.metric("faultline_bucket_changes_total", "created").await;
     assert!((changes - 1.0).abs() < 0.5, "since the restart: {changes}");
     assert!(program.metric("faultline_bucket_watching", "").await > 0.5);
