@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use faultline_actors::adapters::{jira::Jira, journal::stream};
+use faultline_actors::adapters::{buckets, jira::Jira, journal::stream};
 
 use crate::{
     Listeners,
@@ -230,6 +230,9 @@ async fn check(config: &Config) -> anyhow::Result<ExitCode> {
     if !config.handoff.url.is_empty() {
         report("handoff", check_redis(config).await);
     }
+    if config.bucket_watcher.is_on() {
+        report("bucket_watcher", check_buckets(config).await);
+    }
     for (what, address) in [("receiver", config.receiver.listen), ("admin", config.admin.listen)] {
         let bound = tokio::net::TcpListener::bind(address).await;
         let outcome = bound.map(|_| format!("{address} is free"));
@@ -288,6 +291,23 @@ async fn check_redis(config: &Config) -> Result<String, String> {
         stream::link::probe(&config.handoff).await.map_err(|error| format!("{shown}: {error}"))?;
     let warnings: String = warnings.iter().map(|warning| format!("; {warning}")).collect();
     Ok(format!("{shown} answers{warnings}"))
+}
+
+/// Whether the account can be listed, and the first bucket.
+async fn check_buckets(config: &Config) -> Result<String, String> {
+    let shown = mask_url(&config.bucket_watcher.endpoint);
+    let failed = |failure: buckets::Failure| format!("{shown}: {failure}");
+    let account = buckets::Account::new(&config.bucket_watcher)?;
+    let found = account.buckets().await.map_err(failed)?;
+    let Some(first) = found.first() else {
+        return Ok(format!("{shown} answers; no bucket is selected"));
+    };
+    let selections = config.bucket_watcher.selections();
+    let selection = selections.iter().find(|selection| selection.selects(&first.name));
+    let prefix = selection.map_or("", |selection| &selection.prefix);
+    let page = account.objects(first, prefix, &buckets::From::Beginning).await;
+    page.map_err(|failure| format!("{shown}: bucket {}: {failure}", first.name))?;
+    Ok(format!("{shown} answers; buckets selected: {}", found.len()))
 }
 
 fn check_directory(directory: &Path) -> Result<String, String> {

@@ -14,7 +14,7 @@ use std::{
 
 use faultline_actors::{
     adapters::{
-        jira,
+        buckets, jira,
         journal::{spool, stream},
         store::postgres::Postgres,
     },
@@ -47,6 +47,7 @@ pub struct Config {
     pub store: StoreSettings,
     pub jira: jira::Settings,
     pub handoff: stream::Settings,
+    pub bucket_watcher: buckets::Settings,
     pub admin: admin::Settings,
     pub telemetry: telemetry::Settings,
     /// What the classes of tickets mean.
@@ -399,6 +400,14 @@ impl Config {
     pub fn validate_relay(&self) -> Result<(), ConfigError> {
         let mut problems: Vec<String> = Vec::new();
         problems.extend(self.handoff.validate_relay().err().map(|it| format!("handoff.{it}")));
+        if self.bucket_watcher.is_on() {
+            let endpoint = mask_url(&self.bucket_watcher.endpoint);
+            let problem = format!(
+                "bucket_watcher.endpoint = \"{endpoint}\": a relay has no store to compare buckets \
+                 with; set it on a hub (`faultline run`) instead"
+            );
+            problems.push(problem);
+        }
         // An entry holds a record, and is bounded at the other end.
         let most = bytesize::ByteSize(stream::format::LONGEST as u64 / 2);
         if self.receiver.body_limit > most {
@@ -444,6 +453,7 @@ impl Config {
             ("store", self.store.validate()),
             ("jira", self.jira.validate()),
             ("handoff", self.handoff.validate()),
+            ("bucket_watcher", self.bucket_watcher.validate()),
             ("admin", self.admin.validate()),
             ("telemetry", self.telemetry.validate()),
         ];
@@ -533,7 +543,7 @@ mod tests {
     #[test]
     fn the_rules_that_the_file_shows_can_be_used() {
         let config = read(&example_rules(), &[]).unwrap();
-        assert_eq!(config.rules.len(), 5);
+        assert_eq!(config.rules.len(), 6);
         assert!(config.rules().unwrap().select_changes());
     }
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  receiver ─┐                                                     ┌─▶ store
-//!  stdin ────┴─▶ spool ─▶ parser ─▶ fan-out ─▶ batch writer ───────┘
-//!                                      └─────▶ metrics aggregator ─▶ admin: /metrics
+//!  stdin ────┼─▶ spool ─▶ parser ─▶ fan-out ─▶ batch writer ───────┘
+//!  buckets ──┘                         └─────▶ metrics aggregator ─▶ admin: /metrics
 //!  store ─▶ jira dispatch ─▶ jira worker ─▶ Jira
 //! ```
 //!
@@ -147,6 +147,7 @@ pub async fn run_with(
         metrics_aggregator: config.metrics_aggregator.clone(),
         jira: config.jira.clone(),
         handoff: config.handoff.clone(),
+        bucket_watcher: config.bucket_watcher.clone(),
         rules: Arc::new(config.rules()?),
     };
     let pipeline = Pipeline::start(settings, spool.clone(), store.clone(), ledger, countries).await;

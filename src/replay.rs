@@ -36,7 +36,8 @@ pub(crate) struct Arguments {
 }
 
 fn parse_source(name: &str) -> Result<Source, String> {
-    Source::from_name(name).ok_or_else(|| "logdrains, errors or maxwell is needed".to_owned())
+    let source = Source::from_name(name).filter(|source| *source != Source::Bucket);
+    source.ok_or_else(|| "logdrains, errors or maxwell is needed".to_owned())
 }
 
 /// Maxwell lines are sent in bodies of about this size.
@@ -178,6 +179,7 @@ impl Sender {
             Source::Logdrains => ("/logdrains", "application/logplex-1"),
             Source::Errors => ("/errors/log", "application/json"),
             Source::Maxwell => ("/maxwell", "application/x-ndjson"),
+            Source::Bucket => bail!("what a bucket watcher found cannot be sent"),
         };
         let url = format!("{}{path}", self.url);
         for _ in 0..TRIES {

@@ -31,7 +31,7 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Test {
     name: String,
-    /// A text, a line of a drain, a report or a line of Maxwell's.
+    /// A text, a line of a drain, a report, or a line of Maxwell's or of the bucket watcher's.
     line: String,
     #[serde(default)]
     source: SourceName,
@@ -63,6 +63,7 @@ enum SourceName {
     Logdrains,
     Errors,
     Maxwell,
+    Bucket,
 }
 
 impl SourceName {
@@ -71,6 +72,7 @@ impl SourceName {
             Self::Logdrains => Source::Logdrains,
             Self::Errors => Source::Errors,
             Self::Maxwell => Source::Maxwell,
+            Self::Bucket => Source::Bucket,
         }
     }
 }
@@ -214,7 +216,7 @@ impl Test {
     fn block(&self) -> Block {
         let line = self.line.trim_end_matches('\n');
         let body = match self.source {
-            SourceName::Maxwell => line.to_owned(),
+            SourceName::Maxwell | SourceName::Bucket => line.to_owned(),
             SourceName::Errors if line.trim_start().starts_with(['{', '[']) => line.to_owned(),
             SourceName::Errors => serde_json::json!({ "message": line }).to_string(),
             SourceName::Logdrains if logplex::parse(line.as_bytes()).is_ok() => framed(line),

@@ -81,7 +81,8 @@ const BUCKETS: [f64; 15] = [
 ];
 
 /// What is exposed as 0 before it ever happens, so that a first time is seen as a rise.
-const SELDOM: [&str; 18] = [
+const SELDOM: [&str; 19] = [
+    "faultline_bucket_failures_total",
     "faultline_decisions_total",
     "faultline_held_back_total",
     "faultline_intents_total",
@@ -208,6 +209,19 @@ fn describe() {
     gauge!("faultline_stream_outstanding_bytes", "Bytes handed over and not committed by a hub.");
     gauge!("faultline_streams_held", "Streams that this hub reads.");
     gauge!("faultline_redis_up", "1 while Redis can be used.");
+    counter!(
+        "faultline_bucket_requests_total",
+        "Requests to the object storage, by operation and status: what it costs."
+    );
+    counter!("faultline_bucket_objects_listed_total", "Objects that listings gave.");
+    counter!("faultline_bucket_changes_total", "Changes of objects that were announced, by type.");
+    counter!("faultline_bucket_failures_total", "Passes over buckets that failed; tried again.");
+    histogram!("faultline_bucket_pass_seconds", "Time of a pass over a bucket, or its part.");
+    gauge!(
+        "faultline_bucket_last_success_timestamp_seconds",
+        "When all buckets were last looked at without a failure."
+    );
+    gauge!("faultline_bucket_watching", "1 while this hub is the one that watches.");
     histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
     gauge!("faultline_uptime_seconds", "Since the start of the process.");
     metrics_process::Collector::default().describe();

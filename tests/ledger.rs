@@ -103,7 +103,7 @@ async fn every_message_has_its_place() {
         assert_eq!(names, BTreeSet::from(["balanced", "sources"]));
         assert_eq!(shown["balanced"], true);
         let sources: Vec<_> = shown["sources"].as_object().unwrap().keys().collect();
-        assert_eq!(sources, ["errors", "logdrains", "maxwell"]);
+        assert_eq!(sources, ["bucket", "errors", "logdrains", "maxwell"]);
         let metric = async |outcome: &str| {
             let labels = format!("outcome=\"{outcome}\"");
             program.metric("faultline_messages_total", &labels).await

@@ -5,6 +5,8 @@
 //!                                ▲                                            └─▶ metrics aggregator
 //!                                └──────── acknowledge / read again ─────────────── batch writer
 //!
+//!  bucket watcher ──append──▶ spool: what changes in an account's buckets, by a snapshot in the store
+//!
 //!  batch writer ──faults that were met──▶ jira dispatch ──▶ store (jobs) ──▶ jira worker ──▶ Jira
 //!                                                           store (tickets) ◀── ticket watch ◀─┘
 //! ```
@@ -28,6 +30,7 @@ pub mod adapters;
 pub mod domain;
 
 pub mod batch_writer;
+pub mod bucket_watcher;
 pub mod fan_out;
 pub mod jira_dispatch;
 pub mod jira_worker;

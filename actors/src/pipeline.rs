@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use self::{
     chain::{Spawner, Stages},
     streams::Streams,
+    watcher::Watcher,
 };
 use crate::{
     adapters::{
@@ -28,7 +29,7 @@ use crate::{
         },
         store::Store,
     },
-    batch_writer,
+    batch_writer, bucket_watcher,
     domain::{
         batch::Batch,
         fault::FaultId,
@@ -49,6 +50,7 @@ use crate::{
 mod chain;
 pub mod handover;
 mod streams;
+mod watcher;
 
 /// Batches between parser and fan-out: the fan-out only passes them on.
 const BATCHES: usize = 1;
@@ -70,6 +72,7 @@ pub struct Settings {
     pub jira: jira::Settings,
     /// Whose streams are read beside the spool.
     pub handoff: stream::Settings,
+    pub bucket_watcher: bucket_watcher::Settings,
     /// Which faults become tickets.
     pub rules: Arc<Rules>,
 }
@@ -83,6 +86,7 @@ pub struct Pipeline {
     metrics_aggregator: ActorRef<MetricsAggregator>,
     dispatch: Dispatch,
     streams: Streams,
+    watcher: Option<Watcher>,
     supervisor: ActorRef<Supervisor>,
     broken: watch::Receiver<Option<String>>,
     to_aggregator: Channel,
@@ -185,8 +189,8 @@ impl Pipeline {
     /// Starts all stages. The store need not be reachable: the batch writer waits for it.
     ///
     /// # Errors
-    /// When the settings name no Jira or no Redis that could be reached: the setting, and what is
-    /// wrong with it.
+    /// When the settings name no Jira, no Redis or no account that could be reached: the setting, and
+    /// what is wrong with it.
     pub async fn start(
         settings: Settings,
         spool: Arc<Spool>,
@@ -240,6 +244,8 @@ impl Pipeline {
             };
             supervise::<MetricsAggregator>(&supervisor, make).await
         };
+        let watcher = Watcher::start(&supervisor, settings.bucket_watcher, &store, &spool).await;
+        let watcher = watcher.map_err(|problem| format!("bucket_watcher.{problem}"))?;
         let dispatch = Dispatch::start(&supervisor, jira_settings, jira, store, rules, met).await;
         Ok(Self {
             spool,
@@ -249,6 +255,7 @@ impl Pipeline {
             metrics_aggregator,
             dispatch,
             streams,
+            watcher,
             supervisor,
             broken,
             to_aggregator,
@@ -275,6 +282,12 @@ impl Pipeline {
     pub fn handoff(&self) -> Option<(&Status, &Origins)> {
         let is_on = !self.streams.readers.is_empty();
         is_on.then_some((&*self.streams.status, &*self.streams.origins))
+    }
+
+    /// How the bucket watcher does; `None` where no buckets are watched.
+    #[must_use]
+    pub fn buckets(&self) -> Option<bucket_watcher::State> {
+        self.watcher.as_ref().map(|watcher| watcher.status.look())
     }
 
     /// The ledger as it is now.
@@ -337,6 +350,9 @@ impl Pipeline {
     /// the spool. Gives up after `patience`; what is not stored by then stays in the spool.
     pub async fn finish(&self, patience: Duration) {
         let in_order = async {
+            if let Some(watcher) = &self.watcher {
+                watcher.finish().await;
+            }
             self.streams.finish().await;
             self.stages.finish().await;
             // An error says that the stage is gone already.
@@ -346,6 +362,9 @@ impl Pipeline {
         };
         let finished = tokio::time::timeout(patience, in_order).await;
         self.supervisor.kill();
+        if let Some(watcher) = &self.watcher {
+            watcher.kill();
+        }
         self.streams.kill();
         self.stages.kill();
         self.metrics_aggregator.kill();

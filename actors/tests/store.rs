@@ -22,6 +22,9 @@ mod batches;
 
 use batches::{NOW, batch, batch_with, report};
 
+#[path = "support/buckets.rs"]
+mod buckets;
+
 fn commit(origin: Origin, after: u64, batches: Vec<Arc<Batch>>) -> Commit {
     Commit { origin, after, batches }
 }
@@ -224,6 +227,7 @@ async fn conforms(store: &dyn Store) {
     a_commit_stores_everything_and_moves_the_position(store).await;
     a_commit_from_another_position_stores_nothing(store).await;
     a_stream_is_leased_to_one_hub_at_a_time(store).await;
+    buckets::behave(store).await;
     what_is_stored_of_each_origin_is_known(store).await;
     odd_values_are_stored(store).await;
     records_of_long_ago_and_of_several_days_are_stored(store).await;
@@ -371,7 +375,7 @@ async fn postgres_bears_a_dropped_partition_and_two_hubs_that_start_at_once() {
     let server = faultline_testkit::postgres::Postgres::start();
     let (one, two) = (postgres(&server.url()), postgres(&server.url()));
     let (first, second) = tokio::join!(one.migrate(), two.migrate());
-    assert_eq!(first.unwrap().len() + second.unwrap().len(), 5, "each migration once");
+    assert_eq!(first.unwrap().len() + second.unwrap().len(), 6, "each migration once");
     let origin = Origin::now_v7();
     one.position(origin).await.unwrap();
     one.commit(&commit(origin, 0, vec![report(1, "before")])).await.unwrap();

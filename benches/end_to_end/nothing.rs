@@ -9,6 +9,7 @@ use faultline_actors::{
         store::{
             AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store,
             StoreError, StoredEvent, StoredFault, StoredRejected, TeachError,
+            buckets::{BucketStore, Epoch, Kept, Part, Place, Step},
             jobs::{
                 Budget, Decided, Holder, Intent, Job, JobCounts, JobFilter, JobId, JobStore,
                 Outcome, SeenTicket, Steer, StoredJob, StoredTicket, Undecided, Which, Why,
@@ -22,6 +23,7 @@ use faultline_actors::{
         fault::FaultId,
         ledger::Tally,
         lesson::{Lesson, Unteachable},
+        object::Object,
         shape::Shape,
         storm::Storm,
         time::Micros,
@@ -158,5 +160,37 @@ impl StreamStore for Nothing {
     }
     async fn origins(&self) -> Result<Vec<StoredOrigin>, StoreError> {
         Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl BucketStore for Nothing {
+    async fn lease_watch(
+        &self,
+        _: &str,
+        _: Holder,
+        _: Duration,
+    ) -> Result<Option<Epoch>, StoreError> {
+        Ok(Some(1))
+    }
+    async fn release_watch(&self, _: &str, _: Holder) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn bucket_place(&self, _: &Part<'_>) -> Result<Place, StoreError> {
+        Ok(Place { id: 1, passes: 0, cursor: None })
+    }
+    async fn known_objects(
+        &self,
+        _: i32,
+        _: Option<&str>,
+        _: u32,
+    ) -> Result<Vec<Object>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn keep_step(&self, _: &str, _: Epoch, _: &Step<'_>) -> Result<Kept, StoreError> {
+        Ok(Kept::Yes)
+    }
+    async fn forget_announced(&self, _: Duration) -> Result<(), StoreError> {
+        Ok(())
     }
 }

@@ -17,6 +17,7 @@ use faultline_actors::{
         clock,
         journal::{spool::Spool, stream},
     },
+    bucket_watcher,
     domain::{breaker, job::State as JobState, time::rfc3339},
 };
 use serde::Serialize;
@@ -87,6 +88,9 @@ pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
     if let Some(reading) = &admin.reading {
         let position = admin.pipeline.counters().binlog_position();
         components.insert("maxwell", maxwell(reading, position.as_deref()));
+    }
+    if let Some(state) = admin.pipeline.buckets() {
+        components.insert("buckets", buckets(&state));
     }
     if let Some((status, _)) = admin.pipeline.handoff() {
         components.insert("redis", redis(&status.look()));
@@ -263,6 +267,22 @@ pub(super) fn redis(state: &stream::State) -> Component {
             "outstandingBytes": state.outstanding_bytes,
             "streams": state.held,
             "warnings": warnings,
+        })),
+        error,
+    }
+}
+
+/// How the bucket watcher does. A hub that stands by is well.
+fn buckets(state: &bucket_watcher::State) -> Component {
+    let error = state.failing.iter().next().map(|(what, problem)| format!("{what}: {problem}"));
+    Component {
+        status: if error.is_some() { Status::Degraded } else { Status::Healthy },
+        response_time: 0.0,
+        details: Some(serde_json::json!({
+            "watching": state.is_watching,
+            "parts": state.places,
+            "lastSuccess": state.last_success.map(rfc3339),
+            "failing": state.failing,
         })),
         error,
     }

@@ -139,6 +139,9 @@ impl Admin {
         if let Some((status, _)) = self.pipeline.handoff() {
             update_handoff(&status.look());
         }
+        if let Some(state) = self.pipeline.buckets() {
+            gauge!("faultline_bucket_watching").set(f64::from(u8::from(state.is_watching)));
+        }
         for depth in self.pipeline.depths() {
             gauge!("faultline_channel_depth", "channel" => depth.channel).set(depth.depth as f64);
             gauge!("faultline_channel_capacity", "channel" => depth.channel)

@@ -103,6 +103,8 @@ impl Receiver {
             Source::Logdrains => self.drain(&parts, &mut body).await,
             Source::Errors => self.errors(&parts, &mut body).await,
             Source::Maxwell => self.maxwell(&parts, &mut body).await,
+            // No path leads here.
+            Source::Bucket => Err(Problem::new(StatusCode::NOT_FOUND, "there is no such path")),
         };
         let response = match outcome {
             Ok(response) => response,

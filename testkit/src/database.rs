@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::postgres::Postgres;
+use crate::postgres::{Held, Postgres};
 
 /// Where a program under test stores.
 pub enum Database {
@@ -28,6 +28,17 @@ impl Database {
         match self {
             Self::Sqlite(path) => open(path).execute_batch(sql).unwrap(),
             Self::Postgres(postgres) => postgres.execute(sql).await,
+        }
+    }
+
+    /// See [`Postgres::hold`].
+    ///
+    /// # Panics
+    /// When it is no PostgreSQL.
+    pub async fn hold(&self, table: &str) -> Held {
+        match self {
+            Self::Sqlite(_) => panic!("it stores in SQLite"),
+            Self::Postgres(postgres) => postgres.hold(table).await,
         }
     }
 

@@ -20,6 +20,7 @@ pub mod jira;
 pub mod load;
 pub mod loghub;
 pub mod mmdb;
+pub mod oss;
 pub mod postgres;
 pub mod program;
 pub mod proxy;

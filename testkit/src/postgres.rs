@@ -183,6 +183,17 @@ impl Postgres {
         self.client().await.query_one(sql, &[]).await.unwrap().get(0)
     }
 
+    /// Lets nobody write to a table until what is given is dropped; reading goes on.
+    ///
+    /// # Panics
+    /// When there is no such table.
+    pub async fn hold(&self, table: &str) -> Held {
+        let held = Held(self.client().await);
+        let sql = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE");
+        held.0.batch_execute(&sql).await.unwrap();
+        held
+    }
+
     /// # Panics
     /// When the server cannot be reached.
     pub async fn client(&self) -> tokio_postgres::Client {
@@ -192,6 +203,9 @@ impl Postgres {
         client
     }
 }
+
+/// See [`Postgres::hold`]. The transaction ends with its connection.
+pub struct Held(tokio_postgres::Client);
 
 impl Drop for Postgres {
     fn drop(&mut self) {

@@ -17,6 +17,7 @@ pub use super::text::{Placed, Span, Text, is_storable, repair};
 use super::{
     event::{Kind, Severity, Source},
     ledger::Tally,
+    object::ChangeId,
     record::{Block, RecordRef},
     router,
     shape::{Fingerprint, Shape},
@@ -163,6 +164,8 @@ pub struct Batch {
     pub tallies: [Tally; Source::COUNT],
     /// Messages that a sender said it lost before they reached us.
     pub upstream_dropped: u64,
+    /// The identities of events that may have been announced before, with their indexes.
+    pub announced: Vec<(u32, ChangeId)>,
     /// The last binlog position that a Maxwell line named.
     pub binlog_position: Span,
     /// By a hash of fingerprint, environment and service: one fingerprint may come from so many

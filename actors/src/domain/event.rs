@@ -12,10 +12,12 @@ pub enum Source {
     Errors = 1,
     /// Maxwell's change stream, from stdin, a child process or `POST /maxwell`.
     Maxwell = 2,
+    /// The bucket watcher: what happened to objects.
+    Bucket = 3,
 }
 
 impl Source {
-    pub const ALL: [Self; 3] = [Self::Logdrains, Self::Errors, Self::Maxwell];
+    pub const ALL: [Self; 4] = [Self::Logdrains, Self::Errors, Self::Maxwell, Self::Bucket];
     pub const COUNT: usize = Self::ALL.len();
 
     /// The name used in the store, the ledger and metric labels.
@@ -25,6 +27,7 @@ impl Source {
             Self::Logdrains => "logdrains",
             Self::Errors => "errors",
             Self::Maxwell => "maxwell",
+            Self::Bucket => "bucket",
         }
     }
 
@@ -53,10 +56,13 @@ pub enum Kind {
     Change,
     /// An error report.
     Error,
+    /// An object of a bucket that was created, changed or deleted.
+    Object,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Log, Self::Router, Self::Platform, Self::Change, Self::Error];
+    pub const ALL: [Self; 6] =
+        [Self::Log, Self::Router, Self::Platform, Self::Change, Self::Error, Self::Object];
 
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -66,7 +72,14 @@ impl Kind {
             Self::Platform => "platform",
             Self::Change => "change",
             Self::Error => "error",
+            Self::Object => "object",
         }
+    }
+
+    /// Whether events of this kind are faults only where a rule says so.
+    #[must_use]
+    pub const fn is_selected(self) -> bool {
+        matches!(self, Self::Change | Self::Object)
     }
 
     #[must_use]

@@ -130,7 +130,7 @@ mod tests {
         ledger.settle(&tallies);
         assert_eq!(ledger.imbalance(), 0);
         assert_eq!(ledger.line(Source::Errors).in_flight, 4);
-        let resumed = Ledger::resume(tallies, [0, 4, 0]);
+        let resumed = Ledger::resume(tallies, [0, 4, 0, 0]);
         assert_eq!(resumed.line(Source::Errors), ledger.line(Source::Errors));
     }
 

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod lesson;
 pub mod logplex;
 pub mod maxwell;
+pub mod object;
 pub mod original;
 pub mod parse;
 pub mod platform;

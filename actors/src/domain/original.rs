@@ -1,7 +1,7 @@
 //! What a sender sent of one event: kept where a store refuses the event, so that it can be
 //! replayed and then becomes the same event.
 //!
-//! Reports and Maxwell's lines are given word for word. A frame is written anew from the event: a
+//! Reports, Maxwell's lines and a bucket watcher's are given word for word. A frame is written anew from the event: a
 //! joined stack trace no longer knows where its lines stood.
 
 use std::borrow::Cow;
@@ -20,8 +20,8 @@ pub fn original<'a>(batch: &'a Batch, event: &Event) -> Cow<'a, [u8]> {
     match (batch.record_of(event).source, event.attributes) {
         (Source::Logdrains, _) => frames(batch, event).into(),
         (Source::Errors, _) => report(batch, event).into(),
-        (Source::Maxwell, Attributes::Json(line)) => batch.text.get(line).into(),
-        (Source::Maxwell, _) => batch.text.get(event.message).into(),
+        (Source::Maxwell | Source::Bucket, Attributes::Json(line)) => batch.text.get(line).into(),
+        (Source::Maxwell | Source::Bucket, _) => batch.text.get(event.message).into(),
     }
 }
 

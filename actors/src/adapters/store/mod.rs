@@ -18,15 +18,17 @@ use super::journal::Origin;
 use crate::domain::{
     batch::{Batch, Rejected, Span},
     event::{Kind, Severity, Source},
-    fault::{FaultId, Gathering, Why, similarity},
+    fault::{self, FaultId, Gathering, similarity},
     ledger::Tally,
     lesson::{Lesson, Unteachable},
+    object::ChangeId,
     original::original,
     shape::{Fingerprint, Shape, cut},
     time::Micros,
 };
 
 mod assignments;
+pub mod buckets;
 mod copy;
 pub mod jobs;
 pub mod postgres;
@@ -94,7 +96,7 @@ pub struct Position {
 
 /// See the [module](self).
 #[async_trait]
-pub trait Store: jobs::JobStore + streams::StreamStore + 'static {
+pub trait Store: jobs::JobStore + streams::StreamStore + buckets::BucketStore + 'static {
     /// `postgres` or `sqlite`.
     fn name(&self) -> &'static str;
 
@@ -105,7 +107,8 @@ pub trait Store: jobs::JobStore + streams::StreamStore + 'static {
     async fn position(&self, origin: Origin) -> Result<Position, StoreError>;
 
     /// Stores the batches and moves the position, all or nothing. A single event that the store
-    /// refuses becomes a rejected message; it never fails the commit.
+    /// refuses becomes a rejected message, one that is stored already under its
+    /// [identity](Batch::announced) a duplicate; neither fails the commit.
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError>;
 
     /// Whether the store answers.
@@ -195,7 +198,7 @@ pub struct Placed {
 fn would_join(
     templates: impl Iterator<Item = (String, FaultId)>,
     shape: &Shape,
-) -> Option<(FaultId, Why)> {
+) -> Option<(FaultId, fault::Why)> {
     let mut gathering = Gathering::new(assignments::PLACES);
     for (template, fault) in templates {
         gathering.add(&(), &template, fault);
@@ -348,8 +351,32 @@ fn as_lossy_text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S:
     serializer.collect_str(&String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]))
 }
 
-/// The events to be stored of a commit, after some were refused: their indexes by batch.
-pub(crate) type Refused = BTreeMap<(usize, usize), String>;
+/// Why an event of a commit is not stored.
+#[derive(Clone, Debug)]
+pub(crate) enum Why {
+    /// The store refuses it, for this reason.
+    Refused(String),
+    /// It is stored already, under its identity.
+    Known,
+}
+
+/// The events of a commit that are not stored: by batch and index.
+pub(crate) type Left = BTreeMap<(usize, usize), Why>;
+
+/// The identities of a commit's events, each with one event that has it, and further events that
+/// have it too.
+pub(crate) fn announced(commit: &Commit) -> (BTreeMap<ChangeId, (usize, usize)>, Left) {
+    let (mut first, mut again) = (BTreeMap::new(), Left::new());
+    for (index, batch) in commit.batches.iter().enumerate() {
+        for (event, id) in &batch.announced {
+            let event = (index, *event as usize);
+            if *first.entry(*id).or_insert(event) != event {
+                again.insert(event, Why::Known);
+            }
+        }
+    }
+    (first, again)
+}
 
 /// What is added to one fault by a commit.
 pub(crate) struct FaultSum<'a> {
@@ -382,16 +409,16 @@ impl FaultSum<'_> {
 const EXAMPLE: usize = 4_096;
 
 /// The faults of a commit, each once, in the order in which every writer takes their locks.
-pub(crate) fn sum_faults<'a>(commit: &'a Commit, refused: &Refused) -> Vec<FaultSum<'a>> {
+pub(crate) fn sum_faults<'a>(commit: &'a Commit, left: &Left) -> Vec<FaultSum<'a>> {
     let mut sums: BTreeMap<(&str, &str, Fingerprint), FaultSum<'a>> = BTreeMap::new();
     for (index, batch) in commit.batches.iter().enumerate() {
         let text = |span: Span| text_of(batch, span);
         for (fault, delta) in batch.faults.iter().enumerate() {
-            let refused_count = refused
+            let left_count = left
                 .range((index, 0)..(index + 1, 0))
                 .filter(|((_, event), _)| batch.events[*event].fault as usize == fault)
                 .count() as u64;
-            let count = delta.count - refused_count;
+            let count = delta.count - left_count;
             if count == 0 {
                 continue;
             }
@@ -427,16 +454,19 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, refused: &Refused) -> Vec<Fault
     sums.into_values().collect()
 }
 
-/// The tallies of a commit in which some events were refused.
-pub(crate) fn tallies_with(commit: &Commit, refused: &Refused) -> [Tally; Source::COUNT] {
+/// The tallies of a commit of which some events are not stored.
+pub(crate) fn tallies_with(commit: &Commit, left: &Left) -> [Tally; Source::COUNT] {
     let mut tallies = commit.tallies();
-    for (batch, event) in refused.keys() {
+    for ((batch, event), why) in left {
         let batch = &commit.batches[*batch];
         let event = &batch.events[*event];
         let messages = u64::from(event.messages);
         let tally = &mut tallies[batch.record_of(event).source as usize];
         tally.stored -= messages;
-        tally.rejected += messages;
+        match why {
+            Why::Refused(_) => tally.rejected += messages,
+            Why::Known => tally.duplicate += messages,
+        }
     }
     tallies
 }
@@ -456,7 +486,7 @@ pub(crate) struct RejectedRow<'a> {
 /// What the parsers rejected and what the store refused.
 pub(crate) fn rejected_rows<'a>(
     commit: &'a Commit,
-    refused: &'a Refused,
+    left: &'a Left,
 ) -> impl Iterator<Item = RejectedRow<'a>> {
     let parsed = commit.batches.iter().flat_map(|batch| {
         batch.rejected.iter().map(move |rejected| {
@@ -473,7 +503,11 @@ pub(crate) fn rejected_rows<'a>(
             }
         })
     });
-    let refused = refused.iter().map(|((batch, event), reason)| {
+    let refused = left.iter().filter_map(|(event, why)| match why {
+        Why::Refused(reason) => Some((event, reason)),
+        Why::Known => None,
+    });
+    let refused = refused.map(|((batch, event), reason)| {
         let batch = &commit.batches[*batch];
         let event = &batch.events[*event];
         let record = batch.record_of(event);

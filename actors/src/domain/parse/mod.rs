@@ -16,6 +16,7 @@ use super::{
 
 mod change;
 mod drain;
+mod object;
 mod report;
 
 /// How many messages the ledger counts in a body. The receiver declares this number when it
@@ -24,7 +25,8 @@ mod report;
 pub fn count_messages(source: Source, body: &[u8]) -> u32 {
     match source {
         Source::Logdrains => Frames::count_messages(body),
-        Source::Maxwell => maxwell::count_messages(body),
+        // One a line, both.
+        Source::Maxwell | Source::Bucket => maxwell::count_messages(body),
         Source::Errors => error_report::parse(body)
             .map_or(1, |reports| u32::try_from(reports.len()).unwrap_or(u32::MAX)),
     }
@@ -43,7 +45,7 @@ pub struct Parser {
     /// The environment of events that do not name one, or of all.
     environment: String,
     is_authoritative: bool,
-    /// Say which changes are faults.
+    /// Say which changes, of rows and of objects, are faults.
     rules: Arc<Rules>,
     maxwell: maxwell::Reader,
     drains: drain::Drains,
@@ -156,6 +158,7 @@ impl Parser {
                 change::read(&mut self.maxwell, &self.rules, batch, &current);
             }
             Source::Errors => report::read(batch, &current),
+            Source::Bucket => object::read(&self.rules, batch, &current),
         }
     }
 }

@@ -45,24 +45,33 @@ pub(super) fn names(selected_by: &str) -> impl Iterator<Item = &str> {
     selected_by.split('\n').filter(|name| !name.is_empty())
 }
 
-/// What names a change's fault.
+/// What names the fault of a change or of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum By {
     Database,
     Table,
     Kind,
     Column(String),
+    Bucket,
+    /// Of a key: all up to its last slash.
+    Folder,
+    Key,
 }
 
 impl By {
-    pub(super) const DEFAULT: [Self; 3] = [Self::Database, Self::Table, Self::Kind];
+    pub(super) const OF_CHANGE: [Self; 3] = [Self::Database, Self::Table, Self::Kind];
+    pub(super) const OF_OBJECT: [Self; 2] = [Self::Bucket, Self::Kind];
 
-    /// As it is written in `fault_by`.
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "database" => Some(Self::Database),
-            "table" => Some(Self::Table),
-            "type" => Some(Self::Kind),
+    /// As it is written in `fault_by` of a rule about this kind of event.
+    pub(super) fn from_name(name: &str, of: Kind) -> Option<Self> {
+        match (name, of) {
+            ("type", _) => Some(Self::Kind),
+            ("bucket", Kind::Object) => Some(Self::Bucket),
+            ("folder", Kind::Object) => Some(Self::Folder),
+            ("key", Kind::Object) => Some(Self::Key),
+            (_, Kind::Object) => None,
+            ("database", _) => Some(Self::Database),
+            ("table", _) => Some(Self::Table),
             _ => {
                 let column = name.strip_prefix("columns.").filter(|column| !column.is_empty())?;
                 Some(Self::Column(column.to_owned()))
@@ -86,11 +95,17 @@ impl Rules {
         }
         let row = OnceCell::new();
         let read = || row.get_or_init(|| Row::read(change)).as_ref();
-        let mut selecting: Vec<(&Rule, Option<&Ticket>)> = Vec::new();
-        for rule in &self.list {
-            if !rule.conditions.select(change, read) {
-                continue;
-            }
+        let selecting = self.selecting(|rule| rule.conditions.select(change, read));
+        let naming = naming(&selecting)?;
+        let by = fault_by(&selecting, naming).unwrap_or_else(|| By::OF_CHANGE.to_vec());
+        Some(selected(names_of(&selecting), naming, &by, change, read()))
+    }
+
+    /// The rules whose conditions on a change or an object hold, up to the first one that ends the
+    /// search whatever becomes of the fault.
+    pub(super) fn selecting(&self, holds: impl Fn(&Rule) -> bool) -> Vec<Selecting<'_>> {
+        let mut selecting: Vec<Selecting<'_>> = Vec::new();
+        for rule in self.list.iter().filter(|rule| holds(rule)) {
             let ends = rule.when.is_none() && rule.conditions.are_settled_by_selection();
             match &rule.outcome {
                 Outcome::Ignore if ends => {
@@ -107,15 +122,20 @@ impl Rules {
                 }
             }
         }
-        let naming = naming(&selecting)?;
-        let rule = selecting.iter().map(|(rule, _)| rule.name.as_str()).collect::<Vec<_>>();
-        let by = fault_by(&selecting, naming);
-        Some(selected(rule.join("\n"), naming, &by, change, read()))
+        selecting
     }
 }
 
+/// A rule that selects, and what it says of a ticket where it makes one.
+pub(super) type Selecting<'r> = (&'r Rule, Option<&'r Ticket>);
+
+/// Their names, one a line.
+pub(super) fn names_of(selecting: &[Selecting<'_>]) -> String {
+    selecting.iter().map(|(rule, _)| rule.name.as_str()).collect::<Vec<_>>().join("\n")
+}
+
 /// The rule that names the fault: the first one that ends the search, or else the last one.
-fn naming<'r>(selecting: &[(&'r Rule, Option<&Ticket>)]) -> Option<&'r Rule> {
+pub(super) fn naming<'r>(selecting: &[Selecting<'r>]) -> Option<&'r Rule> {
     let mut tickets = selecting.iter().filter(|(_, ticket)| ticket.is_some());
     let last = tickets.clone().next_back();
     let first = tickets.find(|(rule, _)| rule.then == Then::Stop);
@@ -123,11 +143,10 @@ fn naming<'r>(selecting: &[(&'r Rule, Option<&Ticket>)]) -> Option<&'r Rule> {
 }
 
 /// What the naming rule says that names the fault, or else the one closest before it.
-fn fault_by(selecting: &[(&Rule, Option<&Ticket>)], naming: &Rule) -> Vec<By> {
+pub(super) fn fault_by(selecting: &[Selecting<'_>], naming: &Rule) -> Option<Vec<By>> {
     let before = selecting.iter().position(|(rule, _)| std::ptr::eq(*rule, naming)).unwrap_or(0);
     let mut said = selecting[..=before].iter().rev().filter_map(|(_, ticket)| *ticket);
-    let by = said.find_map(|ticket| ticket.fault_by.clone());
-    by.unwrap_or_else(|| By::DEFAULT.to_vec())
+    said.find_map(|ticket| ticket.fault_by.clone())
 }
 
 fn selected(
@@ -156,6 +175,8 @@ fn selected(
                 title.push_str(&format!(", {name}={}", cut(&value, SHOWN)));
                 value
             }
+            // Of objects; compiling refuses them here.
+            By::Bucket | By::Folder | By::Key => String::new(),
         });
     }
     let title = without_secrets(&title).replace(char::is_control, " ");
@@ -219,11 +240,4 @@ fn text_of(row: &Members<'_>, column: &str) -> Option<String> {
         return Some(text.into_owned());
     }
     Some(value.to_owned())
-}
-
-impl Rule {
-    /// Whether it may select a change.
-    pub(super) fn is_about_changes(&self) -> bool {
-        self.conditions.is_about(Kind::Change)
-    }
 }

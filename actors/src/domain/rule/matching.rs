@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ChangeFacts, Facts, FaultState, change::Row, pattern::Patterns};
+use super::{ChangeFacts, Facts, FaultState, ObjectFacts, change::Row, pattern::Patterns};
 use crate::domain::event::{Kind, Severity, Source};
 
 /// The conditions of one rule.
@@ -22,6 +22,8 @@ pub(super) struct Conditions {
     pub(super) table: Patterns,
     pub(super) kind_of_change: Patterns,
     pub(super) columns: Vec<Column>,
+    pub(super) bucket: Patterns,
+    pub(super) key: Patterns,
     pub(super) min_age: Duration,
     /// How often it must have happened; zero is no condition.
     pub(super) count: u64,
@@ -42,7 +44,8 @@ impl Conditions {
         self.kinds[kind as usize]
     }
 
-    /// Whether all hold that cost next to nothing; those on a change held when it was selected.
+    /// Whether all hold that cost next to nothing; those on a change or an object held when it was
+    /// selected.
     pub(super) fn hold(&self, facts: &Facts<'_>) -> bool {
         self.is_about(facts.kind)
             && self.severity.is_none_or(|severity| facts.severity <= severity)
@@ -71,7 +74,18 @@ impl Conditions {
                 || row().is_some_and(|row| self.columns.iter().all(|column| column.holds(row))))
     }
 
-    /// Whether the selection of a change says all that there is to say.
+    /// Whether those on an object hold.
+    pub(super) fn select_object(&self, object: &ObjectFacts<'_>) -> bool {
+        self.is_about(Kind::Object)
+            && self.bucket.hold(object.bucket)
+            && self.key.hold(object.key)
+            && self.kind_of_change.hold(object.kind)
+            && self.environment.hold(object.environment)
+            && self.service.hold(object.bucket)
+            && self.source.hold(Source::Bucket.name())
+    }
+
+    /// Whether the selection of a change or an object says all that there is to say.
     pub(super) fn are_settled_by_selection(&self) -> bool {
         self.severity.is_none_or(|severity| severity >= Severity::Info)
             && self.states.is_empty()

@@ -6,8 +6,8 @@
 //! reached matches not *yet*: later rules are looked at, and it is remembered as the reason when
 //! none matches.
 //!
-//! Faults of changes are made by rules in the first place: a rule selects a change, and
-//! only rules that selected it are asked about its fault.
+//! Faults of changes, of rows and of objects, are made by rules in the first place: a rule selects a
+//! change, and only rules that selected it are asked about its fault.
 //!
 //! Everything is compiled once at the start; nothing here reads a clock or a store.
 
@@ -18,6 +18,8 @@ use minijinja::Value;
 pub use self::{
     change::{ChangeFacts, Selected},
     class::{Class, Priorities, Priority},
+    object::ObjectFacts,
+    pattern::Patterns,
     plan::{Milestones, Plan, TicketDefaults},
     settings::{ColumnSettings, MatchSettings, Recurrence, RuleSettings, Texts, Then},
 };
@@ -32,6 +34,7 @@ mod class;
 mod compile;
 pub mod lasting;
 mod matching;
+mod object;
 mod pattern;
 mod plan;
 mod settings;
@@ -61,7 +64,7 @@ pub struct Facts<'a> {
     pub first_seen: Micros,
     pub last_seen: Micros,
     pub state: FaultState,
-    /// [`Selected::rule`] of a change's fault; empty otherwise.
+    /// [`Selected::rule`] of the fault of a change or an object; empty otherwise.
     pub selected_by: &'a str,
     /// How often it happened within the time before now; `None` where that is not known yet.
     pub count_within: &'a dyn Fn(Duration) -> Option<u64>,
@@ -133,6 +136,8 @@ pub struct Rules {
     defaults: TicketDefaults,
     /// Whether any is about changes.
     has_changes: bool,
+    /// Whether any is about objects.
+    has_objects: bool,
 }
 
 #[derive(Debug)]
@@ -280,8 +285,8 @@ impl Rules {
 }
 
 impl Rule {
-    /// Only rules that selected a change are asked about its fault.
+    /// Only rules that selected a change, or an object, are asked about its fault.
     fn is_asked_about(&self, facts: &Facts<'_>) -> bool {
-        facts.kind != Kind::Change || change::names(facts.selected_by).any(|name| name == self.name)
+        !facts.kind.is_selected() || change::names(facts.selected_by).any(|name| name == self.name)
     }
 }

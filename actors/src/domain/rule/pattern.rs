@@ -46,23 +46,28 @@ impl Pattern {
 
 /// Patterns of which one must hold; none is no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Patterns(Vec<Pattern>);
+pub struct Patterns(Vec<Pattern>);
 
 impl Patterns {
-    pub(super) fn new(texts: &[String]) -> Self {
+    #[must_use]
+    pub fn new(texts: &[String]) -> Self {
         Self(texts.iter().map(|text| Pattern::new(text)).collect())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn hold(&self, text: &str) -> bool {
+    /// Whether one of them is all of `text`.
+    #[must_use]
+    pub fn hold(&self, text: &str) -> bool {
         self.0.is_empty() || self.0.iter().any(|pattern| pattern.holds(text))
     }
 
     /// Like [`Self::hold`]; what has no star may be a part of `text`.
-    pub(super) fn hold_in(&self, text: &str) -> bool {
+    #[must_use]
+    pub fn hold_in(&self, text: &str) -> bool {
         self.0.is_empty()
             || self.0.iter().any(|pattern| match pattern {
                 Pattern::Exact(part) => text.contains(part.as_str()),

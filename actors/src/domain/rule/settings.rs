@@ -51,7 +51,7 @@ pub struct RuleSettings {
     /// A fault that was silent for so long is told to be over.
     #[serde(with = "lasting::optional")]
     pub auto_resolve_after: Option<Duration>,
-    /// What names the fault of a change.
+    /// What names the fault of a change or of an object.
     pub fault_by: Option<Vec<String>>,
 }
 
@@ -93,9 +93,13 @@ pub struct MatchSettings {
     pub state: Texts,
     pub database: Texts,
     pub table: Texts,
+    /// `insert`, `update` … of a change; `created`, `changed` or `deleted` of an object.
     #[serde(rename = "type")]
     pub kind_of_change: Texts,
     pub columns: BTreeMap<String, ColumnSettings>,
+    pub bucket: Texts,
+    /// Of an object.
+    pub key: Texts,
     #[serde(with = "lasting::optional")]
     pub min_age: Option<Duration>,
     pub count: Option<u64>,

@@ -8,7 +8,7 @@
 //! - an [exception]: types and own functions, of it and of those that caused it;
 //! - a failed request: code, method, route and class of the status;
 //! - a line of the platform: its code and the type of dyno;
-//! - a change that a rule selected: what the rule says that names it;
+//! - a change or an object that a rule selected: what the rule says that names it;
 //! - a report that names its fingerprint: that name.
 
 use std::fmt;
@@ -156,6 +156,13 @@ impl Shape {
     pub fn of_change(parts: &[String], title: &str) -> Self {
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         Self::new("change", &parts, title)
+    }
+
+    /// An object that a rule selected: by what names it.
+    #[must_use]
+    pub fn of_object(parts: &[String], title: &str) -> Self {
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        Self::new("object", &parts, title)
     }
 
     /// A failed request seen by Heroku's router.

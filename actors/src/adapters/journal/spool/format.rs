@@ -321,7 +321,7 @@ mod tests {
             origin: uuid::Uuid::from_u128(7),
             number: 9,
             first_sequence: 100,
-            totals: [1, 2, 3],
+            totals: [1, 2, 3, 4],
             first_commit: 12,
         };
         let mut bytes = header.encode();

@@ -121,7 +121,7 @@ mod tests {
                 first: 10 * number + 1,
                 last: 10 * number + 10,
                 bytes: 100,
-                messages: [1, 0, 2],
+                messages: [1, 0, 2, 0],
             });
         }
         sent
@@ -130,10 +130,10 @@ mod tests {
     #[test]
     fn entries_are_forgotten_whole() {
         let mut sent = sent(3);
-        assert_eq!(sent.committed(15), [1, 0, 2]);
-        assert_eq!((sent.bytes(), sent.messages()), (200, [2, 0, 4]));
+        assert_eq!(sent.committed(15), [1, 0, 2, 0]);
+        assert_eq!((sent.bytes(), sent.messages()), (200, [2, 0, 4, 0]));
         assert_eq!(sent.ends(), Some([Place(1, 0), Place(2, 0)]));
-        assert_eq!(sent.committed(30), [2, 0, 4]);
+        assert_eq!(sent.committed(30), [2, 0, 4, 0]);
         assert!(sent.is_empty() && sent.ends().is_none() && sent.bytes() == 0);
     }
 

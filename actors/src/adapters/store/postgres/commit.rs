@@ -4,17 +4,18 @@ use bytes::Bytes;
 use deadpool_postgres::Object;
 use futures_util::{SinkExt, future::try_join3};
 use tokio_postgres::{Error, Transaction, types::Type};
+use uuid::Uuid;
 
 use super::{chain, faults, timestamp, unavailable};
 use crate::{
     adapters::{
         journal::Origin,
         store::{
-            Commit, Committed, Refused, RejectedRow, StoreError, as_i64, assignments::Assignments,
-            copy, rejected_rows, sum_faults, tallies_with,
+            Commit, Committed, Left, RejectedRow, StoreError, Why, announced, as_i64,
+            assignments::Assignments, copy, rejected_rows, sum_faults, tallies_with,
         },
     },
-    domain::{event::Source, ledger::Tally},
+    domain::{event::Source, ledger::Tally, object::ChangeId},
 };
 
 /// A COPY message of this size is sent while the next one is encoded.
@@ -24,6 +25,8 @@ const COPY_CHUNK: usize = 64 << 10;
 pub(super) enum Failure {
     /// The COPY of the events failed.
     Row(Error),
+    /// These are stored already.
+    Known(Left),
     Other(StoreError),
 }
 
@@ -33,26 +36,27 @@ impl From<Error> for Failure {
     }
 }
 
-/// Stores `commit` without the events that are `refused`.
+/// Stores `commit` without the events that are `left`.
 pub(super) async fn commit(
     client: &mut Object,
     commit: &Commit,
-    refused: &Refused,
+    left: &Left,
     assignments: &mut Assignments,
 ) -> Result<Committed, Failure> {
     let transaction = client.transaction().await?;
     let origin = check_position(&transaction, commit).await?;
     let rows = (0..commit.batches.len())
         .flat_map(|batch| (0..commit.batches[batch].events.len()).map(move |event| (batch, event)));
-    let rows = rows.filter(|row| !refused.contains_key(row));
+    let rows = rows.filter(|row| !left.contains_key(row));
     // Before anything is locked: of a hub that is frozen within a COPY the server never gets rid.
     copy_events(&transaction, commit, origin, rows).await.map_err(Failure::Row)?;
+    keep_identities(&transaction, commit, left).await?;
     move_position(&transaction, commit).await?;
-    let tallies = tallies_with(commit, refused);
-    let sums = sum_faults(commit, refused);
+    let tallies = tallies_with(commit, left);
+    let sums = sum_faults(commit, left);
     let (faults, (), ()) = try_join3(
         faults::add(&transaction, &sums, assignments),
-        add_rejected(&transaction, commit, refused, origin),
+        add_rejected(&transaction, commit, left, origin),
         add_to_ledger(&transaction, commit.origin, &tallies),
     )
     .await?;
@@ -62,16 +66,13 @@ pub(super) async fn commit(
 }
 
 /// Finds the events that the store refuses, by halves, in a transaction that is rolled back.
-pub(super) async fn find_refused(
-    client: &mut Object,
-    commit: &Commit,
-) -> Result<Refused, StoreError> {
+pub(super) async fn find_refused(client: &mut Object, commit: &Commit) -> Result<Left, StoreError> {
     let mut transaction = client.transaction().await.map_err(unavailable)?;
     let mut rows = Vec::new();
     for (batch, content) in commit.batches.iter().enumerate() {
         rows.extend((0..content.events.len()).map(|event| (batch, event)));
     }
-    let mut refused = Refused::new();
+    let mut refused = Left::new();
     #[expect(clippy::single_range_in_vec_init, reason = "a stack of ranges that starts with one")]
     let mut untried = vec![0..rows.len()];
     while let Some(range) = untried.pop() {
@@ -84,7 +85,7 @@ pub(super) async fn find_refused(
                 savepoint.rollback().await.map_err(unavailable)?;
                 if range.len() == 1 {
                     let reason = format!("refused by the store: {}", chain(&error));
-                    refused.insert(rows[range.start], reason);
+                    refused.insert(rows[range.start], Why::Refused(reason));
                 } else {
                     let middle = range.start + range.len() / 2;
                     untried.push(range.start..middle);
@@ -108,6 +109,35 @@ async fn check_position(transaction: &Transaction<'_>, commit: &Commit) -> Resul
         .await?;
     let found = rows.first().map(|row| row.get(0));
     found.ok_or(Failure::Other(StoreError::Moved { position: 0 }))
+}
+
+/// Keeps the identities of the events that are stored.
+async fn keep_identities(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+    left: &Left,
+) -> Result<(), Failure> {
+    let (mut first, _) = announced(commit);
+    first.retain(|_, event| !left.contains_key(event));
+    if first.is_empty() {
+        return Ok(());
+    }
+    // In their order, so that two hubs do not wait for each other in a circle.
+    let ids: Vec<Uuid> = first.keys().map(|id| Uuid::from_u128(id.0)).collect();
+    let rows = transaction
+        .query_typed(
+            "INSERT INTO announced_changes (id) SELECT unnest($1::uuid[])
+             ON CONFLICT (id) DO NOTHING RETURNING id",
+            &[(&ids, Type::UUID_ARRAY)],
+        )
+        .await?;
+    for row in rows {
+        first.remove(&ChangeId(row.get::<_, Uuid>(0).as_u128()));
+    }
+    if first.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Known(first.into_values().map(|event| (event, Why::Known)).collect()))
 }
 
 /// Moves the position by compare-and-swap: this decides.
@@ -163,11 +193,11 @@ async fn copy_events(
 async fn add_rejected(
     transaction: &Transaction<'_>,
     commit: &Commit,
-    refused: &Refused,
+    left: &Left,
     origin: i32,
 ) -> Result<(), Failure> {
     // One statement a row: rejected messages are few, and may be large.
-    for row in rejected_rows(commit, refused) {
+    for row in rejected_rows(commit, left) {
         let RejectedRow { sequence, ordinal, received_at, source, reason, bytes, length, messages } =
             row;
         transaction

@@ -22,8 +22,8 @@ use self::{
     row::{FAULT, audit_of, event_of, fault_of, rejected_of, shape_of},
 };
 use super::{
-    AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Refused, Store,
-    StoreError, StoredEvent, StoredFault, StoredRejected, TeachError, as_u64,
+    AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store, StoreError,
+    StoredEvent, StoredFault, StoredRejected, TeachError, announced, as_u64,
     assignments::{Assignments, TEMPLATES},
     compare, would_join,
 };
@@ -34,6 +34,7 @@ use crate::{
     },
 };
 
+mod buckets;
 mod commit;
 mod connection;
 mod dispatch;
@@ -185,28 +186,30 @@ impl Store for Postgres {
             let assignments = &mut *self.assignments.lock().await;
             let mut client = self.client().await?;
             self.partitions.make(&client, commit).await?;
-            let error =
-                match commit::commit(&mut client, commit, &Refused::new(), assignments).await {
+            let (mut left, mut has_looked) = (announced(commit).1, false);
+            loop {
+                match commit::commit(&mut client, commit, &left, assignments).await {
                     Ok(committed) => return Ok(committed),
                     Err(Failure::Other(StoreError::Moved { .. })) => {
                         let position = self.position_of(commit.origin).await?;
                         return Err(StoreError::Moved { position });
                     }
                     Err(Failure::Other(error)) => return Err(error),
-                    Err(Failure::Row(error)) if !commit::is_refusal(&error) => {
+                    // Some every time, so that this comes to an end.
+                    Err(Failure::Known(known)) => left.extend(known),
+                    Err(Failure::Row(error)) if has_looked || !commit::is_refusal(&error) => {
                         return Err(unavailable(error));
                     }
-                    Err(Failure::Row(error)) => error,
-                };
-            tracing::warn!(error = chain(&error), "the store refuses an event; looking for it");
-            // A partition that somebody dropped looks like a refused row as well.
-            self.partitions.forget();
-            self.partitions.make(&client, commit).await?;
-            let refused = commit::find_refused(&mut client, commit).await?;
-            match commit::commit(&mut client, commit, &refused, assignments).await {
-                Ok(committed) => Ok(committed),
-                Err(Failure::Other(error)) => Err(error),
-                Err(Failure::Row(error)) => Err(unavailable(error)),
+                    Err(Failure::Row(error)) => {
+                        let error = chain(&error);
+                        tracing::warn!(error, "the store refuses an event; looking for it");
+                        // A partition that somebody dropped looks like a refused row as well.
+                        self.partitions.forget();
+                        self.partitions.make(&client, commit).await?;
+                        left.extend(commit::find_refused(&mut client, commit).await?);
+                        has_looked = true;
+                    }
+                }
             }
         };
         self.in_time(work).await

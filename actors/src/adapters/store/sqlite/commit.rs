@@ -11,14 +11,15 @@ use crate::{
         clock,
         journal::Origin,
         store::{
-            Commit, Committed, Refused, StoreError, as_i64, assignments::Assignments,
+            Commit, Committed, Left, StoreError, Why, announced, as_i64, assignments::Assignments,
             rejected_rows, sum_faults, tallies_with,
         },
     },
     domain::{batch::Span, event::Source, ledger::Tally},
 };
 
-/// Stores `commit`, except for rows that are refused; these become rejected ones.
+/// Stores `commit`, except for events that are stored already, and for rows that are refused; these
+/// become rejected ones.
 pub(super) fn commit(
     connection: &mut Connection,
     commit: &Commit,
@@ -26,10 +27,11 @@ pub(super) fn commit(
 ) -> Result<Committed, StoreError> {
     let transaction = connection.transaction()?;
     let origin = move_position(&transaction, commit)?;
-    let refused = add_events(&transaction, commit, origin)?;
-    let faults = faults::add(&transaction, &sum_faults(commit, &refused), assignments)?;
-    add_rejected(&transaction, commit, &refused, origin)?;
-    let tallies = tallies_with(commit, &refused);
+    let mut left = keep_identities(&transaction, commit)?;
+    add_events(&transaction, commit, origin, &mut left)?;
+    let faults = faults::add(&transaction, &sum_faults(commit, &left), assignments)?;
+    add_rejected(&transaction, commit, &left, origin)?;
+    let tallies = tallies_with(commit, &left);
     add_to_ledger(&transaction, commit.origin, &tallies)?;
     transaction.commit()?;
     assignments.committed();
@@ -66,14 +68,29 @@ impl ToSql for Text<'_> {
     }
 }
 
-/// Inserts all events; gives those that a constraint refused. A failed INSERT leaves no trace, so
-/// each event stands for itself.
+/// Keeps the identities of events; gives the events that are stored already.
+fn keep_identities(transaction: &Transaction<'_>, commit: &Commit) -> Result<Left, StoreError> {
+    let (first, mut known) = announced(commit);
+    let mut keep = transaction.prepare_cached(
+        "INSERT INTO announced_changes (id, stored_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+    )?;
+    let now = clock::now();
+    for (id, event) in first {
+        if keep.execute(params![id.0.to_be_bytes(), now])? == 0 {
+            known.insert(event, Why::Known);
+        }
+    }
+    Ok(known)
+}
+
+/// Inserts all events but those that are `left`, and adds to these what a constraint refused. A
+/// failed INSERT leaves no trace, so each event stands for itself.
 fn add_events(
     transaction: &Transaction<'_>,
     commit: &Commit,
     origin: i64,
-) -> Result<Refused, StoreError> {
-    let mut refused = Refused::new();
+    left: &mut Left,
+) -> Result<(), StoreError> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO events (origin, sequence, ordinal, received_at, occurred_at, source, kind,
              severity, environment, service, process, message, message_bytes, stack_trace,
@@ -85,6 +102,9 @@ fn add_events(
         let fingerprints: Vec<String> =
             batch.faults.iter().map(|fault| fault.fingerprint.to_string()).collect();
         for (row, event) in batch.events.iter().enumerate() {
+            if left.contains_key(&(index, row)) {
+                continue;
+            }
             attributes.clear();
             let has_attributes = batch.write_attributes(event, &mut attributes);
             let record = batch.record_of(event);
@@ -114,13 +134,14 @@ fn add_events(
             match inserted {
                 Ok(_) => {}
                 Err(error) if is_refusal(&error) => {
-                    refused.insert((index, row), format!("refused by the store: {error}"));
+                    let reason = format!("refused by the store: {error}");
+                    left.insert((index, row), Why::Refused(reason));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
-    Ok(refused)
+    Ok(())
 }
 
 fn is_refusal(error: &rusqlite::Error) -> bool {
@@ -133,14 +154,14 @@ fn is_refusal(error: &rusqlite::Error) -> bool {
 fn add_rejected(
     transaction: &Transaction<'_>,
     commit: &Commit,
-    refused: &Refused,
+    left: &Left,
     origin: i64,
 ) -> Result<(), StoreError> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO rejected (origin, sequence, ordinal, received_at, source, reason, bytes, length,
              messages) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
-    for row in rejected_rows(commit, refused) {
+    for row in rejected_rows(commit, left) {
         insert.execute(params![
             origin,
             as_i64(row.sequence),

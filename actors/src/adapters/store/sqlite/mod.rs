@@ -29,6 +29,7 @@ use crate::{
     },
 };
 
+mod buckets;
 mod commit;
 mod dispatch;
 mod faults;

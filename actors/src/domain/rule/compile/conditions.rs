@@ -36,7 +36,7 @@ where
 
 pub(super) fn compile(settings: &MatchSettings, problems: &mut Problems<'_>) -> Conditions {
     let kinds = kinds(settings, problems);
-    let is_of_changes = kinds == [Kind::Change];
+    let is_selecting = matches!(kinds[..], [kind] if kind.is_selected());
     let severity = match &settings.severity {
         Some(name) => {
             let severity = Severity::from_name(name);
@@ -47,7 +47,7 @@ pub(super) fn compile(settings: &MatchSettings, problems: &mut Problems<'_>) -> 
             }
             severity
         }
-        None if is_of_changes => None,
+        None if is_selecting => None,
         None => Some(Severity::Error),
     };
     let sources = Source::ALL.map(|source| (source.name(), source.name()));
@@ -70,41 +70,56 @@ pub(super) fn compile(settings: &MatchSettings, problems: &mut Problems<'_>) -> 
         table: Patterns::new(&settings.table.0),
         kind_of_change: Patterns::new(&settings.kind_of_change.0),
         columns: columns(settings, problems),
+        bucket: Patterns::new(&settings.bucket.0),
+        key: Patterns::new(&settings.key.0),
         min_age: settings.min_age.unwrap_or_default(),
         count: settings.count.unwrap_or_default(),
         within: settings.within,
     }
 }
 
-/// Changes are meant only when they are named, or something is said that only they have.
+/// Changes and objects are meant only when they are named, or something is said that only they
+/// have.
 fn kinds(settings: &MatchSettings, problems: &mut Problems<'_>) -> Vec<Kind> {
     let known = Kind::ALL.map(|kind| (kind.name(), kind));
     let named = words("kind", &settings.kind, &known, problems);
-    let of_changes = [
-        ("database", settings.database.0.is_empty()),
-        ("table", settings.table.0.is_empty()),
-        ("type", settings.kind_of_change.0.is_empty()),
-        ("columns", settings.columns.is_empty()),
+    let only: [(&str, &[Kind], bool); 6] = [
+        ("database", &[Kind::Change], settings.database.0.is_empty()),
+        ("table", &[Kind::Change], settings.table.0.is_empty()),
+        ("columns", &[Kind::Change], settings.columns.is_empty()),
+        ("bucket", &[Kind::Object], settings.bucket.0.is_empty()),
+        ("key", &[Kind::Object], settings.key.0.is_empty()),
+        ("type", &[Kind::Change, Kind::Object], settings.kind_of_change.0.is_empty()),
     ];
-    let of_changes = of_changes.iter().find(|(_, is_missing)| !is_missing);
-    match (named.is_empty(), of_changes) {
-        (true, None) => Kind::ALL.into_iter().filter(|kind| *kind != Kind::Change).collect(),
-        (true, Some(_)) => vec![Kind::Change],
-        (false, Some((setting, _))) if named.iter().any(|kind| *kind != Kind::Change) => {
-            let shown = named.iter().map(|kind| kind.name()).collect::<Vec<_>>().join("\", \"");
-            let problem =
-                format!("only changes have `match.{setting}`; kind = \"change\" is possible");
-            problems.add_text("match.kind", &shown, &problem);
-            named
-        }
-        (false, _) => {
-            if named.contains(&Kind::Change) && named.iter().any(|kind| *kind != Kind::Change) {
-                let problem = "changes need a rule of their own";
-                problems.add("match.kind", "[\"change\", …]", problem);
-            }
-            named
-        }
+    let said: Vec<_> = only.iter().filter(|(.., is_missing)| !is_missing).collect();
+    if named.is_empty() && said.is_empty() {
+        return Kind::ALL.into_iter().filter(|kind| !kind.is_selected()).collect();
     }
+    if named.is_empty() {
+        let has_all = |kind: &Kind| said.iter().all(|(_, kinds, _)| kinds.contains(kind));
+        let kind = [Kind::Change, Kind::Object].into_iter().find(has_all);
+        if kind.is_none() {
+            let names: Vec<_> = said.iter().map(|(setting, ..)| *setting).collect();
+            let problem = "no kind of event has all of these; each kind needs a rule of its own";
+            problems.add("match", &names.join(", "), problem);
+        }
+        return kind.into_iter().collect();
+    }
+    let impossible =
+        said.iter().find(|(_, kinds, _)| named.iter().any(|kind| !kinds.contains(kind)));
+    if let Some((setting, kinds, _)) = impossible {
+        let shown = named.iter().map(|kind| kind.name()).collect::<Vec<_>>().join("\", \"");
+        let kind = kinds[0].name();
+        let problem = format!("only {kind}s have `match.{setting}`; kind = \"{kind}\" is possible");
+        problems.add_text("match.kind", &shown, &problem);
+    } else if let Some(kind) = named.iter().find(|kind| kind.is_selected())
+        && named.len() > 1
+    {
+        let kind = kind.name();
+        let problem = format!("{kind}s need a rule of their own");
+        problems.add("match.kind", &format!("[\"{kind}\", …]"), &problem);
+    }
+    named
 }
 
 fn check_count(settings: &MatchSettings, problems: &mut Problems<'_>) {

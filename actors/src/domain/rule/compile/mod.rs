@@ -73,8 +73,10 @@ pub(super) fn compile(
     if !found.is_empty() {
         return Err(found);
     }
-    let has_changes = rules.iter().any(Rule::is_about_changes);
-    Ok(Rules { list: rules, templates, priorities: priorities.clone(), defaults, has_changes })
+    let has = |kind| rules.iter().any(|rule| rule.conditions.is_about(kind));
+    let (has_changes, has_objects) = (has(Kind::Change), has(Kind::Object));
+    let priorities = priorities.clone();
+    Ok(Rules { list: rules, templates, priorities, defaults, has_changes, has_objects })
 }
 
 fn check_name<'a>(name: &'a str, names: &mut HashSet<&'a str>, problems: &mut Problems<'_>) {
@@ -226,9 +228,10 @@ fn fault_by(
     problems: &mut Problems<'_>,
 ) -> Option<Vec<By>> {
     let names = rule.fault_by.as_ref()?;
-    if !conditions.is_about(Kind::Change) {
-        let problem =
-            "only faults of changes are named by a rule; match.kind = \"change\" is possible";
+    let of = [Kind::Change, Kind::Object].into_iter().find(|kind| conditions.is_about(*kind));
+    if of.is_none() {
+        let problem = "only faults of changes and objects are named by a rule; match.kind = \
+                       \"change\" or \"object\" is possible";
         problems.add("fault_by", &format!("{names:?}"), problem);
     }
     if names.is_empty() {
@@ -236,14 +239,14 @@ fn fault_by(
     }
     let mut by = Vec::new();
     for name in names {
-        match By::from_name(name) {
+        match By::from_name(name, of.unwrap_or(Kind::Change)) {
             Some(part) => by.push(part),
             None => {
-                problems.add_text(
-                    "fault_by",
-                    name,
-                    "there are database, table, type, columns.NAME",
-                );
+                let known = match of {
+                    Some(Kind::Object) => "there are bucket, folder, key, type",
+                    _ => "there are database, table, type, columns.NAME",
+                };
+                problems.add_text("fault_by", name, known);
             }
         }
     }

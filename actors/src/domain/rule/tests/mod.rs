@@ -7,6 +7,7 @@ use super::*;
 use crate::domain::ticket::Draft;
 
 mod changes;
+mod objects;
 
 const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
