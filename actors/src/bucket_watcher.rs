@@ -39,7 +39,7 @@ use crate::{
     adapters::{
         buckets::Account,
         journal::spool::Spool,
-        store::{Store, buckets::Epoch, jobs::Holder},
+        store::{Store, StoreError, buckets::Epoch, jobs::Holder},
     },
     domain::time::Micros,
     stage::{Closed, Finish},
@@ -147,7 +147,10 @@ impl BucketWatcher {
         let (now, lease) = (Instant::now(), self.watch.settings.lease);
         let lasts = lease * LASTS.0 / LASTS.1;
         let Watch { store, settings, holder, .. } = &*self.watch;
-        match store.lease_watch(&settings.name, *holder, lasts).await {
+        let asked = store.lease_watch(&settings.name, *holder, lasts);
+        // A round under way waits meanwhile.
+        let answer = tokio::time::timeout(lasts, asked).await;
+        match answer.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer".to_owned()))) {
             Ok(Some(epoch)) => {
                 if self.held.as_ref().is_some_and(|held| held.epoch != epoch) {
                     self.leave("another hub has watched meanwhile");

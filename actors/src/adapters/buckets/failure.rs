@@ -6,7 +6,7 @@ use crate::domain::{
     time::{Micros, micros},
 };
 
-/// See the [module](self).
+/// What went wrong, for those who show it or try again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     #[error("the server's clock and ours differ by {0} s; it refuses requests ({1})")]

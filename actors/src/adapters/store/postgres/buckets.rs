@@ -105,22 +105,25 @@ impl BucketStore for Postgres {
         epoch: Epoch,
         step: &Step<'_>,
     ) -> Result<Kept, StoreError> {
-        let mut client = self.client().await?;
-        let transaction = client.transaction().await.map_err(unavailable)?;
-        // Locked, so that whoever takes over waits for what is written here, and sees it.
-        let held = transaction
-            .query_typed(
-                "SELECT 1 FROM bucket_watches WHERE watch = $1 AND epoch = $2 FOR SHARE",
-                &[(&watch, Type::TEXT), (&epoch, Type::INT8)],
-            )
-            .await
-            .map_err(unavailable)?;
-        if held.is_empty() {
-            return Ok(Kept::Lost);
-        }
-        write_step(&transaction, step).await.map_err(unavailable)?;
-        transaction.commit().await.map_err(unavailable)?;
-        Ok(Kept::Yes)
+        self.in_time(async {
+            let mut client = self.client().await?;
+            let transaction = client.transaction().await.map_err(unavailable)?;
+            // Locked, so that whoever takes over waits for what is written here, and sees it.
+            let held = transaction
+                .query_typed(
+                    "SELECT 1 FROM bucket_watches WHERE watch = $1 AND epoch = $2 FOR SHARE",
+                    &[(&watch, Type::TEXT), (&epoch, Type::INT8)],
+                )
+                .await
+                .map_err(unavailable)?;
+            if held.is_empty() {
+                return Ok(Kept::Lost);
+            }
+            write_step(&transaction, step).await.map_err(unavailable)?;
+            transaction.commit().await.map_err(unavailable)?;
+            Ok(Kept::Yes)
+        })
+        .await
     }
 
     async fn forget_announced(&self, age: Duration) -> Result<(), StoreError> {
