@@ -14,8 +14,8 @@
 //! Keys, with a hash tag so that those of a stream stay together in a cluster:
 //! `faultline:{environment:shard}:stream`, `…:committed` and `…:wanted` (hashes by origin).
 //!
-//! Everything that connects is in [`link`], which finds the server of a stream by [`route`]: one
-//! server, Sentinel's master, or a node of a cluster, as [`address`] reads it from the settings.
+//! Everything that connects is in [`link`], which finds the server of a stream by `route`: one
+//! server, Sentinel's master, or a node of a cluster, as `address` reads it from the settings.
 
 use std::{collections::BTreeSet, fmt, path::PathBuf, str::FromStr, time::Duration};
 

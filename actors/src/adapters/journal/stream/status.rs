@@ -7,7 +7,7 @@ use std::{
 
 use super::format;
 
-/// See the [module](self). Changed by stages while they work.
+/// How the hand-over goes. Changed by stages while they work.
 #[derive(Debug, Default)]
 pub struct Status {
     state: Mutex<State>,
