@@ -4,10 +4,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use axum::Router;
-use faultline_actors::{
-    adapters::journal::spool::Spool,
-    pipeline::{Pipeline, handover::Handover},
-};
+use faultline_actors::{adapters::journal::spool::Spool, pipeline::consumer::Consumer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,59 +22,6 @@ use crate::{
 const FINISH: Duration = Duration::from_secs(5);
 /// How long what is in the spool may take to be passed on, when told to end. It is safe there.
 const SETTLE: Duration = Duration::from_secs(10);
-
-/// What takes events from the spool.
-pub(crate) trait Consumer {
-    /// What it is called in the log.
-    const NAME: &str;
-    /// What it does with what was accepted.
-    const DOING: &str;
-    /// What it has then done.
-    const DONE: &str;
-
-    /// Returns, with the reason, when a stage cannot be kept alive.
-    fn broken(&self) -> impl Future<Output = String> + Send;
-    /// Returns when all that was accepted is passed on.
-    fn settled(&self) -> impl Future<Output = ()> + Send;
-    /// Ends the stages, each within `patience`.
-    fn finish(&self, patience: Duration) -> impl Future<Output = ()> + Send;
-}
-
-impl Consumer for Pipeline {
-    const NAME: &str = "the pipeline";
-    const DOING: &str = "storing";
-    const DONE: &str = "stored";
-
-    fn broken(&self) -> impl Future<Output = String> + Send {
-        self.broken()
-    }
-
-    fn settled(&self) -> impl Future<Output = ()> + Send {
-        self.settled()
-    }
-
-    fn finish(&self, patience: Duration) -> impl Future<Output = ()> + Send {
-        self.finish(patience)
-    }
-}
-
-impl Consumer for Handover {
-    const NAME: &str = "the relay";
-    const DOING: &str = "handing over";
-    const DONE: &str = "committed";
-
-    fn broken(&self) -> impl Future<Output = String> + Send {
-        self.broken()
-    }
-
-    fn settled(&self) -> impl Future<Output = ()> + Send {
-        self.settled()
-    }
-
-    fn finish(&self, patience: Duration) -> impl Future<Output = ()> + Send {
-        self.finish(patience)
-    }
-}
 
 /// What is served, and what stands behind it.
 pub(crate) struct Serving<C> {

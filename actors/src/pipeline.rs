@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use self::{
     chain::{Spawner, Stages},
+    consumer::Consumer,
     streams::Streams,
     watcher::Watcher,
 };
@@ -48,6 +49,7 @@ use crate::{
 };
 
 mod chain;
+pub mod consumer;
 pub mod handover;
 mod streams;
 mod watcher;
@@ -335,20 +337,23 @@ impl Pipeline {
         };
         self.metrics_aggregator.ask(TakeSnapshot(channels)).await.ok()
     }
+}
 
-    /// Waits until a stage has died for good; says which and why.
-    pub async fn broken(&self) -> String {
+impl Consumer for Pipeline {
+    const NAME: &str = "the pipeline";
+    const DOING: &str = "storing";
+    const DONE: &str = "stored";
+
+    async fn broken(&self) -> String {
         why_broken(self.broken.clone()).await
     }
 
-    /// Waits until everything that is durable in the spool is stored.
-    pub async fn settled(&self) {
+    async fn settled(&self) {
         self.spool.settled().await;
     }
 
-    /// Stops the stages in the order of the flow, each after it has emptied its input, and closes
-    /// the spool. Gives up after `patience`; what is not stored by then stays in the spool.
-    pub async fn finish(&self, patience: Duration) {
+    /// In the order of the flow.
+    async fn finish(&self, patience: Duration) {
         let in_order = async {
             if let Some(watcher) = &self.watcher {
                 watcher.finish().await;

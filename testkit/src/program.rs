@@ -278,14 +278,7 @@ impl Program {
     /// # Panics
     /// When that cannot be known.
     pub fn has_ended(&mut self) -> bool {
-        let has_ended = self
-            .process
-            .as_mut()
-            .is_some_and(|process| process.child.try_wait().unwrap().is_some());
-        if has_ended {
-            self.process = None;
-        }
-        has_ended
+        self.process.take_if(|process| process.child.try_wait().unwrap().is_some()).is_some()
     }
 
     /// Sends a signal by its name, for example `TERM`.

@@ -96,12 +96,7 @@ impl Redis {
     /// # Panics
     /// When that cannot be known.
     pub fn has_ended(&mut self) -> bool {
-        let has_ended =
-            self.server.as_mut().is_some_and(|server| server.try_wait().unwrap().is_some());
-        if has_ended {
-            self.server = None;
-        }
-        has_ended
+        self.server.take_if(|server| server.try_wait().unwrap().is_some()).is_some()
     }
 
     /// Kills the server as `kill -9` does.

@@ -2,6 +2,7 @@
 
 pub mod buckets;
 pub mod clock;
+mod http;
 pub mod jira;
 pub mod journal;
 pub mod store;

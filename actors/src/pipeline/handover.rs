@@ -8,7 +8,7 @@ use std::{
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::watch;
 
-use super::{Supervisor, supervise, why_broken};
+use super::{Supervisor, consumer::Consumer, supervise, why_broken};
 use crate::{
     adapters::journal::{
         Origin, Readable,
@@ -107,19 +107,22 @@ impl Handover {
         let lines = Source::ALL.into_iter().map(|source| (source, line(source))).collect();
         ledger.is_complete().then_some(lines)
     }
+}
 
-    /// Waits until the relay has died for good; says why.
-    pub async fn broken(&self) -> String {
+impl Consumer for Handover {
+    const NAME: &str = "the relay";
+    const DOING: &str = "handing over";
+    const DONE: &str = "committed";
+
+    async fn broken(&self) -> String {
         why_broken(self.broken.clone()).await
     }
 
-    /// Waits until hubs have committed everything that is durable in the spool.
-    pub async fn settled(&self) {
+    async fn settled(&self) {
         self.spool.settled().await;
     }
 
-    /// Stops the relay and closes the spool, which keeps what is not committed.
-    pub async fn finish(&self, patience: Duration) {
+    async fn finish(&self, patience: Duration) {
         // An error says that it is gone already.
         let finished = tokio::time::timeout(patience, self.relay.ask(Finish).into_future()).await;
         self.supervisor.kill();

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, Url, header, redirect, retry};
+use reqwest::{Client, Response, StatusCode, Url, header};
 
 use super::{
     failure::Failure,
-    settings::{Settings, is_loopback},
+    settings::Settings,
     sign::{Credentials, Dialect, Request, canonical_query, escape, sign},
     xml,
 };
 use crate::{
-    adapters::clock,
+    adapters::{clock, http},
     domain::{retry::Backoff, time::Micros},
 };
 
@@ -51,16 +51,9 @@ impl From<Failure> for Failed {
 
 impl Sender {
     pub(super) fn new(settings: &Settings, base: &Url) -> Result<Self, String> {
-        let mut client = Client::builder()
-            .user_agent(concat!("faultline/", env!("CARGO_PKG_VERSION")))
-            .timeout(settings.request_timeout)
-            .connect_timeout(settings.request_timeout.min(Duration::from_secs(10)))
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
+        let connect = settings.request_timeout.min(Duration::from_secs(10));
+        let client = http::client(base, connect, settings.request_timeout)
             .pool_idle_timeout(Duration::from_mins(1));
-        if is_loopback(base) {
-            client = client.no_proxy();
-        }
         Ok(Self {
             client: client.build().map_err(|error| format!("the HTTP client: {error}"))?,
             credentials: Credentials {

@@ -1,6 +1,6 @@
 //! Which account's buckets are watched, and how.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -319,14 +319,6 @@ fn check_selection(text: &str) -> Result<(), String> {
         return Err("a prefix of keys has no *; all that start with it are meant".to_owned());
     }
     Ok(())
-}
-
-/// Whether the URL leads to this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    })
 }
 
 #[cfg(test)]

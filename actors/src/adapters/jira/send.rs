@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, redirect, retry};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -17,11 +17,11 @@ use super::{
     failure::{self, Failure, Limit},
     limit,
     pace::Pace,
-    settings::{Api, Settings, is_loopback},
+    settings::{Api, Settings},
     throttle::{Endpoint, Throttle},
 };
 use crate::{
-    adapters::clock,
+    adapters::{clock, http},
     domain::{
         secret::Secret,
         time::{Micros, later},
@@ -102,16 +102,8 @@ impl Sender {
         let Some(base) = settings.base()? else {
             return Err("url = \"\": without it nothing can be sent".to_owned());
         };
-        let mut client = Client::builder()
-            .user_agent(concat!("faultline/", env!("CARGO_PKG_VERSION")))
-            .timeout(settings.request_timeout)
-            .connect_timeout(settings.connect_timeout)
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
+        let client = http::client(&base, settings.connect_timeout, settings.request_timeout)
             .pool_idle_timeout(Duration::from_secs(30));
-        if is_loopback(&base) {
-            client = client.no_proxy();
-        }
         Ok(Self {
             client: client.build().map_err(|error| format!("the HTTP client: {error}"))?,
             base,

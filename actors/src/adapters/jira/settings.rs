@@ -1,13 +1,13 @@
 //! How Jira is reached: section `[jira]`, as far as it is about the connection.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::Policy;
 use crate::{
-    adapters::store::jobs::Budget,
+    adapters::{http::is_loopback, store::jobs::Budget},
     domain::{breaker, rule::DRY_PROJECT, secret::Secret},
 };
 
@@ -332,14 +332,6 @@ fn base_of(key: &str, text: &str, scheme: Scheme) -> Result<Option<Url>, String>
         return wrong("https is needed: the token must not be readable on its way");
     }
     Ok(Some(url))
-}
-
-/// Whether the URL leads to this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    })
 }
 
 #[cfg(test)]

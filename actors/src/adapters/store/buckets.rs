@@ -85,3 +85,9 @@ pub trait BucketStore: Send + Sync {
     /// Forgets identities of changes that were stored longer ago.
     async fn forget_announced(&self, age: Duration) -> Result<(), StoreError>;
 }
+
+/// The key of an object, from the bytes as which stores keep it.
+pub(super) fn key_of(bytes: Vec<u8>) -> Result<String, StoreError> {
+    String::from_utf8(bytes)
+        .map_err(|_| StoreError::Unavailable("a stored key is not UTF-8".to_owned()))
+}

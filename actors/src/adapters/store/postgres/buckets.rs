@@ -9,7 +9,7 @@ use super::{Postgres, unavailable};
 use crate::{
     adapters::store::{
         StoreError, as_i64, as_u64,
-        buckets::{BucketStore, Epoch, Kept, Part, Place, Step},
+        buckets::{BucketStore, Epoch, Kept, Part, Place, Step, key_of},
         jobs::Holder,
     },
     domain::object::{Change, Object},
@@ -186,9 +186,4 @@ async fn write_step(transaction: &Transaction<'_>, step: &Step<'_>) -> Result<()
         )
         .await
         .map(drop)
-}
-
-fn key_of(bytes: Vec<u8>) -> Result<String, StoreError> {
-    String::from_utf8(bytes)
-        .map_err(|_| StoreError::Unavailable("a stored key is not UTF-8".to_owned()))
 }

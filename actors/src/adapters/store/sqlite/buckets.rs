@@ -11,7 +11,7 @@ use crate::{
         clock,
         store::{
             StoreError, as_i64, as_u64,
-            buckets::{BucketStore, Epoch, Kept, Part, Place, Step},
+            buckets::{BucketStore, Epoch, Kept, Part, Place, Step, key_of},
             jobs::Holder,
         },
     },
@@ -178,9 +178,4 @@ fn object_of(row: &Row<'_>) -> Result<Object, StoreError> {
         etag: row.get(2)?,
         modified_at: row.get(3)?,
     })
-}
-
-fn key_of(bytes: Vec<u8>) -> Result<String, StoreError> {
-    String::from_utf8(bytes)
-        .map_err(|_| StoreError::Unavailable("a stored key is not UTF-8".to_owned()))
 }

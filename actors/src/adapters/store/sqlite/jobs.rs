@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params, params_from_iter};
 use serde_json::{Value, json};
 
 use super::{
@@ -230,6 +230,16 @@ const FILTER: &str = "(?1 IS NULL OR job.id IN (SELECT value FROM json_each(?1))
     AND (?5 IS NULL OR instr(lower(job.request || coalesce(job.response, '') || job.error),
         lower(?5)) > 0)";
 
+fn parameters(filter: &JobFilter) -> Vec<Box<dyn ToSql + '_>> {
+    vec![
+        Box::new(filter.ids.as_ref().map(|ids| json!(ids).to_string())),
+        Box::new(filter.state.map(State::name)),
+        Box::new(filter.fault),
+        Box::new(&filter.key),
+        Box::new(&filter.text),
+    ]
+}
+
 pub(super) fn jobs(
     connection: &Connection,
     filter: &JobFilter,
@@ -242,35 +252,16 @@ pub(super) fn jobs(
          FROM jobs AS job JOIN tickets AS ticket USING (fault, incident)
          WHERE {FILTER} ORDER BY job.id DESC LIMIT ?6"
     );
-    rows(
-        connection,
-        &sql,
-        params![
-            filter.ids.as_ref().map(|ids| json!(ids).to_string()),
-            filter.state.map(State::name),
-            filter.fault,
-            filter.key,
-            filter.text,
-            limit
-        ],
-        stored_job_of,
-    )
+    let mut all = parameters(filter);
+    all.push(Box::new(limit));
+    rows(connection, &sql, params_from_iter(all), stored_job_of)
 }
 
 pub(super) fn counts(connection: &Connection, filter: &JobFilter) -> Result<JobCounts, StoreError> {
     let sql = format!("SELECT state, count(*) FROM jobs AS job WHERE {FILTER} GROUP BY state");
-    let counts = rows(
-        connection,
-        &sql,
-        params![
-            filter.ids.as_ref().map(|ids| json!(ids).to_string()),
-            filter.state.map(State::name),
-            filter.fault,
-            filter.key,
-            filter.text
-        ],
-        |row| Ok((State::from_name(row.get_ref(0)?.as_str()?), as_u64(row.get(1)?))),
-    )?;
+    let counts = rows(connection, &sql, params_from_iter(parameters(filter)), |row| {
+        Ok((State::from_name(row.get_ref(0)?.as_str()?), as_u64(row.get(1)?)))
+    })?;
     Ok(counts.into_iter().filter_map(|(state, count)| Some((state?, count))).collect())
 }
 

@@ -1,0 +1,23 @@
+//! What stands behind a spool, as those see it who start and end the program.
+
+use std::{future::Future, time::Duration};
+
+/// What takes events from the spool: the pipeline of a hub, the hand-over of a relay.
+pub trait Consumer {
+    /// What it is called in the log.
+    const NAME: &str;
+    /// What it does with what was accepted.
+    const DOING: &str;
+    /// What it has then done.
+    const DONE: &str;
+
+    /// Waits until a stage has died for good; says which and why.
+    fn broken(&self) -> impl Future<Output = String> + Send;
+
+    /// Waits until everything that is durable in the spool is passed on.
+    fn settled(&self) -> impl Future<Output = ()> + Send;
+
+    /// Stops the stages, each after it has emptied its input, and closes the spool. Gives up after
+    /// `patience`; what is not passed on by then stays in the spool.
+    fn finish(&self, patience: Duration) -> impl Future<Output = ()> + Send;
+}
