@@ -5,6 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Something a client did, or ran into.
 #[derive(Debug)]
@@ -15,10 +16,13 @@ pub(crate) struct Problem {
     headers: Box<HeaderMap>,
 }
 
-#[derive(Serialize)]
-struct Content<'a> {
+/// What a problem looks like.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Content<'a> {
     title: &'a str,
     status: u16,
+    /// What was wrong, and what would be right.
     detail: &'a str,
     /// Where in the body; a JSON pointer (RFC 6901).
     #[serde(skip_serializing_if = "Option::is_none")]

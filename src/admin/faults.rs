@@ -25,6 +25,7 @@ use crate::problem::Problem;
 const EVENTS: u32 = 10;
 
 /// `GET /api/faults?limit=…`: the faults seen last.
+#[utoipa::path(get, path = "/api/faults", tag = "faults", responses((status = 200), Problem))]
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     query: Listed,
@@ -53,6 +54,7 @@ struct Token {
 
 /// `GET /api/faults/{id}`: one fault with its shapes, why each belongs to it, how its latest
 /// message was read, and its newest events.
+#[utoipa::path(get, path = "/api/faults/{id}", tag = "faults", params(("id" = i64, Path)), responses((status = 200), Problem))]
 pub(super) async fn one(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
@@ -84,6 +86,7 @@ pub(super) async fn one(
 }
 
 /// `GET /api/audit?limit=…`: who did what, the newest first.
+#[utoipa::path(get, path = "/api/audit", tag = "audit", responses((status = 200), Problem))]
 pub(super) async fn audit(
     State(admin): State<Arc<Admin>>,
     query: Listed,
@@ -93,19 +96,20 @@ pub(super) async fn audit(
     Ok(listing("audit", audit))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Merge {
     into: FaultId,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Named {
     fingerprint: String,
 }
 
 /// `POST /api/faults/{id}/merge` `{"into": 7}`: both are one.
+#[utoipa::path(post, path = "/api/faults/{id}/merge", tag = "faults", params(("id" = i64, Path)), responses((status = 200), Problem))]
 pub(super) async fn merge(
     admin: State<Arc<Admin>>,
     id: Path<String>,
@@ -116,6 +120,7 @@ pub(super) async fn merge(
 }
 
 /// `POST /api/faults/{id}/split` `{"fingerprint": "v1:…"}`: that shape is a fault of its own.
+#[utoipa::path(post, path = "/api/faults/{id}/split", tag = "faults", params(("id" = i64, Path)), responses((status = 200), Problem))]
 pub(super) async fn split(
     admin: State<Arc<Admin>>,
     id: Path<String>,
@@ -127,6 +132,7 @@ pub(super) async fn split(
 }
 
 /// `POST /api/faults/{id}/pin` `{"fingerprint": "checkout"}`: reports that name it belong here.
+#[utoipa::path(post, path = "/api/faults/{id}/pin", tag = "faults", params(("id" = i64, Path)), responses((status = 200), Problem))]
 pub(super) async fn pin(
     admin: State<Arc<Admin>>,
     id: Path<String>,

@@ -23,7 +23,7 @@ use faultline_actors::{
 use serde::Serialize;
 
 use super::Admin;
-use crate::receiver::stdin::Reading;
+use crate::{problem::Problem, receiver::stdin::Reading};
 
 /// The store must answer within this time.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -76,6 +76,7 @@ pub(super) fn readiness(spool: &Spool) -> Response {
 }
 
 /// `GET /health`: every component; 503 when one is unhealthy.
+#[utoipa::path(get, path = "/api/health", tag = "health", responses((status = 200), Problem))]
 pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
     let started = Instant::now();
     let mut components = BTreeMap::from([

@@ -18,14 +18,14 @@ use faultline_actors::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Admin, List, asked, away, listing, number_of, unreadable};
+use super::{Admin, Page, asked, away, listing, number_of, unreadable};
 use crate::problem::Problem;
 
 /// Who the audit trail says it was.
 const ACTOR: &str = "api";
 
 /// Which jobs, as asked for.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, utoipa::ToSchema, utoipa::IntoParams)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Which {
     ids: Option<Vec<JobId>>,
@@ -53,12 +53,13 @@ impl Which {
 }
 
 /// `GET /api/jobs?state=…&fault=…&key=…&text=…&limit=…`: the newest jobs.
+#[utoipa::path(get, path = "/api/jobs", tag = "jobs", responses((status = 200), Problem))]
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     query: super::Asked<Which>,
 ) -> Result<Response, Problem> {
     let which = asked(query)?;
-    let limit = List::check_limit(which.limit.unwrap_or_else(List::default_limit))?;
+    let limit = Page::check_limit(which.limit.unwrap_or_else(Page::default_limit))?;
     let jobs = admin.store.jobs(&which.filter()?, limit).await.map_err(away)?;
     Ok(listing("jobs", jobs))
 }
@@ -71,6 +72,7 @@ struct Shown {
 }
 
 /// `GET /api/jobs/{id}`: one job with what was sent, what came back, and its history.
+#[utoipa::path(get, path = "/api/jobs/{id}", tag = "jobs", params(("id" = i64, Path)), responses((status = 200), Problem))]
 pub(super) async fn one(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
@@ -81,6 +83,7 @@ pub(super) async fn one(
 }
 
 /// `POST /api/jobs/{id}/retry`
+#[utoipa::path(post, path = "/api/jobs/{id}/retry", tag = "jobs", params(("id" = i64, Path)), responses((status = 200), Problem))]
 pub(super) async fn retry_one(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
@@ -89,6 +92,7 @@ pub(super) async fn retry_one(
 }
 
 /// `POST /api/jobs/{id}/discard`
+#[utoipa::path(post, path = "/api/jobs/{id}/discard", tag = "jobs", params(("id" = i64, Path)), responses((status = 200), Problem))]
 pub(super) async fn discard_one(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
@@ -97,6 +101,7 @@ pub(super) async fn discard_one(
 }
 
 /// `POST /api/jobs/{id}/edit` with the whole new request: it is done again with that.
+#[utoipa::path(post, path = "/api/jobs/{id}/edit", tag = "jobs", params(("id" = i64, Path)), responses((status = 200), Problem))]
 pub(super) async fn edit_one(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
@@ -111,6 +116,7 @@ pub(super) async fn edit_one(
 
 /// `POST /api/jobs/retry` with a filter: all of it. With `"preview": true` nothing is done, but
 /// their number is said.
+#[utoipa::path(post, path = "/api/jobs/retry", tag = "jobs", responses((status = 200), Problem))]
 pub(super) async fn retry_all(
     admin: State<Arc<Admin>>,
     body: Result<Json<Which>, JsonRejection>,
@@ -119,6 +125,7 @@ pub(super) async fn retry_all(
 }
 
 /// `POST /api/jobs/discard`, likewise.
+#[utoipa::path(post, path = "/api/jobs/discard", tag = "jobs", responses((status = 200), Problem))]
 pub(super) async fn discard_all(
     admin: State<Arc<Admin>>,
     body: Result<Json<Which>, JsonRejection>,
@@ -159,6 +166,7 @@ async fn steer_all(
 }
 
 /// `GET /api/dispatch`: whether tickets are made, and how that goes.
+#[utoipa::path(get, path = "/api/dispatch", tag = "dispatch", responses((status = 200), Problem))]
 pub(super) async fn dispatch(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     let counts = admin.store.job_counts(&JobFilter::default()).await.map_err(away)?;
     let jobs: serde_json::Map<_, _> =
@@ -175,12 +183,14 @@ pub(super) async fn dispatch(State(admin): State<Arc<Admin>>) -> Result<Response
 }
 
 /// `POST /api/dispatch/pause`
+#[utoipa::path(post, path = "/api/dispatch/pause", tag = "dispatch", responses((status = 200), Problem))]
 pub(super) async fn pause(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     admin.store.pause(true, ACTOR).await.map_err(away)?;
     Ok(Json(json!({ "paused": true })).into_response())
 }
 
 /// `POST /api/dispatch/resume`
+#[utoipa::path(post, path = "/api/dispatch/resume", tag = "dispatch", responses((status = 200), Problem))]
 pub(super) async fn resume(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     admin.store.pause(false, ACTOR).await.map_err(away)?;
     Ok(Json(json!({ "paused": false })).into_response())
@@ -195,6 +205,7 @@ struct Reasons {
 }
 
 /// `GET /api/faults/{id}/why`: why the fault has a ticket, or none.
+#[utoipa::path(get, path = "/api/faults/{id}/why", tag = "faults", params(("id" = i64, Path)), responses((status = 200), Problem))]
 pub(super) async fn why(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,

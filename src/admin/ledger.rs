@@ -19,6 +19,7 @@ use crate::problem::Problem;
 /// One line a source, in messages: `received = stored + duplicate + rejected + in_flight`. `sources`
 /// is the ledger of this process; `origins` that of each journal that the store ever had, a relay's
 /// among them, to be compared with what the relay says.
+#[utoipa::path(get, path = "/api/ledger", tag = "ledger", responses((status = 200), Problem))]
 pub(super) async fn ledger(State(admin): State<Arc<Admin>>) -> Result<Response, Problem> {
     let ledger = admin.pipeline.ledger();
     if !ledger.is_complete() {

@@ -14,7 +14,10 @@ use faultline_actors::{
 };
 use metrics::{counter, gauge};
 
-use super::{Admin, Auth, Gate, unauthorized};
+use super::{
+    Admin, Auth,
+    access::{Gate, unauthorized},
+};
 use crate::{problem::Problem, receiver::auth::carries};
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -6,15 +6,15 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{
-        Query, Request, State,
+        Query, State,
         rejection::{JsonRejection, QueryRejection},
     },
-    http::{HeaderValue, StatusCode, header},
-    middleware::{self, Next},
+    http::StatusCode,
+    middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
 use faultline_actors::{
     adapters::store::{Store, StoreError},
@@ -22,24 +22,28 @@ use faultline_actors::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     config::is_loopback,
     problem::Problem,
-    receiver::{
-        auth::{carries, check_token},
-        stdin::Reading,
-    },
+    receiver::{auth::check_token, stdin::Reading},
     secret::Secret,
     server::check_connections,
 };
 
+mod access;
 mod faults;
 mod health;
 mod jobs;
 mod ledger;
 mod metrics;
+mod openapi;
+mod page;
 pub mod relay;
+
+use access::{Gate, Role};
+use page::Page;
 
 /// Section `[admin]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -131,59 +135,16 @@ impl Admin {
     }
 }
 
-/// Who is let in.
-struct Gate {
-    settings: Settings,
-    metrics_limit: Option<governor::DefaultDirectRateLimiter>,
-}
-
-impl Gate {
-    fn new(settings: &Settings) -> Self {
-        let rate = std::num::NonZeroU32::new(settings.metrics_rate);
-        Self {
-            settings: settings.clone(),
-            metrics_limit: rate
-                .map(|rate| governor::RateLimiter::direct(governor::Quota::per_second(rate))),
-        }
-    }
-
-    fn check(&self, request: &Request) -> Result<(), Problem> {
-        let is_known = carries(&self.settings.token, request.headers());
-        if self.settings.auth == Auth::Off || is_known { Ok(()) } else { Err(unauthorized()) }
-    }
-}
-
-/// The routes of the admin listener.
+/// The routes of the admin listener, and what they are.
 pub fn router(admin: &Arc<Admin>) -> Router {
-    let protected = Router::new()
-        .route("/health", get(health::health))
-        .route("/api/health", get(health::health))
-        .route("/api/ledger", get(ledger::ledger))
-        .route("/api/events", get(events))
-        .route("/api/faults", get(faults::list))
-        .route("/api/faults/{id}", get(faults::one))
-        .route("/api/faults/{id}/merge", post(faults::merge))
-        .route("/api/faults/{id}/split", post(faults::split))
-        .route("/api/faults/{id}/pin", post(faults::pin))
-        .route("/api/faults/{id}/why", get(jobs::why))
-        .route("/api/jobs", get(jobs::list))
-        .route("/api/jobs/retry", post(jobs::retry_all))
-        .route("/api/jobs/discard", post(jobs::discard_all))
-        .route("/api/jobs/{id}", get(jobs::one))
-        .route("/api/jobs/{id}/retry", post(jobs::retry_one))
-        .route("/api/jobs/{id}/discard", post(jobs::discard_one))
-        .route("/api/jobs/{id}/edit", post(jobs::edit_one))
-        .route("/api/dispatch", get(jobs::dispatch))
-        .route("/api/dispatch/pause", post(jobs::pause))
-        .route("/api/dispatch/resume", post(jobs::resume))
-        .route("/api/audit", get(faults::audit))
-        .route("/api/rejected", get(rejected))
-        .route_layer(middleware::from_fn_with_state(admin.clone(), require_token));
+    let (open, described) = api(admin).split_for_parts();
+    let described = Arc::new(described);
     Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::metrics))
-        .merge(protected)
+        .merge(open)
+        .layer(Extension(described))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not possible here")
@@ -191,44 +152,76 @@ pub fn router(admin: &Arc<Admin>) -> Router {
         .with_state(admin.clone())
 }
 
-async fn require_token(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    match admin.gate.check(&request) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+type Routes = OpenApiRouter<Arc<Admin>>;
+
+/// Every route with the role that it needs.
+fn api(admin: &Arc<Admin>) -> Routes {
+    let mut all = OpenApiRouter::with_openapi(openapi::base());
+    for (role, mut routes) in
+        [(Role::Viewer, viewers()), (Role::Operator, operators()), (Role::Admin, admins())]
+    {
+        openapi::mark(routes.get_openapi_mut(), Some(role));
+        let require = middleware::from_fn_with_state((admin.clone(), role), access::require);
+        all = all.merge(routes.route_layer(require));
     }
+    let mut open = anybody();
+    openapi::mark(open.get_openapi_mut(), None);
+    all.merge(open)
 }
 
-fn unauthorized() -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "a bearer token or X-API-Key is needed")
-        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+/// What needs no credentials.
+fn anybody() -> Routes {
+    OpenApiRouter::new()
+}
+
+fn viewers() -> Routes {
+    OpenApiRouter::new()
+        .route("/health", get(health::health))
+        .route("/api/openapi.json", get(openapi::openapi))
+        .routes(routes!(health::health))
+        .routes(routes!(ledger::ledger))
+        .routes(routes!(events))
+        .routes(routes!(faults::list))
+        .routes(routes!(faults::one))
+        .routes(routes!(jobs::why))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::one))
+        .routes(routes!(jobs::dispatch))
+        .routes(routes!(faults::audit))
+        .routes(routes!(rejected))
+}
+
+fn operators() -> Routes {
+    OpenApiRouter::new()
+        .routes(routes!(faults::merge))
+        .routes(routes!(faults::split))
+        .routes(routes!(faults::pin))
+        .routes(routes!(jobs::retry_all))
+        .routes(routes!(jobs::discard_all))
+        .routes(routes!(jobs::retry_one))
+        .routes(routes!(jobs::discard_one))
+        .routes(routes!(jobs::edit_one))
+        .routes(routes!(jobs::pause))
+        .routes(routes!(jobs::resume))
+}
+
+fn admins() -> Routes {
+    OpenApiRouter::new()
 }
 
 /// What lists can be asked for.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct List {
-    #[serde(default = "List::default_limit")]
+    #[serde(default = "Page::default_limit")]
     limit: u32,
     fingerprint: Option<String>,
 }
 
 impl List {
-    const MOST: u32 = 1_000;
-
-    fn default_limit() -> u32 {
-        50
-    }
-
     fn limit(&self) -> Result<u32, Problem> {
-        Self::check_limit(self.limit)
-    }
-
-    fn check_limit(limit: u32) -> Result<u32, Problem> {
-        if (1..=Self::MOST).contains(&limit) {
-            return Ok(limit);
-        }
-        let detail = format!("limit={limit}: between 1 and {} is possible", Self::MOST);
-        Err(Problem::new(StatusCode::BAD_REQUEST, detail))
+        Page::check_limit(self.limit)
     }
 }
 
@@ -263,6 +256,7 @@ fn listing<T: Serialize>(name: &'static str, rows: Vec<T>) -> Response {
 }
 
 /// `GET /api/events?limit=…&fingerprint=…`: the newest events.
+#[utoipa::path(get, path = "/api/events", tag = "events", responses((status = 200), Problem))]
 async fn events(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
     let list = asked(listed)?;
     let limit = list.limit()?;
@@ -271,6 +265,7 @@ async fn events(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Respo
 }
 
 /// `GET /api/rejected?limit=…`: the newest rejected messages.
+#[utoipa::path(get, path = "/api/rejected", tag = "rejected", responses((status = 200), Problem))]
 async fn rejected(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
     let limit = asked(listed)?.limit()?;
     let rejected = admin.store.rejected(limit).await.map_err(away)?;

@@ -14,7 +14,8 @@ use faultline_actors::pipeline::handover::{Handover, Line};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{
-    Gate, Settings,
+    Settings,
+    access::Gate,
     health::{answer, application, maxwell, oldest_age, readiness, redis, spool},
     metrics::{update_handoff, update_spool, without_statistics},
 };
@@ -74,7 +75,7 @@ async fn require_token(
     next: Next,
 ) -> Response {
     match admin.gate.check(&request) {
-        Ok(()) => next.run(request).await,
+        Ok(_) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }

@@ -1,0 +1,73 @@
+//! Lists, a page at a time: each page says where the next one starts.
+
+use axum::http::StatusCode;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::IntoParams;
+
+use crate::problem::Problem;
+
+/// Which page of a list. Flattened into each list's own query.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Page {
+    /// How many at most: 1 to 1000.
+    #[serde(default = "Page::default_limit")]
+    #[param(minimum = 1, maximum = 1000, default = 50)]
+    pub limit: u32,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl Page {
+    const MOST: u32 = 1_000;
+
+    pub(super) const fn default_limit() -> u32 {
+        50
+    }
+
+    /// `limit`, where it is possible.
+    pub(super) fn check_limit(limit: u32) -> Result<u32, Problem> {
+        if (1..=Self::MOST).contains(&limit) {
+            return Ok(limit);
+        }
+        let detail = format!("limit={limit}: between 1 and {} is possible", Self::MOST);
+        Err(Problem::new(StatusCode::BAD_REQUEST, detail))
+    }
+}
+
+/// A place in a list, as clients hand it back: opaque to them, and to be trusted no more than
+/// anything else that they send.
+pub(super) fn write_cursor<T: Serialize>(place: &T) -> String {
+    let place = serde_json::to_vec(place).expect("numbers and strings have a JSON form");
+    BASE64_URL_SAFE_NO_PAD.encode(place)
+}
+
+/// # Errors
+/// When it is no cursor of this kind of list.
+pub(super) fn read_cursor<T: DeserializeOwned>(cursor: &str) -> Result<T, Problem> {
+    let place = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok();
+    place.and_then(|place| serde_json::from_slice(&place).ok()).ok_or_else(|| {
+        let detail = "cursor: `next` of an earlier answer of this list is needed";
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_was() {
+        let cursor = write_cursor(&(17_i64, "a"));
+        assert_eq!(read_cursor::<(i64, String)>(&cursor).unwrap(), (17, "a".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        for cursor in ["", "?", "MTc", &write_cursor(&"text")] {
+            assert!(read_cursor::<(i64, String)>(cursor).is_err(), "{cursor}");
+        }
+    }
+}
