@@ -193,6 +193,7 @@ mod tests {
         let takes = async {
             for round in 0..40 {
                 ring.publish(vec![Draft::new("job", None, &round)]);
+                ring.tell();
                 // The first one stays where it is. The third one has taken everything at first.
                 goes_on.tell(ring.next() - 1, 0);
                 places[2].progress.tell(ring.next(), 0);

@@ -285,6 +285,7 @@ impl Admin {
         let live = &self.live;
         tokio::select! {
             () = live.ends.cancelled() => {}
+            () = live.ring.announce() => {}
             () = live.clients.watch(&live.ring) => {}
             () = live.tail.run(self.pipeline.tap()) => {}
             () = Changes::new(self.clone()).watch() => {}

@@ -5,16 +5,22 @@ use std::{
     collections::VecDeque,
     fmt::Write as _,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 
 use super::filter::{About, Topic};
 
 /// What a client that went away may have missed and still be told.
 const KEPT: usize = 2_048;
+/// Clients hear of what was published so often.
+const TOLD_EVERY: Duration = Duration::from_millis(100);
 
 /// A message on its way to clients.
 #[derive(Debug)]
@@ -46,7 +52,7 @@ pub(super) struct Ring {
     /// Tells this process' numbers from those of another one, or of this one's last start.
     boot: String,
     kept: Mutex<Kept>,
-    /// The next number; changes when something is published.
+    /// The next number, as far as clients were told.
     next: watch::Sender<u64>,
 }
 
@@ -77,7 +83,7 @@ impl Ring {
         &self.boot
     }
 
-    /// The number of the next message, and a way to hear of it.
+    /// The number of the next message that clients are told of, and a way to hear of it.
     pub(super) fn follow(&self) -> (u64, watch::Receiver<u64>) {
         let receiver = self.next.subscribe();
         let next = *receiver.borrow();
@@ -88,11 +94,8 @@ impl Ring {
         *self.next.borrow()
     }
 
-    /// Gives the messages their numbers, and every client its chance to take them.
+    /// Gives the messages their numbers. Clients are told soon.
     pub(super) fn publish(&self, drafts: Vec<Draft>) {
-        if drafts.is_empty() {
-            return;
-        }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         for draft in drafts {
             let id = self.id(kept.next());
@@ -104,9 +107,22 @@ impl Ring {
             let message = Message { topic: draft.topic, about: draft.about, frame };
             kept.messages.push_back(message.into());
         }
-        let next = kept.next();
-        drop(kept);
-        self.next.send_replace(next);
+    }
+
+    /// Tells clients of what was published, again and again until it is dropped. Not each message by
+    /// itself: to wake hundreds of clients costs more than what they are sent.
+    pub(super) async fn announce(&self) {
+        let mut often = interval(TOLD_EVERY);
+        often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            often.tick().await;
+            self.tell();
+        }
+    }
+
+    pub(super) fn tell(&self) {
+        let published = self.kept.lock().unwrap_or_else(PoisonError::into_inner).next();
+        self.next.send_if_modified(|next| std::mem::replace(next, published) != published);
     }
 
     /// Up to `most` messages from a number on.
@@ -186,6 +202,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_published_together_is_told_once() {
+        let ring = Ring::new();
+        let (next, mut told) = ring.follow();
+        publish(&ring, 2);
+        publish(&ring, 1);
+        assert!(!told.has_changed().unwrap());
+        ring.tell();
+        assert_eq!(*told.borrow_and_update(), next + 3);
+        ring.tell();
+        assert!(!told.has_changed().unwrap(), "there is nothing new");
+    }
+
+    #[test]
     fn whoever_was_away_goes_on_where_it_was() {
         let ring = Ring::new();
         publish(&ring, 5);
@@ -202,8 +231,13 @@ mod tests {
         assert_eq!(ring.behind(&ring.id(10)), Ok(11));
         assert_eq!(ring.behind(&ring.id(9)), Err(Behind));
         assert_eq!(ring.from(10, 1).unwrap_err(), Behind);
-        let next = ring.next();
-        for id in [ring.id(next), "0-5".to_owned(), "5".to_owned(), ring.id(u64::MAX), "-".into()] {
+        for id in [
+            ring.id(KEPT as u64 + 11),
+            "0-5".to_owned(),
+            "5".to_owned(),
+            ring.id(u64::MAX),
+            "-".into(),
+        ] {
             assert_eq!(ring.behind(&id), Err(Behind), "{id}");
         }
     }
