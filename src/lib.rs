@@ -27,6 +27,7 @@ use faultline_actors::{
     pipeline::{self, Pipeline},
 };
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 pub use crate::relay::run_relay;
 use crate::{
@@ -158,17 +159,20 @@ pub async fn run_with(
     }
 
     let reading = config.stdin.reading();
+    let looking = CancellationToken::new();
     let admin = admin::Admin::new(
         &config.admin,
         pipeline.clone(),
         store.clone(),
         prometheus.clone(),
         reading.clone(),
+        looking.clone(),
     );
+    admin.start();
     let receiver = receiver::http::router(&config.receiver, spool.clone())
         .merge(receiver::jira::router(&config.jira, store));
     let admin = admin::router(&admin);
-    Serving { config, spool, consumer: pipeline, receiver, admin, prometheus, reading }
+    Serving { config, spool, consumer: pipeline, receiver, admin, looking, prometheus, reading }
         .until(listeners, shutdown)
         .await
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use faultline_actors::{domain::ledger::Ledger, pipeline::handover::Handover};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Listeners,
@@ -42,7 +43,8 @@ pub async fn run_relay(
         RelayAdmin::new(&config.admin, handover.clone(), prometheus.clone(), reading.clone());
     let receiver = receiver::http::router(&config.receiver, spool.clone());
     let admin = router(&admin);
-    Serving { config, spool, consumer: handover, receiver, admin, prometheus, reading }
+    let looking = CancellationToken::new();
+    Serving { config, spool, consumer: handover, receiver, admin, looking, prometheus, reading }
         .until(listeners, shutdown)
         .await
 }

@@ -20,6 +20,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 /// Bounds of a listener.
@@ -86,22 +87,31 @@ pub async fn serve(
         };
         let open = Open::count(limits.listener);
         let has_asked = Arc::new(AtomicBool::new(false));
+        let cut = Cut::default();
         let service = {
-            let (router, has_asked) = (router.clone(), has_asked.clone());
+            let (router, has_asked, cut) = (router.clone(), has_asked.clone(), cut.clone());
             TowerToHyperService::new(router.map_request(move |request: Request<Incoming>| {
                 has_asked.store(true, Ordering::Relaxed);
-                request.map(Body::new)
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(cut.clone());
+                request
             }))
         };
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            let mut connection = std::pin::pin!(connection);
-            // hyper times the header only once it knows the version, and waits for that for ever.
-            let ended = match tokio::time::timeout(limits.header_timeout, &mut connection).await {
-                Err(_) if !has_asked.load(Ordering::Relaxed) => Ok(()),
-                Err(_) => connection.await,
-                Ok(ended) => ended,
+            let served = async {
+                let mut connection = std::pin::pin!(connection);
+                // hyper times the header only once it knows the version, and waits for that for ever.
+                match tokio::time::timeout(limits.header_timeout, &mut connection).await {
+                    Err(_) if !has_asked.load(Ordering::Relaxed) => Ok(()),
+                    Err(_) => connection.await,
+                    Ok(ended) => ended,
+                }
+            };
+            let ended = tokio::select! {
+                ended = served => ended,
+                () = cut.0.cancelled() => Ok(()),
             };
             if let Err(error) = ended {
                 // A client that goes away or sends no HTTP is its own affair.
@@ -113,6 +123,22 @@ pub async fn serve(
     drop(listener);
     if tokio::time::timeout(limits.finish_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections did not end in time");
+    }
+}
+
+/// Ends a request's connection, whatever it is at: an answer that the client does not take is waited
+/// for as long as it is there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cut(CancellationToken);
+
+impl Cut {
+    pub(crate) fn cut(&self) {
+        self.0.cancel();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_cut(&self) -> bool {
+        self.0.is_cancelled()
     }
 }
 

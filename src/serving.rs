@@ -30,6 +30,8 @@ pub(crate) struct Serving<C> {
     pub consumer: Arc<C>,
     pub receiver: Router,
     pub admin: Router,
+    /// Cancelled when nobody is to look any more: live clients end with it.
+    pub looking: CancellationToken,
     pub prometheus: PrometheusHandle,
     /// How standard input is read, where it is.
     pub reading: Option<Arc<Reading>>,
@@ -55,7 +57,7 @@ impl<C: Consumer> Serving<C> {
     where
         F: Future<Output = ()>,
     {
-        let (taking_in, looking) = (CancellationToken::new(), CancellationToken::new());
+        let (taking_in, looking) = (CancellationToken::new(), self.looking.clone());
         let [receiver, admin] = self.listen(listeners, [&taking_in, &looking])?;
         let runtime_watch = tokio::spawn(telemetry::watch_runtime(self.prometheus.clone()));
         let mut stdin = self.follow_stdin(taking_in.clone());

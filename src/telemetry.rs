@@ -223,6 +223,8 @@ fn describe() {
     );
     gauge!("faultline_bucket_watching", "1 while this hub is the one that watches.");
     histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
+    gauge!("faultline_live_clients", "Clients of GET /api/live.");
+    counter!("faultline_live_clients_cut_total", "Live clients that were cut, by reason.");
     gauge!("faultline_uptime_seconds", "Since the start of the process.");
     metrics_process::Collector::default().describe();
 }

@@ -36,6 +36,7 @@ use crate::{
     },
     domain::{batch::Batch, fault::FaultId, ledger::Ledger, retry::Backoff, time::Micros},
     stage::{Closed, Finish, Notices, Wake, wait, wake},
+    tap::MetFaults,
 };
 
 /// Section `[batch_writer]`.
@@ -106,6 +107,8 @@ pub struct Counters {
     failing: Mutex<Option<String>>,
     events: AtomicU64,
     binlog_position: Mutex<Option<String>>,
+    /// The faults of commits, for those who watch.
+    pub met: MetFaults,
 }
 
 impl Counters {
@@ -311,6 +314,7 @@ impl BatchWriter {
                 self.journal.acknowledge(commit.position());
                 self.remember(&commit);
                 if !committed.faults.is_empty() {
+                    self.counters.met.add(&committed.faults);
                     self.met.tell(committed.faults);
                 }
                 self.gathered = Gathered::default();

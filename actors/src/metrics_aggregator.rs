@@ -3,7 +3,7 @@
 //! `batches ──▶ metrics aggregator ──▶ snapshots`
 //!
 //! It keeps up with any store: adding a batch costs less than parsing it did. A batch that is read
-//! again from the journal is not counted again.
+//! again from the journal is not counted again. All that it gets is also what a live tail shows.
 
 use std::{
     net::IpAddr,
@@ -29,6 +29,7 @@ use crate::{
         traffic::{ChannelHealth, Snapshot, Traffic},
     },
     stage::{Closed, Finish, Wake, wake},
+    tap::Tap,
 };
 
 /// Section `[metrics_aggregator]`.
@@ -129,6 +130,7 @@ pub struct MetricsAggregator {
     statistics: Arc<Mutex<Statistics>>,
     countries: Option<Arc<Countries>>,
     store: Arc<dyn Store>,
+    tap: Arc<Tap>,
     next_snapshot: Option<Instant>,
 }
 
@@ -140,13 +142,15 @@ impl MetricsAggregator {
         statistics: Arc<Mutex<Statistics>>,
         countries: Option<Arc<Countries>>,
         store: Arc<dyn Store>,
+        tap: Arc<Tap>,
     ) -> Self {
         let every = settings.snapshot_every;
         let next_snapshot = (!every.is_zero()).then(|| Instant::now() + every);
-        Self { settings, input, statistics, countries, store, next_snapshot }
+        Self { settings, input, statistics, countries, store, tap, next_snapshot }
     }
 
-    fn process(&mut self, batch: &Batch) {
+    fn process(&mut self, batch: &Arc<Batch>) {
+        self.tap.show(batch);
         let now = clock::now();
         let mut statistics = self.statistics.lock().unwrap_or_else(PoisonError::into_inner);
         if batch.last <= statistics.counted {

@@ -45,6 +45,7 @@ use crate::{
     parser,
     stage::{Finish, Noticed, Notices},
     stream_reader::Origins,
+    tap::Tap,
     ticket_watch::{self, TicketWatch},
 };
 
@@ -92,6 +93,7 @@ pub struct Pipeline {
     supervisor: ActorRef<Supervisor>,
     broken: watch::Receiver<Option<String>>,
     to_aggregator: Channel,
+    tap: Arc<Tap>,
 }
 
 /// How tickets are made.
@@ -231,10 +233,11 @@ impl Pipeline {
             let parse = move || parse::Parser::new(&environment, rules.clone());
             spawner.start_stages(&supervisor, spool.clone(), ledger.clone(), parse).await
         };
+        let tap = Arc::new(Tap::default());
         let metrics_aggregator = {
             let settings = settings.metrics_aggregator;
             let statistics = Statistics::new(&settings, countries.is_some());
-            let store = store.clone();
+            let (store, tap) = (store.clone(), tap.clone());
             let make = move || {
                 MetricsAggregator::new(
                     settings.clone(),
@@ -242,6 +245,7 @@ impl Pipeline {
                     statistics.clone(),
                     countries.clone(),
                     store.clone(),
+                    tap.clone(),
                 )
             };
             supervise::<MetricsAggregator>(&supervisor, make).await
@@ -261,6 +265,7 @@ impl Pipeline {
             supervisor,
             broken,
             to_aggregator,
+            tap,
         })
     }
 
@@ -272,6 +277,12 @@ impl Pipeline {
     #[must_use]
     pub fn spool(&self) -> &Arc<Spool> {
         &self.spool
+    }
+
+    /// Shows the batches that pass by.
+    #[must_use]
+    pub fn tap(&self) -> &Arc<Tap> {
+        &self.tap
     }
 
     #[must_use]

@@ -68,6 +68,11 @@ impl Admin {
         self.metric("faultline_store_operation_seconds_count{operation=\"commit\"} ")
     }
 
+    /// Clients of the live stream.
+    pub(crate) fn live_clients(&mut self) -> usize {
+        self.metric("faultline_live_clients ")
+    }
+
     /// The value behind this name; 0 where there is none.
     fn metric<T: FromStr<Err: Debug> + Default>(&mut self, name: &str) -> T {
         let text = self.get("/metrics").expect("open to everybody");

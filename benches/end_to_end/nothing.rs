@@ -15,12 +15,14 @@ use faultline_actors::{
                 Outcome, SeenTicket, Steer, StoredJob, StoredTicket, Undecided, Which, Why,
                 Written,
             },
+            live::{Change, LiveStore, Met},
             streams::{Lease, StoredOrigin, StreamStore},
         },
     },
     domain::{
         event::Source,
         fault::FaultId,
+        feed::Feed,
         ledger::Tally,
         lesson::{Lesson, Unteachable},
         object::Object,
@@ -147,6 +149,22 @@ impl JobStore for Nothing {
     }
     async fn pause(&self, _: bool, _: &str) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl LiveStore for Nothing {
+    async fn changes(&self, _: &Feed, _: u32) -> Result<Vec<Change>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn tell_met(&self, _: Holder, _: &[FaultId]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn met(&self, _: &Feed, _: u32) -> Result<Vec<Met>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn faults_by_id(&self, _: &[FaultId]) -> Result<Vec<StoredFault>, StoreError> {
+        Ok(Vec::new())
     }
 }
 

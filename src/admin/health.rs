@@ -54,8 +54,9 @@ pub(super) struct Component {
     error: Option<String>,
 }
 
+/// What `GET /health` answers.
 #[derive(Serialize)]
-struct Health {
+pub(super) struct Health {
     timestamp: String,
     overall: Status,
     components: BTreeMap<&'static str, Component>,
@@ -78,45 +79,61 @@ pub(super) fn readiness(spool: &Spool) -> Response {
 /// `GET /health`: every component; 503 when one is unhealthy.
 #[utoipa::path(get, path = "/api/health", tag = "health", responses((status = 200), Problem))]
 pub(super) async fn health(State(admin): State<Arc<Admin>>) -> Response {
-    let started = Instant::now();
-    let mut components = BTreeMap::from([
-        ("database", admin.database().await),
-        ("spool", spool(admin.pipeline.spool())),
-        ("queues", admin.queues()),
-        ("application", application(admin.started)),
-        ("jira", admin.jira()),
-    ]);
-    if let Some(reading) = &admin.reading {
-        let position = admin.pipeline.counters().binlog_position();
-        components.insert("maxwell", maxwell(reading, position.as_deref()));
-    }
-    if let Some(state) = admin.pipeline.buckets() {
-        components.insert("buckets", buckets(&state));
-    }
-    if let Some((status, _)) = admin.pipeline.handoff() {
-        components.insert("redis", redis(&status.look()));
-    }
-    answer(components, started)
+    admin.look_after_health().await.into_response()
 }
 
-/// All components as one answer.
-pub(super) fn answer(components: BTreeMap<&'static str, Component>, started: Instant) -> Response {
-    let overall = components.values().map(|component| component.status).max();
-    let overall = overall.unwrap_or(Status::Healthy);
-    let code = match overall {
-        Status::Healthy | Status::Degraded => StatusCode::OK,
-        Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let health = Health {
-        timestamp: jiff::Timestamp::now().to_string(),
-        overall,
-        components,
-        duration: milliseconds(started.elapsed()),
-    };
-    (code, Json(health)).into_response()
+impl Health {
+    /// All components together.
+    pub(super) fn new(components: BTreeMap<&'static str, Component>, started: Instant) -> Self {
+        let overall = components.values().map(|component| component.status).max();
+        Self {
+            timestamp: jiff::Timestamp::now().to_string(),
+            overall: overall.unwrap_or(Status::Healthy),
+            components,
+            duration: milliseconds(started.elapsed()),
+        }
+    }
+
+    /// How each component is.
+    pub(super) fn statuses(&self) -> BTreeMap<&'static str, Status> {
+        self.components.iter().map(|(name, component)| (*name, component.status)).collect()
+    }
+}
+
+impl IntoResponse for Health {
+    fn into_response(self) -> Response {
+        let code = match self.overall {
+            Status::Healthy | Status::Degraded => StatusCode::OK,
+            Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        (code, Json(self)).into_response()
+    }
 }
 
 impl Admin {
+    /// How everything is now.
+    pub(super) async fn look_after_health(&self) -> Health {
+        let started = Instant::now();
+        let mut components = BTreeMap::from([
+            ("database", self.database().await),
+            ("spool", spool(self.pipeline.spool())),
+            ("queues", self.queues()),
+            ("application", application(self.started)),
+            ("jira", self.jira()),
+        ]);
+        if let Some(reading) = &self.reading {
+            let position = self.pipeline.counters().binlog_position();
+            components.insert("maxwell", maxwell(reading, position.as_deref()));
+        }
+        if let Some(state) = self.pipeline.buckets() {
+            components.insert("buckets", buckets(&state));
+        }
+        if let Some((status, _)) = self.pipeline.handoff() {
+            components.insert("redis", redis(&status.look()));
+        }
+        Health::new(components, started)
+    }
+
     async fn database(&self) -> Component {
         let started = Instant::now();
         let ping = tokio::time::timeout(PING_TIMEOUT, self.store.ping()).await;

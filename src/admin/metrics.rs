@@ -137,6 +137,7 @@ impl Admin {
     /// Brings the gauges, and the counters kept elsewhere, up to date.
     fn update_gauges(&self) {
         self.process.collect();
+        gauge!("faultline_live_clients").set(self.live.clients() as f64);
         gauge!("faultline_uptime_seconds").set(self.started.elapsed().as_secs_f64());
         update_spool(self.pipeline.spool(), self.oldest_age());
         if let Some((status, _)) = self.pipeline.handoff() {

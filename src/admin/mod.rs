@@ -3,7 +3,12 @@
 //! `/livez` and `/readyz` are open and say nothing but yes or no; everything else needs the token
 //! when `admin.auth = "token"`.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Extension, Json, Router,
@@ -22,6 +27,7 @@ use faultline_actors::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -37,12 +43,14 @@ mod faults;
 mod health;
 mod jobs;
 mod ledger;
+mod live;
 mod metrics;
 mod openapi;
 mod page;
 pub mod relay;
 
 use access::{Gate, Role};
+use live::Live;
 use page::Page;
 
 /// Section `[admin]`.
@@ -58,6 +66,11 @@ pub struct Settings {
     /// Answers of `GET /metrics` a second; 0 for no limit.
     pub metrics_rate: u32,
     pub connections: usize,
+    /// Clients of `GET /api/live` at one time.
+    pub live_clients: usize,
+    /// One of them whose socket takes nothing for so long is cut.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub live_patience: Duration,
 }
 
 /// Who may look.
@@ -79,6 +92,8 @@ impl Default for Settings {
             metrics_token: Secret::default(),
             metrics_rate: 0,
             connections: 1_000,
+            live_clients: 600,
+            live_patience: Duration::from_secs(30),
         }
     }
 }
@@ -97,6 +112,11 @@ impl Settings {
             Auth::Token if self.token.is_empty() => {
                 Err("token = \"\": auth = \"token\" needs one".to_owned())
             }
+            _ if self.live_patience < Duration::from_secs(1) => {
+                let patience = jiff::SignedDuration::try_from(self.live_patience);
+                let patience = patience.unwrap_or_default();
+                Err(format!("live_patience = \"{patience:#}\": at least 1s is needed"))
+            }
             _ => check_connections(self.connections),
         }
     }
@@ -112,9 +132,11 @@ pub struct Admin {
     /// Where Maxwell's stream is read.
     reading: Option<Arc<Reading>>,
     started: Instant,
+    live: Live,
 }
 
 impl Admin {
+    /// `ends` is cancelled when clients are to be served no longer.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -122,6 +144,7 @@ impl Admin {
         store: Arc<dyn Store>,
         prometheus: PrometheusHandle,
         reading: Option<Arc<Reading>>,
+        ends: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
             gate: Gate::new(settings),
@@ -131,7 +154,14 @@ impl Admin {
             process: metrics_process::Collector::default(),
             reading,
             started: Instant::now(),
+            live: Live::new(settings, ends),
         })
+    }
+
+    /// Starts what goes on without being asked for: gathering what live clients are shown. It ends
+    /// when they do.
+    pub fn start(self: &Arc<Self>) {
+        tokio::spawn(self.clone().feed_live());
     }
 }
 
@@ -160,6 +190,10 @@ fn api(admin: &Arc<Admin>) -> Routes {
     for (role, mut routes) in
         [(Role::Viewer, viewers()), (Role::Operator, operators()), (Role::Admin, admins())]
     {
+        if routes.get_openapi().paths.paths.is_empty() {
+            // axum takes no layer for nothing.
+            continue;
+        }
         openapi::mark(routes.get_openapi_mut(), Some(role));
         let require = middleware::from_fn_with_state((admin.clone(), role), access::require);
         all = all.merge(routes.route_layer(require));
@@ -180,6 +214,8 @@ fn viewers() -> Routes {
         .route("/api/openapi.json", get(openapi::openapi))
         .routes(routes!(health::health))
         .routes(routes!(ledger::ledger))
+        .routes(routes!(live::live))
+        .routes(routes!(live::throughput))
         .routes(routes!(events))
         .routes(routes!(faults::list))
         .routes(routes!(faults::one))

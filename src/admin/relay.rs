@@ -16,7 +16,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::{
     Settings,
     access::Gate,
-    health::{answer, application, maxwell, oldest_age, readiness, redis, spool},
+    health::{Health, application, maxwell, oldest_age, readiness, redis, spool},
     metrics::{update_handoff, update_spool, without_statistics},
 };
 use crate::{problem::Problem, receiver::stdin::Reading};
@@ -94,7 +94,7 @@ async fn health(State(admin): State<Arc<RelayAdmin>>) -> Response {
     if let Some(reading) = &admin.reading {
         components.insert("maxwell", maxwell(reading, None));
     }
-    answer(components, started)
+    Health::new(components, started).into_response()
 }
 
 /// One line a source, in messages: `received = committed + in_flight`.

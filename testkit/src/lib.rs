@@ -17,6 +17,7 @@ use std::{
 pub mod database;
 pub mod handoff;
 pub mod jira;
+pub mod live;
 pub mod load;
 pub mod loghub;
 pub mod mmdb;

@@ -7,6 +7,7 @@ mod errors;
 mod grouping;
 mod growth;
 mod handoff;
+mod live;
 mod maxwell;
 mod memory;
 mod parsers;
@@ -20,7 +21,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const CREDIT: usize = 60_000;
 
 pub(crate) fn run(wanted: &[String]) {
-    let sections: [(&str, fn()); 11] = [
+    let sections: [(&str, fn()); 12] = [
         ("parsers", parsers::run),
         ("receiver", receiver::run),
         ("maxwell", maxwell::run),
@@ -28,6 +29,7 @@ pub(crate) fn run(wanted: &[String]) {
         ("errors", errors::run),
         ("dispatch", dispatch::run),
         ("handoff", handoff::run),
+        ("live", live::run),
         ("peers", peers::run),
         ("growth", growth::run),
         ("memory", memory::run),

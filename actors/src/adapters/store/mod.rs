@@ -31,6 +31,7 @@ mod assignments;
 pub mod buckets;
 mod copy;
 pub mod jobs;
+pub mod live;
 pub mod postgres;
 pub mod sqlite;
 pub mod streams;
@@ -96,7 +97,9 @@ pub struct Position {
 
 /// See the [module](self).
 #[async_trait]
-pub trait Store: jobs::JobStore + streams::StreamStore + buckets::BucketStore + 'static {
+pub trait Store:
+    jobs::JobStore + live::LiveStore + streams::StreamStore + buckets::BucketStore + 'static
+{
     /// `postgres` or `sqlite`.
     fn name(&self) -> &'static str;
 

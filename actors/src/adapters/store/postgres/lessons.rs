@@ -45,9 +45,9 @@ pub(super) async fn teach(
     };
     transaction
         .execute(
-            "INSERT INTO audit_trail (who, action, subject, details, is_lesson)
-             VALUES ($1, $2, $3, $4, true)",
-            &[&who, &lesson.action(), &format!("fault {}", fault.id), &Json(lesson)],
+            "INSERT INTO audit_trail (who, action, subject, details, is_lesson, fault)
+             VALUES ($1, $2, $3, $4, true, $5)",
+            &[&who, &lesson.action(), &format!("fault {}", fault.id), &Json(lesson), &after],
         )
         .await?;
     transaction.commit().await?;

@@ -42,6 +42,7 @@ mod faults;
 mod job_store;
 mod jobs;
 mod lessons;
+mod live;
 mod migration;
 mod partitions;
 mod row;

@@ -42,9 +42,9 @@ pub(super) fn teach(
     let details = serde_json::to_string(lesson)
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
     transaction.execute(
-        "INSERT INTO audit_trail (at, who, action, subject, details, is_lesson)
-         VALUES (?1, ?2, ?3, ?4, ?5, 1)",
-        params![clock::now(), who, lesson.action(), format!("fault {}", fault.id), details],
+        "INSERT INTO audit_trail (at, who, action, subject, details, is_lesson, fault)
+         VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6)",
+        params![clock::now(), who, lesson.action(), format!("fault {}", fault.id), details, after],
     )?;
     transaction.commit()?;
     Ok(after)

@@ -36,6 +36,7 @@ mod faults;
 mod job_store;
 mod jobs;
 mod lessons;
+mod live;
 mod row;
 mod streams;
 
