@@ -1,5 +1,5 @@
 import vue from '@vitejs/plugin-vue';
-import { defineConfig } from 'vite';
+import { defineConfig } from 'vitest/config';
 import { precompress } from './build/precompress.ts';
 
 /** Where a Faultline listens while the dashboard is developed. */
@@ -20,5 +20,6 @@ export default defineConfig({
     assetsInlineLimit: 0,
     reportCompressedSize: false,
   },
+  test: { include: ['unit/**/*.test.ts'] },
   server: { proxy: { '/api': ADMIN, '/metrics': ADMIN } },
 });

@@ -35,6 +35,7 @@ export function bytes(value: number): string {
 }
 
 export function milliseconds(value: number): string {
+  if (value === 0) return '0 ms';
   if (value < 0.95) return `${value.toFixed(2)} ms`;
   if (value < 999.5) return `${value < 9.95 ? trim(value.toFixed(1)) : value.toFixed(0)} ms`;
   return seconds(value / 1000);
@@ -58,6 +59,7 @@ export function seconds(value: number): string {
 /** A share in percent. */
 export function percent(value: number): string {
   if (value > 0 && value < 0.1) return '< 0.1 %';
+  if (value > 99.9 && value < 100) return '> 99.9 %';
   return `${value >= 99.95 || value === 0 ? value.toFixed(0) : value.toFixed(1)} %`;
 }
 
