@@ -9,7 +9,7 @@ export function count(value: number): string {
 /** `1234` → `1.2k`: where there is little room. */
 export function short(value: number): string {
   const size = Math.abs(value);
-  if (size < 1000) return Number.isInteger(value) ? String(value) : value.toFixed(size < 10 ? 1 : 0);
+  if (size < 999.5) return Number.isInteger(value) ? String(value) : value.toFixed(size < 10 ? 1 : 0);
   const units: [number, string][] = [[1e9, 'G'], [1e6, 'M'], [1e3, 'k']];
   for (const [unit, letter] of units) {
     // What would be rounded to 1000 belongs to the next unit.
@@ -75,7 +75,7 @@ export function relative(at: string, now: number): string {
 
 function spanOf(size: number): string | null {
   if (size < 5) return null;
-  if (size < 60) return `${Math.round(size)} s`;
+  if (size < 59.5) return `${Math.round(size)} s`;
   if (size < 3570) return `${Math.round(size / 60)} min`;
   if (size < 86_000) return `${Math.round(size / 3600)} h`;
   return `${Math.round(size / 86_400)} d`;
