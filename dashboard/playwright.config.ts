@@ -1,0 +1,15 @@
+import { defineConfig } from '@playwright/test';
+
+export default defineConfig({
+  testDir: 'tests',
+  retries: 0,
+  workers: 1,
+  reporter: 'line',
+  use: {
+    baseURL: process.env['DASHBOARD_URL'] ?? 'http://127.0.0.1:4000',
+    launchOptions: {
+      executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium',
+      args: ['--no-sandbox'],
+    },
+  },
+});

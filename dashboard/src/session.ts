@@ -1,0 +1,45 @@
+/** Who is here, and what they may do. */
+import { computed, ref, shallowRef } from 'vue';
+import type { Role, Session } from './api';
+import { api } from './routes';
+import { keepBearer, useSession as useCsrf } from './request';
+
+export const session = shallowRef<Session | null>(null);
+/** The session could not be asked for. */
+export const sessionProblem = ref<string | null>(null);
+
+const RANK: Record<Role, number> = { viewer: 1, operator: 2, admin: 3 };
+
+export function enter(fresh: Session): void {
+  session.value = fresh;
+  useCsrf(fresh);
+}
+
+export async function loadSession(): Promise<void> {
+  try {
+    enter(await api.session());
+    sessionProblem.value = null;
+  } catch (error) {
+    sessionProblem.value = error instanceof Error ? error.message : String(error);
+  }
+}
+
+export async function leave(): Promise<void> {
+  if (session.value?.kind === 'user') await api.logout();
+  keepBearer(null);
+  await loadSession();
+}
+
+export const isIn = computed(() => session.value?.role != null);
+
+export function has(role: Role): boolean {
+  const own = session.value?.role;
+  return own != null && RANK[own] >= RANK[role];
+}
+
+/** Why an action is not possible, or `null`. `marks`: it changes nothing but what is read. */
+export function refusal(role: Role): string | null {
+  if (!has(role)) return `This needs the role “${role}”; yours is “${session.value?.role ?? 'none'}”.`;
+  if (session.value?.read_only) return 'Faultline is in read-only mode: nothing can be changed.';
+  return null;
+}
