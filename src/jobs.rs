@@ -115,7 +115,9 @@ pub(crate) async fn run(command: Command, store: Arc<dyn Store>) -> anyhow::Resu
 
 async fn steer(filter: JobFilter, steer: Steer, store: &dyn Store) -> anyhow::Result<()> {
     if filter == JobFilter::default() {
-        bail!("which jobs? numbers, --state, --action, --environment, --fault, --key or --text say it");
+        bail!(
+            "which jobs? numbers, --state, --action, --environment, --fault, --key or --text say it"
+        );
     }
     let steered = store.steer(&filter, &steer, ACTOR).await?;
     if steered.is_empty() {

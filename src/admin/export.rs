@@ -130,8 +130,9 @@ mod tests {
         assert_eq!(text, "'=1+1,'+1,'-1,'@SUM(A1),'\t=1,\"a,\"\"b\"\"\nc\",plain\n");
     }
 
-    fn numbers(count: i64) -> impl Fn(Option<i64>) -> std::future::Ready<Result<Vec<i64>, StoreError>>
-    {
+    fn numbers(
+        count: i64,
+    ) -> impl Fn(Option<i64>) -> std::future::Ready<Result<Vec<i64>, StoreError>> {
         move |before| {
             let from = before.unwrap_or(count + 1);
             let page = (1..from).rev().take(PAGE as usize).collect();
@@ -151,7 +152,10 @@ mod tests {
             let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
             let lines: Vec<_> = std::str::from_utf8(&body).unwrap().lines().collect();
             let expected: Vec<_> = (1..=count).rev().map(|number| number.to_string()).collect();
-            assert_eq!((lines[0], &lines[1..]), ("number", &expected.iter().map(String::as_str).collect::<Vec<_>>()[..]));
+            assert_eq!(
+                (lines[0], &lines[1..]),
+                ("number", &expected.iter().map(String::as_str).collect::<Vec<_>>()[..])
+            );
         }
     }
 

@@ -11,9 +11,7 @@ use axum::{
 use faultline_actors::{
     adapters::store::{
         AuditEntry,
-        jobs::{
-            JobFilter, JobId, Steer, StoredFailure, StoredJob, StoredTicket, Why, job_page,
-        },
+        jobs::{JobFilter, JobId, Steer, StoredFailure, StoredJob, StoredTicket, Why, job_page},
     },
     domain::{
         fault::FaultId,
@@ -257,8 +255,7 @@ impl Which {
             ..JobFilter::default()
         };
         if filter == JobFilter::default() {
-            let detail =
-                "a filter is needed: ids, state, action, environment, fault, key or text";
+            let detail = "a filter is needed: ids, state, action, environment, fault, key or text";
             return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
         }
         Ok(filter)

@@ -319,9 +319,12 @@ fn unavailable(why: &str) -> Problem {
 /// A message as a record of its own, where there is anything in it that can be taken in.
 fn record_of(message: StoredRejected) -> Result<NewRecord, Problem> {
     let StoredRejected { id, received_at, source, bytes, length, .. } = message;
-    let refused = |why: &str| Err(not_now(format!("rejected message {id} cannot be replayed: {why}")));
+    let refused =
+        |why: &str| Err(not_now(format!("rejected message {id} cannot be replayed: {why}")));
     let source = match Source::from_name(&source) {
-        Some(Source::Bucket) | None => return refused("what a bucket watcher found cannot be sent"),
+        Some(Source::Bucket) | None => {
+            return refused("what a bucket watcher found cannot be sent");
+        }
         Some(source) => source,
     };
     if bytes.is_empty() || length != i64::try_from(bytes.len()).unwrap_or(i64::MAX) {
@@ -375,8 +378,13 @@ mod tests {
     #[test]
     fn what_cannot_is_refused() {
         let cut = StoredRejected { length: 9, ..message("maxwell", b"{}") };
-        let odd =
-            [message("bucket", b"{}"), message("errors", b"{"), message("maxwell", b""), message("maxwell", b"\n"), cut];
+        let odd = [
+            message("bucket", b"{}"),
+            message("errors", b"{"),
+            message("maxwell", b""),
+            message("maxwell", b"\n"),
+            cut,
+        ];
         for message in odd {
             assert_eq!(record_of(message).unwrap_err().status(), StatusCode::CONFLICT);
         }

@@ -72,7 +72,9 @@ fn days_of(list: &List, today: Date) -> Result<Days, Problem> {
     let since = day("since", &list.since)?.unwrap_or(usual);
     let count = (until - since).get_days();
     if !(0..MOST).contains(&count) {
-        return Err(refused(format!("since={since}, until={until}: 1 to {MOST} days are possible")));
+        return Err(refused(format!(
+            "since={since}, until={until}: 1 to {MOST} days are possible"
+        )));
     }
     Ok(Days { since, until })
 }

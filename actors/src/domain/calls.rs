@@ -216,14 +216,21 @@ mod tests {
         assert_eq!((later.requests, later.latency), (0, None));
         assert_eq!(later.success_rate(), None);
         assert_eq!(later.last_success, Some(99 * SECOND));
-        assert_eq!((later.last_failure, later.last_error.as_deref()), (Some(101 * SECOND), Some("401")));
+        assert_eq!(
+            (later.last_failure, later.last_error.as_deref()),
+            (Some(101 * SECOND), Some("401"))
+        );
     }
 
     #[test]
     fn memory_is_bounded() {
         let calls = Calls::new(Duration::from_secs(60));
         for second in 0..10_000 {
-            calls.ended(second * SECOND, Duration::from_millis(1), Ended::Failed(&"x".repeat(9_999)));
+            calls.ended(
+                second * SECOND,
+                Duration::from_millis(1),
+                Ended::Failed(&"x".repeat(9_999)),
+            );
         }
         let ring = calls.lock();
         assert!(ring.slots.len() <= usize::try_from(SLOTS).unwrap() + 1, "{}", ring.slots.len());

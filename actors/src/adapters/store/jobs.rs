@@ -440,11 +440,7 @@ pub trait JobStore: Send + Sync {
 
     /// Of the next `span` jobs that a filter fits, its text left aside, the last one's number; `None`
     /// where there are none.
-    async fn job_window(
-        &self,
-        filter: &JobFilter,
-        span: u32,
-    ) -> Result<Option<JobId>, StoreError>;
+    async fn job_window(&self, filter: &JobFilter, span: u32) -> Result<Option<JobId>, StoreError>;
 
     /// How many jobs of a filter there are of each action and state.
     async fn job_queues(&self, filter: &JobFilter) -> Result<QueueCounts, StoreError>;

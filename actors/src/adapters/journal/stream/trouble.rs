@@ -23,7 +23,11 @@ impl Trouble {
 
     /// As calls are counted.
     pub(super) fn ended(&self) -> Ended<'_> {
-        if self.is_unauthorized { Ended::Unauthorized(&self.text) } else { Ended::Failed(&self.text) }
+        if self.is_unauthorized {
+            Ended::Unauthorized(&self.text)
+        } else {
+            Ended::Failed(&self.text)
+        }
     }
 }
 

@@ -175,11 +175,7 @@ impl JobStore for Postgres {
         .await
     }
 
-    async fn job_window(
-        &self,
-        filter: &JobFilter,
-        span: u32,
-    ) -> Result<Option<JobId>, StoreError> {
+    async fn job_window(&self, filter: &JobFilter, span: u32) -> Result<Option<JobId>, StoreError> {
         self.in_time(async {
             let client = self.client().await?;
             jobs::window(&client, filter, span).await.map_err(unavailable)

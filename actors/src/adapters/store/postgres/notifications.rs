@@ -41,8 +41,7 @@ pub(super) async fn notify(
         .map(drop)
 }
 
-pub(super) const COLUMNS: &str =
-    "id, at, severity, component, title, body, link, read_at, read_by";
+pub(super) const COLUMNS: &str = "id, at, severity, component, title, body, link, read_at, read_by";
 
 pub(super) fn notification_of(row: &Row) -> StoredNotification {
     let read_at = optional_micros_of(row, 7);

@@ -28,10 +28,8 @@ fn of_rejected(filter: &RejectedFilter) -> Conditions {
     conditions.add("id = ANY($)", filter.ids.clone());
     conditions.add("source = $", filter.source.map(Source::name));
     // The hash is what the index has.
-    conditions.add(
-        "hashtextextended(reason, 0) = hashtextextended($::text, 0)",
-        filter.reason.clone(),
-    );
+    conditions
+        .add("hashtextextended(reason, 0) = hashtextextended($::text, 0)", filter.reason.clone());
     conditions.add("reason = $", filter.reason.clone());
     match filter.is_replayed {
         Some(true) => conditions.require("replayed_at IS NOT NULL"),

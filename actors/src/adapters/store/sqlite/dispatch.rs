@@ -358,9 +358,8 @@ pub(super) fn end_storm(connection: &mut Connection, fault: FaultId) -> Result<(
     let transaction = begin(connection)?;
     let sql = "UPDATE storms SET ended_at = ?2 WHERE fault = ?1 AND ended_at IS NULL
                RETURNING environment";
-    let ended: Option<String> = transaction
-        .query_row(sql, params![fault, clock::now()], |row| row.get(0))
-        .optional()?;
+    let ended: Option<String> =
+        transaction.query_row(sql, params![fault, clock::now()], |row| row.get(0)).optional()?;
     if let Some(environment) = ended {
         notify(&transaction, &Notification::storm_ended(&environment, fault))?;
     }

@@ -145,11 +145,7 @@ impl JobStore for Sqlite {
         on(&self.reader, move |connection| jobs::jobs(connection, &filter, limit)).await
     }
 
-    async fn job_window(
-        &self,
-        filter: &JobFilter,
-        span: u32,
-    ) -> Result<Option<JobId>, StoreError> {
+    async fn job_window(&self, filter: &JobFilter, span: u32) -> Result<Option<JobId>, StoreError> {
         let filter = filter.clone();
         on(&self.reader, move |connection| jobs::window(connection, &filter, span)).await
     }
