@@ -15,6 +15,13 @@ use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_faultline");
 
+/// Started, and its store ready.
+async fn started(mut program: Program) -> Program {
+    program.start();
+    program.settled().await;
+    program
+}
+
 fn url(program: &Program, path: &str) -> String {
     format!("http://{}{path}", program.admin())
 }
@@ -141,14 +148,15 @@ async fn jobs(program: Program) {
         partners["partners"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap()
     };
     let jira = partner("jira");
-    assert!(jira["requests"].as_i64().unwrap() >= 3, "{jira}");
-    assert!(jira["failures"].as_i64().unwrap() >= 3 && jira["auth_failures"] == 0, "{jira}");
+    // A bulk request answers, though it refuses single tickets.
+    assert!(jira["requests"].as_i64() > Some(0), "{jira}");
+    assert_eq!((&jira["auth_failures"], &jira["status"]), (&json!(0), &json!("healthy")), "{jira}");
     assert!(jira["latency_ms"]["p95"].as_f64().unwrap() > 0.0, "{jira}");
     assert_eq!(
         (jira["breaker"].as_str(), jira["is_configured"].as_bool()),
         (Some("closed"), Some(true))
     );
-    assert!(jira["last_error"].as_str().unwrap().contains("customfield_10042"), "{jira}");
+    assert!(jira["last_success"].is_string(), "{jira}");
     let store = partner("store");
     assert_eq!(
         (store["status"].as_str(), store["success_rate"].as_f64()),
@@ -182,6 +190,9 @@ async fn a_jira_that_does_not_let_in_is_told() {
     })
     .await;
     assert_eq!(partner["name"], "jira");
+    assert!(partner["success_rate"].as_f64() < Some(1.0), "{partner}");
+    assert!(partner["last_error"].as_str().unwrap().contains("401"), "{partner}");
+    assert!(!partner.to_string().contains("wrong-token"), "{partner}");
     eventually("the breaker is open", async || {
         let jira = program.json("/api/partners").await["partners"][0].clone();
         if jira["breaker"] == "open" && jira["status"] == "unhealthy" { Ok(()) } else { Err(jira) }
@@ -272,8 +283,7 @@ async fn rejected_messages(mut program: Program) {
 
 #[tokio::test]
 async fn the_audit_trail_is_a_file_too() {
-    let mut program = Program::new(BINARY);
-    program.start();
+    let program = started(Program::new(BINARY)).await;
     for verb in ["pause", "resume", "pause"] {
         assert_eq!(post(&program, &format!("/api/dispatch/{verb}"), json!({})).await.0, 200);
     }
@@ -323,8 +333,7 @@ async fn the_audit_trail_is_a_file_too() {
 
 #[tokio::test]
 async fn what_did_not_change_is_not_sent_again() {
-    let mut program = Program::new(BINARY);
-    program.start();
+    let program = started(Program::new(BINARY)).await;
     let first = get(&program, "/api/audit").await;
     assert_eq!(first.headers()[header::CACHE_CONTROL], "no-cache");
     let tag = first.headers()[header::ETAG].to_str().unwrap().to_owned();
@@ -351,11 +360,11 @@ async fn what_did_not_change_is_not_sent_again() {
 
 #[tokio::test]
 async fn settings_are_shown_without_secrets() {
-    let mut program = Program::with_postgres(BINARY)
+    let program = Program::with_postgres(BINARY)
         .set("receiver.token", "canary-receiver")
-        .set("jira.token", "canary-jira")
+        .set("handoff.sentinel_password", "canary-sentinel")
         .set("admin.metrics_token", "canary-metrics");
-    program.start();
+    let program = started(program).await;
     let answer = get(&program, "/api/config").await;
     assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
     let config: Value = answer.json().await.unwrap();
@@ -363,15 +372,14 @@ async fn settings_are_shown_without_secrets() {
     assert_eq!(config["config"]["receiver"]["token"], "***");
     assert_eq!(config["config"]["jira"]["pat"], Value::Null);
     assert_eq!(config["config"]["receiver"]["listen"], "127.0.0.1:0");
-    assert_eq!(config["config"]["jira"]["poll_every"], "1m");
+    assert_eq!(config["config"]["jira"]["poll_every"], "30s");
     let url = config["config"]["store"]["url"].as_str().unwrap();
     assert!(url.starts_with("postgres"), "{url}");
 }
 
 #[tokio::test]
 async fn statistics_are_what_is_stored() {
-    let mut program = Program::new(BINARY);
-    program.start();
+    let program = started(Program::new(BINARY)).await;
     for service in ["shop", "shop", "billing"] {
         program.report(&json!({ "message": "m", "service": service }).to_string()).await;
     }
@@ -387,8 +395,7 @@ async fn statistics_are_what_is_stored() {
 /// A question that nobody can answer is refused with what would be right; none is an accident.
 #[tokio::test]
 async fn odd_questions_are_refused() {
-    let mut program = Program::with_postgres(BINARY);
-    program.start();
+    let program = started(Program::with_postgres(BINARY)).await;
     for path in [
         "/api/jobs?limit=0",
         "/api/jobs?limit=1001",
@@ -444,8 +451,7 @@ async fn odd_questions_are_refused() {
 /// The page loads its own files and nothing else, and shows what the description says.
 #[tokio::test]
 async fn the_api_can_be_read_in_a_browser() {
-    let mut program = Program::new(BINARY);
-    program.start();
+    let program = started(Program::new(BINARY)).await;
     let page = get(&program, "/api/docs").await;
     assert_eq!(page.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
     let policy = page.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();

@@ -42,7 +42,8 @@ pub(super) fn shown(config: &Config) -> Value {
     for (section, url) in
         [("store", config.store.url.expose()), ("handoff", config.handoff.url.expose())]
     {
-        if !url.is_empty() {
+        // Without a scheme nobody knows which part is the password.
+        if url.contains("://") {
             tree[section]["url"] = mask_url(url).into();
         }
     }
@@ -159,7 +160,11 @@ mod tests {
         }
         for path in paths {
             let forms: &[&str] = if path.ends_with("/url") {
-                &["postgres://me:canary@host/db", "redis://h/?password=canary", "canary@x@host"]
+                &[
+                    "postgres://me:canary@host/db",
+                    "redis://:canary@h/?password=canary",
+                    "canary@host",
+                ]
             } else {
                 &["canary", "x://canary", "a b?canary=canary"]
             };
