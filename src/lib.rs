@@ -161,7 +161,7 @@ pub async fn run_with(
     let reading = config.stdin.reading();
     let looking = CancellationToken::new();
     let admin = admin::Admin::new(
-        &config.admin,
+        &config,
         pipeline.clone(),
         store.clone(),
         prometheus.clone(),

@@ -33,6 +33,7 @@ use crate::{
     batch_writer, bucket_watcher,
     domain::{
         batch::Batch,
+        calls::Calls,
         fault::FaultId,
         ledger::Ledger,
         parse,
@@ -102,6 +103,8 @@ pub struct JiraState {
     /// There is no Jira: nothing is sent.
     pub is_dry_run: bool,
     pub counters: Arc<jira_worker::Counters>,
+    /// How requests to Jira went.
+    pub calls: Arc<Calls>,
 }
 
 /// The stages behind the store: what is to be done in Jira, and doing it.
@@ -120,6 +123,7 @@ impl Dispatch {
         store: Arc<dyn Store>,
         rules: Arc<Rules>,
         met: Noticed<Vec<FaultId>>,
+        calls: Arc<Calls>,
     ) -> Self {
         let (due_out, due) = Notices::bounded(TO_WORKER);
         let decider = {
@@ -137,7 +141,7 @@ impl Dispatch {
             supervise::<JiraDispatch>(supervisor, make).await
         };
         let counters = Arc::new(jira_worker::Counters::new(settings.breaker()));
-        let state = JiraState { is_dry_run: jira.is_none(), counters: counters.clone() };
+        let state = JiraState { is_dry_run: jira.is_none(), counters: counters.clone(), calls };
         let watch = match &jira {
             Some(jira) if !settings.poll_every.is_zero() => {
                 let settings = ticket_watch::Settings {
@@ -203,18 +207,20 @@ impl Pipeline {
         countries: Option<Arc<Countries>>,
     ) -> Result<Self, String> {
         let (jira_settings, rules) = (settings.jira, settings.rules);
+        let window = settings.metrics_aggregator.window;
+        let jira_calls = Arc::new(Calls::new(window));
         let jira = if jira_settings.is_dry_run() {
             None
         } else {
             let jira = Jira::new(&jira_settings).map_err(|problem| format!("jira.{problem}"))?;
-            Some(Arc::new(jira))
+            Some(Arc::new(jira.counted(jira_calls.clone())))
         };
         let (aggregator_out, aggregator_in) = flume::bounded::<Arc<Batch>>(TO_AGGREGATOR);
         let to_aggregator = channel("metrics_aggregator", TO_AGGREGATOR, &aggregator_in);
         let (met_out, met) = Notices::bounded(TO_DISPATCH);
         let (broken_out, broken) = watch::channel(None);
         let supervisor = Supervisor::spawn(Supervisor { broken: broken_out.clone() });
-        let counters = Arc::new(batch_writer::Counters::default());
+        let counters = Arc::new(batch_writer::Counters::over(window));
         let spawner = Arc::new(Spawner {
             parser: settings.parser.clone(),
             batch_writer: settings.batch_writer,
@@ -226,7 +232,8 @@ impl Pipeline {
             broken: broken_out,
         });
         let streams =
-            Streams::start(&supervisor, settings.handoff, store.clone(), spawner.clone()).await;
+            Streams::start(&supervisor, settings.handoff, store.clone(), spawner.clone(), window)
+                .await;
         let streams = streams.map_err(|problem| format!("handoff.{problem}"))?;
         let stages = {
             let (environment, rules) = (settings.parser.environment, rules.clone());
@@ -250,9 +257,11 @@ impl Pipeline {
             };
             supervise::<MetricsAggregator>(&supervisor, make).await
         };
-        let watcher = Watcher::start(&supervisor, settings.bucket_watcher, &store, &spool).await;
+        let watcher =
+            Watcher::start(&supervisor, settings.bucket_watcher, &store, &spool, window).await;
         let watcher = watcher.map_err(|problem| format!("bucket_watcher.{problem}"))?;
-        let dispatch = Dispatch::start(&supervisor, jira_settings, jira, store, rules, met).await;
+        let dispatch =
+            Dispatch::start(&supervisor, jira_settings, jira, store, rules, met, jira_calls).await;
         Ok(Self {
             spool,
             ledger,
@@ -301,6 +310,12 @@ impl Pipeline {
     #[must_use]
     pub fn buckets(&self) -> Option<bucket_watcher::State> {
         self.watcher.as_ref().map(|watcher| watcher.status.look())
+    }
+
+    /// How requests to the buckets' account went; `None` where no buckets are watched.
+    #[must_use]
+    pub fn bucket_calls(&self) -> Option<&Calls> {
+        self.watcher.as_ref().map(|watcher| &*watcher.calls)
     }
 
     /// The ledger as it is now.

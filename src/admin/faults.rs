@@ -85,17 +85,6 @@ pub(super) async fn one(
     Ok(Json(Shown { fault, tokens, events }).into_response())
 }
 
-/// `GET /api/audit?limit=…`: who did what, the newest first.
-#[utoipa::path(get, path = "/api/audit", tag = "audit", responses((status = 200), Problem))]
-pub(super) async fn audit(
-    State(admin): State<Arc<Admin>>,
-    query: Listed,
-) -> Result<Response, Problem> {
-    let limit = asked(query)?.limit()?;
-    let audit = admin.store.audit(limit).await.map_err(away)?;
-    Ok(listing("audit", audit))
-}
-
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Merge {

@@ -42,11 +42,6 @@ pub trait LiveStore: Send + Sync {
 
     /// These faults, in no order.
     async fn faults_by_id(&self, faults: &[FaultId]) -> Result<Vec<StoredFault>, StoreError>;
-
-    /// How many notifications nobody has read; `None` where there are no notifications.
-    async fn unread(&self) -> Result<Option<u64>, StoreError> {
-        Ok(None)
-    }
 }
 
 /// The faults that an entry is about: `fault`, and the one that its subject names (`fault 7`), which

@@ -31,13 +31,17 @@ use crate::{
 
 mod buckets;
 mod commit;
+mod conditions;
 mod dispatch;
 mod faults;
 mod job_store;
 mod jobs;
 mod lessons;
 mod live;
+mod notifications;
+mod records;
 mod row;
+mod statistics;
 mod streams;
 
 mod migrations {
@@ -324,7 +328,7 @@ impl Store for Sqlite {
         on(&self.reader, move |connection| {
             rows(
                 connection,
-                "SELECT id, at, who, action, subject, details FROM audit_trail
+                "SELECT id, at, who, action, subject, details, fault, job FROM audit_trail
                  ORDER BY id DESC LIMIT ?1",
                 params![limit],
                 audit_of,
@@ -337,7 +341,8 @@ impl Store for Sqlite {
         on(&self.reader, move |connection| {
             rows(
                 connection,
-                "SELECT id, received_at, source, reason, bytes, length, messages FROM rejected
+                "SELECT id, received_at, source, reason, bytes, length, messages, replayed_at
+                 FROM rejected
                  ORDER BY id DESC LIMIT ?1",
                 params![limit],
                 rejected_of,
@@ -350,7 +355,8 @@ impl Store for Sqlite {
         on(&self.reader, move |connection| {
             rows(
                 connection,
-                "SELECT id, received_at, source, reason, bytes, length, messages FROM rejected
+                "SELECT id, received_at, source, reason, bytes, length, messages, replayed_at
+                 FROM rejected
                  WHERE replayed_at IS NULL AND id > ?1 ORDER BY id LIMIT ?2",
                 params![after, limit],
                 rejected_of,
