@@ -114,7 +114,7 @@ async fn suite(store: &dyn Store) {
     let mut expected = [into, split];
     expected.sort_unstable();
     assert_eq!(found.iter().map(|fault| fault.id).collect::<Vec<_>>(), expected);
-    assert_eq!(store.unread().await.unwrap(), None);
+    assert_eq!(store.unread_notifications().await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -236,7 +236,7 @@ impl Changes {
 
     async fn show_rest(&mut self) -> Result<(), StoreError> {
         let mut drafts = Vec::new();
-        if let Some(unread) = self.admin.store.unread().await?
+        if let Some(unread) = self.admin.store.unread_notifications().await?
             && self.unread.replace(unread) != Some(unread)
         {
             let topic = Some(Topic::Notifications);

@@ -44,7 +44,7 @@ pub trait LiveStore: Send + Sync {
     async fn faults_by_id(&self, faults: &[FaultId]) -> Result<Vec<StoredFault>, StoreError>;
 
     /// How many notifications nobody has read; `None` where there are no notifications.
-    async fn unread(&self) -> Result<Option<u64>, StoreError> {
+    async fn unread_notifications(&self) -> Result<Option<u64>, StoreError> {
         Ok(None)
     }
 }
