@@ -3,7 +3,7 @@
 //! ```text
 //!  receiver ─┐                                                     ┌─▶ store
 //!  stdin ────┼─▶ spool ─▶ parser ─▶ fan-out ─▶ batch writer ───────┘
-//!  buckets ──┘                         └─────▶ metrics aggregator ─▶ admin: /metrics
+//!  buckets ──┘                         └─────▶ metrics aggregator ─▶ admin: /metrics, live
 //!  store ─▶ jira dispatch ─▶ jira worker ─▶ Jira
 //! ```
 //!
