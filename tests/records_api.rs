@@ -476,13 +476,17 @@ async fn the_api_can_be_read_in_a_browser() {
         assert!(answer.headers().contains_key(header::ETAG), "{path}");
     }
     let api = program.json("/api/openapi.json").await;
+    let operations = api["paths"].as_object().unwrap().values();
+    let operations = operations.flat_map(|item| item.as_object().unwrap().values());
+    let ids: Vec<_> = operations.filter_map(|it| it["operationId"].as_str()).collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "each is its own: {ids:?}");
     let get = &api["paths"]["/api/jobs"]["get"];
     assert_eq!(get["x-role"], "viewer");
     let names: BTreeSet<_> =
         column(get["parameters"].as_array().unwrap(), "name").into_iter().collect();
     assert!(names.contains("environment") && names.contains("cursor"), "{names:?}");
     let schema = &get["responses"]["200"]["content"]["application/json"]["schema"]["$ref"];
-    assert_eq!(schema, "#/components/schemas/Jobs");
+    assert_eq!(schema, "#/components/schemas/JobList");
     assert!(api["components"]["schemas"]["Job"]["properties"]["created_at"].is_object());
     assert!(get["responses"]["304"].is_object());
     assert_eq!(api["paths"]["/api/config"]["get"]["x-role"], "admin");

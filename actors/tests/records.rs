@@ -10,7 +10,8 @@ use faultline_actors::{
         journal::Origin,
         store::{
             Commit, Store, StoreError,
-            jobs::{Budget, JobFilter, Outcome, Steer, job_page},
+            job_page::job_page,
+            jobs::{Budget, JobFilter, Outcome, Steer},
             postgres::Postgres,
             records::{AuditFilter, NotificationFilter, RejectedFilter, Replay},
             sqlite::Sqlite,

@@ -45,7 +45,7 @@ pub(super) struct List {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Audit {
+pub(super) struct AuditList {
     audit: Vec<AuditEntry>,
     /// The `cursor` of the next page.
     next: Option<String>,
@@ -53,11 +53,11 @@ pub(super) struct Audit {
 
 /// Who did what, the newest first.
 #[utoipa::path(get, path = "/api/audit", tag = "audit", params(List),
-    responses((status = 200, body = Audit), Problem))]
+    responses((status = 200, body = AuditList), Problem))]
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     query: Asked<List>,
-) -> Result<Json<Audit>, Problem> {
+) -> Result<Json<AuditList>, Problem> {
     let list = asked(query)?;
     let limit = Page::check_limit(list.limit.unwrap_or_else(Page::default_limit))?;
     let filter = AuditFilter {
@@ -72,7 +72,7 @@ pub(super) async fn list(
     };
     let rows = admin.store.list_audit(&filter, limit + 1).await.map_err(away)?;
     let (audit, next) = cut(rows, limit, |entry| entry.id);
-    Ok(Json(Audit { audit, next }))
+    Ok(Json(AuditList { audit, next }))
 }
 
 /// Which entries, and as what.

@@ -20,18 +20,18 @@ use crate::{
 };
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Effective {
+pub(super) struct EffectiveConfig {
     /// By section and key. Secrets are `"***"`, and null where they are not set.
     config: Value,
 }
 
 /// The settings in force: the file's, the environment's and the defaults.
 #[utoipa::path(get, path = "/api/config", tag = "config",
-    responses((status = 200, body = Effective), Problem))]
+    responses((status = 200, body = EffectiveConfig), Problem))]
 pub(super) async fn config(State(admin): State<Arc<Admin>>) -> Response {
     // Even so it says much about the inside of a network: nobody need keep it.
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    (no_store, Json(Effective { config: admin.config.clone() })).into_response()
+    (no_store, Json(EffectiveConfig { config: admin.config.clone() })).into_response()
 }
 
 /// The settings as they may be shown.

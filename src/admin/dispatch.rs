@@ -12,7 +12,7 @@ use crate::problem::Problem;
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Dispatch {
+pub(super) struct DispatchState {
     /// Nothing is sent to Jira, by any hub.
     paused: bool,
     /// There is no Jira: nothing is ever sent.
@@ -25,12 +25,14 @@ pub(super) struct Dispatch {
 
 /// Whether tickets are made, and jobs by state.
 #[utoipa::path(get, path = "/api/dispatch", tag = "dispatch",
-    responses((status = 200, body = Dispatch), Problem))]
-pub(super) async fn dispatch(State(admin): State<Arc<Admin>>) -> Result<Json<Dispatch>, Problem> {
+    responses((status = 200, body = DispatchState), Problem))]
+pub(super) async fn dispatch(
+    State(admin): State<Arc<Admin>>,
+) -> Result<Json<DispatchState>, Problem> {
     let counts = admin.store.job_counts(&JobFilter::default()).await.map_err(away)?;
     let paused = admin.store.is_paused().await.map_err(away)?;
     let jira = admin.pipeline.jira();
-    Ok(Json(Dispatch {
+    Ok(Json(DispatchState {
         paused,
         dry_run: jira.is_dry_run,
         hubs: jira.counters.hubs(),
@@ -39,31 +41,31 @@ pub(super) async fn dispatch(State(admin): State<Arc<Admin>>) -> Result<Json<Dis
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Switched {
+pub(super) struct DispatchSwitched {
     paused: bool,
 }
 
 /// Sends nothing to Jira until dispatch is resumed; what is to be done is kept.
 #[utoipa::path(post, path = "/api/dispatch/pause", tag = "dispatch",
-    responses((status = 200, body = Switched), Problem))]
+    responses((status = 200, body = DispatchSwitched), Problem))]
 pub(super) async fn pause(
     State(admin): State<Arc<Admin>>,
     who: Who,
-) -> Result<Json<Switched>, Problem> {
+) -> Result<Json<DispatchSwitched>, Problem> {
     switch(&admin, &who, true).await
 }
 
 /// Goes on.
 #[utoipa::path(post, path = "/api/dispatch/resume", tag = "dispatch",
-    responses((status = 200, body = Switched), Problem))]
+    responses((status = 200, body = DispatchSwitched), Problem))]
 pub(super) async fn resume(
     State(admin): State<Arc<Admin>>,
     who: Who,
-) -> Result<Json<Switched>, Problem> {
+) -> Result<Json<DispatchSwitched>, Problem> {
     switch(&admin, &who, false).await
 }
 
-async fn switch(admin: &Admin, who: &Who, paused: bool) -> Result<Json<Switched>, Problem> {
+async fn switch(admin: &Admin, who: &Who, paused: bool) -> Result<Json<DispatchSwitched>, Problem> {
     admin.store.pause(paused, who.name()).await.map_err(away)?;
-    Ok(Json(Switched { paused }))
+    Ok(Json(DispatchSwitched { paused }))
 }

@@ -36,7 +36,7 @@ fn is_plain(answer: &Response) -> bool {
         && length.is_some_and(|length| length <= LONGEST)
         && !headers.contains_key(header::CONTENT_DISPOSITION)
         && !headers.contains_key(header::ETAG)
-        && !headers.get(header::CACHE_CONTROL).is_some_and(|value| value == "no-store")
+        && headers.get(header::CACHE_CONTROL).is_none_or(|value| value != "no-store")
 }
 
 async fn with_etag(answer: Response, known: Vec<HeaderValue>) -> Response {

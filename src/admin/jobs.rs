@@ -11,7 +11,8 @@ use axum::{
 use faultline_actors::{
     adapters::store::{
         AuditEntry,
-        jobs::{JobFilter, JobId, Steer, StoredFailure, StoredJob, StoredTicket, Why, job_page},
+        job_page::job_page,
+        jobs::{JobFilter, JobId, Steer, StoredFailure, StoredJob, StoredTicket, Why},
     },
     domain::{
         fault::FaultId,
@@ -90,7 +91,7 @@ impl List {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Jobs {
+pub(super) struct JobList {
     jobs: Vec<StoredJob>,
     /// The `cursor` of the next page.
     next: Option<String>,
@@ -101,11 +102,11 @@ pub(super) struct Jobs {
 
 /// The newest jobs of a filter.
 #[utoipa::path(get, path = "/api/jobs", tag = "jobs", params(List),
-    responses((status = 200, body = Jobs), Problem))]
+    responses((status = 200, body = JobList), Problem))]
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     query: Asked<List>,
-) -> Result<Json<Jobs>, Problem> {
+) -> Result<Json<JobList>, Problem> {
     let list = asked(query)?;
     let limit = Page::check_limit(list.limit.unwrap_or_else(Page::default_limit))?;
     let page = job_page(&*admin.store, &list.filter()?, limit, BUDGET).await.map_err(away)?;
@@ -118,19 +119,19 @@ pub(super) async fn list(
         None => None,
     };
     let next = page.next.map(|id| write_cursor(&id));
-    Ok(Json(Jobs { jobs: page.jobs, next, searched_until }))
+    Ok(Json(JobList { jobs: page.jobs, next, searched_until }))
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Counts {
+pub(super) struct JobCounts {
     /// By state, over all actions.
     states: BTreeMap<&'static str, u64>,
-    queues: Vec<Queue>,
+    queues: Vec<JobQueue>,
 }
 
 /// The jobs of one action.
 #[derive(Serialize, ToSchema)]
-struct Queue {
+struct JobQueue {
     action: &'static str,
     states: BTreeMap<&'static str, u64>,
 }
@@ -138,15 +139,15 @@ struct Queue {
 /// How many jobs of a filter there are, by state and by action. `limit` and `cursor` mean nothing
 /// here.
 #[utoipa::path(get, path = "/api/jobs/counts", tag = "jobs", params(List),
-    responses((status = 200, body = Counts), Problem))]
+    responses((status = 200, body = JobCounts), Problem))]
 pub(super) async fn counts(
     State(admin): State<Arc<Admin>>,
     query: Asked<List>,
-) -> Result<Json<Counts>, Problem> {
+) -> Result<Json<JobCounts>, Problem> {
     let filter = JobFilter { before: None, ..asked(query)?.filter()? };
     let none = || JobState::ALL.map(|state| (state.name(), 0)).into_iter().collect();
     let mut states: BTreeMap<_, u64> = none();
-    let mut queues = Action::ALL.map(|action| Queue { action: action.name(), states: none() });
+    let mut queues = Action::ALL.map(|action| JobQueue { action: action.name(), states: none() });
     for (action, state, count) in admin.store.job_queues(&filter).await.map_err(away)? {
         *states.entry(state.name()).or_default() += count;
         let queue = queues.iter_mut().find(|queue| queue.action == action.name());
@@ -154,12 +155,12 @@ pub(super) async fn counts(
             queue.states.insert(state.name(), count);
         }
     }
-    Ok(Json(Counts { states, queues: queues.into() }))
+    Ok(Json(JobCounts { states, queues: queues.into() }))
 }
 
 /// Not by way of a JSON value, which holds no big numbers.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Shown {
+pub(super) struct JobShown {
     job: StoredJob,
     /// The oldest first.
     history: Vec<AuditEntry>,
@@ -169,54 +170,54 @@ pub(super) struct Shown {
 
 /// One job with what was sent, what came back, and its history.
 #[utoipa::path(get, path = "/api/jobs/{id}", tag = "jobs", params(("id" = i64, Path)),
-    responses((status = 200, body = Shown), Problem))]
+    responses((status = 200, body = JobShown), Problem))]
 pub(super) async fn one(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-) -> Result<Json<Shown>, Problem> {
+) -> Result<Json<JobShown>, Problem> {
     let (_, job) = job_of(&admin, &id).await?;
     let history = admin.store.history(job.id).await.map_err(away)?;
     let failures = admin.store.job_failures(job.id).await.map_err(away)?;
-    Ok(Json(Shown { job, history, failures }))
+    Ok(Json(JobShown { job, history, failures }))
 }
 
 /// Jobs that were steered.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Steered {
+pub(super) struct JobsSteered {
     jobs: Vec<JobId>,
 }
 
 /// Does a job again that is dead, delayed, unknown or discarded.
 #[utoipa::path(post, path = "/api/jobs/{id}/retry", tag = "jobs", params(("id" = i64, Path)),
-    responses((status = 200, body = Steered), Problem))]
+    responses((status = 200, body = JobsSteered), Problem))]
 pub(super) async fn retry_one(
     State(admin): State<Arc<Admin>>,
     who: Who,
     Path(id): Path<String>,
-) -> Result<Json<Steered>, Problem> {
+) -> Result<Json<JobsSteered>, Problem> {
     steer_one(&admin, &who, &id, Steer::Retry).await
 }
 
 /// Never does a job.
 #[utoipa::path(post, path = "/api/jobs/{id}/discard", tag = "jobs", params(("id" = i64, Path)),
-    responses((status = 200, body = Steered), Problem))]
+    responses((status = 200, body = JobsSteered), Problem))]
 pub(super) async fn discard_one(
     State(admin): State<Arc<Admin>>,
     who: Who,
     Path(id): Path<String>,
-) -> Result<Json<Steered>, Problem> {
+) -> Result<Json<JobsSteered>, Problem> {
     steer_one(&admin, &who, &id, Steer::Discard).await
 }
 
 /// Does a job again with the whole new request of the body.
 #[utoipa::path(post, path = "/api/jobs/{id}/edit", tag = "jobs", params(("id" = i64, Path)),
-    request_body = Object, responses((status = 200, body = Steered), Problem))]
+    request_body = Object, responses((status = 200, body = JobsSteered), Problem))]
 pub(super) async fn edit_one(
     State(admin): State<Arc<Admin>>,
     who: Who,
     Path(id): Path<String>,
     body: Result<Json<serde_json::Value>, JsonRejection>,
-) -> Result<Json<Steered>, Problem> {
+) -> Result<Json<JobsSteered>, Problem> {
     let Json(request) = body.map_err(unreadable)?;
     if !request.is_object() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "the request must be a JSON object"));
@@ -227,7 +228,7 @@ pub(super) async fn edit_one(
 /// Jobs to be steered at once: at least one part of the filter is needed.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Which {
+pub(super) struct JobsChosen {
     ids: Option<Vec<JobId>>,
     state: Option<String>,
     action: Option<String>,
@@ -242,7 +243,7 @@ pub(super) struct Which {
     preview: bool,
 }
 
-impl Which {
+impl JobsChosen {
     fn filter(self) -> Result<JobFilter, Problem> {
         let filter = JobFilter {
             state: state_of(self.state.as_deref())?,
@@ -265,30 +266,30 @@ impl Which {
 /// What became of a filter: the jobs, or their number where that alone was asked for.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum Outcome {
+pub(super) enum JobsOutcome {
     Done { jobs: Vec<JobId> },
     Preview { count: u64 },
 }
 
 /// Does all jobs of a filter again that can be; with `"preview": true` only says how many.
-#[utoipa::path(post, path = "/api/jobs/retry", tag = "jobs", request_body = Which,
-    responses((status = 200, body = Outcome), Problem))]
+#[utoipa::path(post, path = "/api/jobs/retry", tag = "jobs", request_body = JobsChosen,
+    responses((status = 200, body = JobsOutcome), Problem))]
 pub(super) async fn retry_all(
     admin: State<Arc<Admin>>,
     who: Who,
-    body: Result<Json<Which>, JsonRejection>,
-) -> Result<Json<Outcome>, Problem> {
+    body: Result<Json<JobsChosen>, JsonRejection>,
+) -> Result<Json<JobsOutcome>, Problem> {
     steer_all(&admin, &who, body, Steer::Retry).await
 }
 
 /// Discards all jobs of a filter that can be, likewise.
-#[utoipa::path(post, path = "/api/jobs/discard", tag = "jobs", request_body = Which,
-    responses((status = 200, body = Outcome), Problem))]
+#[utoipa::path(post, path = "/api/jobs/discard", tag = "jobs", request_body = JobsChosen,
+    responses((status = 200, body = JobsOutcome), Problem))]
 pub(super) async fn discard_all(
     admin: State<Arc<Admin>>,
     who: Who,
-    body: Result<Json<Which>, JsonRejection>,
-) -> Result<Json<Outcome>, Problem> {
+    body: Result<Json<JobsChosen>, JsonRejection>,
+) -> Result<Json<JobsOutcome>, Problem> {
     steer_all(&admin, &who, body, Steer::Discard).await
 }
 
@@ -297,32 +298,32 @@ async fn steer_one(
     who: &Who,
     id: &str,
     steer: Steer,
-) -> Result<Json<Steered>, Problem> {
+) -> Result<Json<JobsSteered>, Problem> {
     let (filter, job) = job_of(admin, id).await?;
     if admin.store.steer(&filter, &steer, who.name()).await.map_err(away)?.is_empty() {
         let verb = steer.step().name();
         let detail = format!("job {} is {}: it cannot {verb}", job.id, job.state);
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
-    Ok(Json(Steered { jobs: vec![job.id] }))
+    Ok(Json(JobsSteered { jobs: vec![job.id] }))
 }
 
 async fn steer_all(
     admin: &Admin,
     who: &Who,
-    body: Result<Json<Which>, JsonRejection>,
+    body: Result<Json<JobsChosen>, JsonRejection>,
     steer: Steer,
-) -> Result<Json<Outcome>, Problem> {
+) -> Result<Json<JobsOutcome>, Problem> {
     let Json(which) = body.map_err(unreadable)?;
     let is_preview = which.preview;
     let filter = which.filter()?;
     if is_preview {
         let counts = admin.store.job_counts(&filter).await.map_err(away)?;
         let can = counts.iter().filter(|(state, _)| state.after(steer.step()).is_ok());
-        return Ok(Json(Outcome::Preview { count: can.map(|(_, count)| count).sum() }));
+        return Ok(Json(JobsOutcome::Preview { count: can.map(|(_, count)| count).sum() }));
     }
     let jobs = admin.store.steer(&filter, &steer, who.name()).await.map_err(away)?;
-    Ok(Json(Outcome::Done { jobs }))
+    Ok(Json(JobsOutcome::Done { jobs }))
 }
 
 #[derive(Serialize)]

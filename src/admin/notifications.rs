@@ -40,7 +40,7 @@ pub(super) struct List {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Notifications {
+pub(super) struct NotificationList {
     notifications: Vec<StoredNotification>,
     /// How many nobody has read, of all.
     unread: u64,
@@ -50,11 +50,11 @@ pub(super) struct Notifications {
 
 /// The newest notifications; the newest 10,000 are kept.
 #[utoipa::path(get, path = "/api/notifications", tag = "notifications", params(List),
-    responses((status = 200, body = Notifications), Problem))]
+    responses((status = 200, body = NotificationList), Problem))]
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     query: Asked<List>,
-) -> Result<Json<Notifications>, Problem> {
+) -> Result<Json<NotificationList>, Problem> {
     let list = asked(query)?;
     let limit = Page::check_limit(list.limit.unwrap_or_else(Page::default_limit))?;
     let yes = |text: &str| (text == "yes").then_some(true).or((text == "no").then_some(false));
@@ -68,35 +68,35 @@ pub(super) async fn list(
     let rows = admin.store.notifications(&filter, limit + 1).await.map_err(away)?;
     let (notifications, next) = cut(rows, limit, |notification| notification.id);
     let unread = admin.store.unread().await.map_err(away)?;
-    Ok(Json(Notifications { notifications, unread, next }))
+    Ok(Json(NotificationList { notifications, unread, next }))
 }
 
 /// Which ones are read: `ids`, or `all`.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Which {
+pub(super) struct NotificationsChosen {
     ids: Option<Vec<i64>>,
     all: bool,
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Unread {
+pub(super) struct NotificationsUnread {
     unread: u64,
 }
 
 /// Marks notifications as read, for everybody.
-#[utoipa::path(post, path = "/api/notifications/read", tag = "notifications", request_body = Which,
-    responses((status = 200, body = Unread), Problem))]
+#[utoipa::path(post, path = "/api/notifications/read", tag = "notifications", request_body = NotificationsChosen,
+    responses((status = 200, body = NotificationsUnread), Problem))]
 pub(super) async fn read(
     State(admin): State<Arc<Admin>>,
     who: Who,
-    body: Result<Json<Which>, JsonRejection>,
-) -> Result<Json<Unread>, Problem> {
+    body: Result<Json<NotificationsChosen>, JsonRejection>,
+) -> Result<Json<NotificationsUnread>, Problem> {
     let Json(which) = body.map_err(unreadable)?;
     if which.all == which.ids.is_some() {
         let detail = "either ids or \"all\": true is needed";
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
     }
     let unread = admin.store.read(which.ids.as_deref(), who.name()).await.map_err(away)?;
-    Ok(Json(Unread { unread }))
+    Ok(Json(NotificationsUnread { unread }))
 }

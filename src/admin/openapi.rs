@@ -51,6 +51,12 @@ pub(super) fn mark(api: &mut OpenApi, role: Option<Role>) {
         for operation in operations(item) {
             let extension = Extensions::builder().add("x-role", name).build();
             operation.extensions.get_or_insert_default().merge(extension);
+            // Handlers are named within their file; here each has a name of its own.
+            if let (Some(id), Some([tag, ..])) =
+                (&mut operation.operation_id, operation.tags.as_deref())
+            {
+                *id = format!("{tag}_{id}");
+            }
             if role.is_none() {
                 operation.security = Some(vec![SecurityRequirement::default()]);
             }

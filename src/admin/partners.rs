@@ -28,7 +28,7 @@ const WELL: f64 = 0.9;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum Status {
+enum PartnerStatus {
     Healthy,
     Degraded,
     Unhealthy,
@@ -37,7 +37,7 @@ enum Status {
 }
 
 #[derive(Serialize, ToSchema)]
-struct Latency {
+struct PartnerLatency {
     /// Half of the calls took no longer.
     p50: f64,
     p95: f64,
@@ -49,12 +49,12 @@ struct Partner {
     /// `jira`, `store`, `redis`, `buckets` or `mail`.
     name: &'static str,
     is_configured: bool,
-    status: Status,
+    status: PartnerStatus,
     requests: u64,
     failures: u64,
     /// From 0 to 1; null where nothing was asked.
     success_rate: Option<f64>,
-    latency_ms: Option<Latency>,
+    latency_ms: Option<PartnerLatency>,
     /// Those of `failures` where our credentials were not accepted.
     auth_failures: u64,
     /// Since the start, not only within the window.
@@ -68,16 +68,16 @@ struct Partner {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Partners {
+pub(super) struct PartnerList {
     partners: Vec<Partner>,
 }
 
 /// How it goes with each system outside.
 #[utoipa::path(get, path = "/api/partners", tag = "partners",
-    responses((status = 200, body = Partners), Problem))]
-pub(super) async fn partners(State(admin): State<Arc<Admin>>) -> Json<Partners> {
+    responses((status = 200, body = PartnerList), Problem))]
+pub(super) async fn partners(State(admin): State<Arc<Admin>>) -> Json<PartnerList> {
     let now = clock::now();
-    Json(Partners {
+    Json(PartnerList {
         partners: vec![
             jira(&admin, now),
             store(&admin).await,
@@ -89,11 +89,11 @@ pub(super) async fn partners(State(admin): State<Arc<Admin>>) -> Json<Partners> 
 }
 
 fn off(name: &'static str) -> Partner {
-    let partner = partner(name, Status::Off, Summary::default(), json!({}));
+    let partner = partner(name, PartnerStatus::Off, Summary::default(), json!({}));
     Partner { is_configured: false, ..partner }
 }
 
-fn partner(name: &'static str, status: Status, calls: Summary, details: Value) -> Partner {
+fn partner(name: &'static str, status: PartnerStatus, calls: Summary, details: Value) -> Partner {
     Partner {
         name,
         is_configured: true,
@@ -102,7 +102,7 @@ fn partner(name: &'static str, status: Status, calls: Summary, details: Value) -
         requests: calls.requests,
         failures: calls.failures,
         auth_failures: calls.auth_failures,
-        latency_ms: calls.latency.map(|(p50, p95)| Latency { p50, p95 }),
+        latency_ms: calls.latency.map(|(p50, p95)| PartnerLatency { p50, p95 }),
         last_success: calls.last_success.map(rfc3339),
         last_failure: calls.last_failure.map(rfc3339),
         last_error: calls.last_error,
@@ -112,10 +112,10 @@ fn partner(name: &'static str, status: Status, calls: Summary, details: Value) -
 }
 
 /// By its calls, where nothing else is known to be wrong.
-fn by_calls(calls: &Summary) -> Status {
+fn by_calls(calls: &Summary) -> PartnerStatus {
     match calls.success_rate() {
-        Some(rate) if rate < WELL => Status::Degraded,
-        _ => Status::Healthy,
+        Some(rate) if rate < WELL => PartnerStatus::Degraded,
+        _ => PartnerStatus::Healthy,
     }
 }
 
@@ -127,8 +127,10 @@ fn jira(admin: &Admin, now: i64) -> Partner {
     let calls = jira.calls.look(now);
     let (status, breaker, reason) = match jira.counters.breaker() {
         breaker::State::Closed => (by_calls(&calls), "closed", None),
-        breaker::State::Open { reason, .. } => (Status::Unhealthy, "open", Some(reason)),
-        breaker::State::HalfOpen { reason, .. } => (Status::Degraded, "half-open", Some(reason)),
+        breaker::State::Open { reason, .. } => (PartnerStatus::Unhealthy, "open", Some(reason)),
+        breaker::State::HalfOpen { reason, .. } => {
+            (PartnerStatus::Degraded, "half-open", Some(reason))
+        }
     };
     let details = json!({
         "paused": jira.counters.is_paused(),
@@ -142,7 +144,7 @@ async fn store(admin: &Admin) -> Partner {
     let counters = admin.pipeline.counters();
     let failing = ping(admin, counters.calls()).await.err().or_else(|| counters.failing());
     let calls = counters.calls().look(clock::now());
-    let status = if failing.is_some() { Status::Unhealthy } else { by_calls(&calls) };
+    let status = if failing.is_some() { PartnerStatus::Unhealthy } else { by_calls(&calls) };
     let details = json!({ "store": admin.store.name(), "failing": failing });
     partner("store", status, calls, details)
 }
@@ -163,7 +165,7 @@ fn redis(admin: &Admin, now: i64) -> Partner {
     let Some((status, _)) = admin.pipeline.handoff() else { return off("redis") };
     let (calls, state) = (status.calls().look(now), status.look());
     let failing = state.failing();
-    let status = if failing.is_some() { Status::Degraded } else { by_calls(&calls) };
+    let status = if failing.is_some() { PartnerStatus::Degraded } else { by_calls(&calls) };
     let details = json!({
         "failing": failing,
         "waiting": state.waiting,
@@ -177,7 +179,7 @@ fn buckets(admin: &Admin, now: i64) -> Partner {
     let (state, calls) = (admin.pipeline.buckets(), admin.pipeline.bucket_calls());
     let Some((state, calls)) = state.zip(calls) else { return off("buckets") };
     let calls = calls.look(now);
-    let status = if state.failing.is_empty() { by_calls(&calls) } else { Status::Degraded };
+    let status = if state.failing.is_empty() { by_calls(&calls) } else { PartnerStatus::Degraded };
     let details = json!({
         "watching": state.is_watching,
         "parts": state.places,

@@ -84,7 +84,7 @@ pub(super) struct List {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Rejected {
+pub(super) struct RejectedList {
     rejected: Vec<StoredRejected>,
     /// The `cursor` of the next page.
     next: Option<String>,
@@ -92,11 +92,11 @@ pub(super) struct Rejected {
 
 /// The newest rejected messages, with the reason.
 #[utoipa::path(get, path = "/api/rejected", tag = "rejected", params(List),
-    responses((status = 200, body = Rejected), Problem))]
+    responses((status = 200, body = RejectedList), Problem))]
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     query: Asked<List>,
-) -> Result<Json<Rejected>, Problem> {
+) -> Result<Json<RejectedList>, Problem> {
     let list = asked(query)?;
     let limit = Page::check_limit(list.limit.unwrap_or_else(Page::default_limit))?;
     let yes = |text: &str| (text == "yes").then_some(true).or((text == "no").then_some(false));
@@ -111,11 +111,11 @@ pub(super) async fn list(
     };
     let rows = admin.store.list_rejected(&filter, limit + 1).await.map_err(away)?;
     let (rejected, next) = cut(rows, limit, |one| one.id);
-    Ok(Json(Rejected { rejected, next }))
+    Ok(Json(RejectedList { rejected, next }))
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Shown {
+pub(super) struct RejectedShown {
     #[serde(flatten)]
     message: StoredRejected,
     /// The first 64 KiB, as text where they are.
@@ -126,11 +126,11 @@ pub(super) struct Shown {
 
 /// One message.
 #[utoipa::path(get, path = "/api/rejected/{id}", tag = "rejected", params(("id" = i64, Path)),
-    responses((status = 200, body = Shown), Problem))]
+    responses((status = 200, body = RejectedShown), Problem))]
 pub(super) async fn one(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-) -> Result<Json<Shown>, Problem> {
+) -> Result<Json<RejectedShown>, Problem> {
     let message = message_of(&admin, number_of("rejected message", &id)?).await?;
     let start = |most: usize| &message.bytes[..message.bytes.len().min(most)];
     let text = String::from_utf8_lossy(start(TEXT_SHOWN)).into_owned();
@@ -139,7 +139,7 @@ pub(super) async fn one(
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
     }
-    Ok(Json(Shown { message, text, hex }))
+    Ok(Json(RejectedShown { message, text, hex }))
 }
 
 /// All bytes that are kept of one, as a file.
@@ -170,26 +170,26 @@ fn not_now(detail: String) -> Problem {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(super) struct Replayed {
+pub(super) struct RejectedReplayed {
     replayed: usize,
 }
 
 /// Takes a message in again, as if it came now. Once only; what is rejected again is a new one.
 #[utoipa::path(post, path = "/api/rejected/{id}/replay", tag = "rejected",
-    params(("id" = i64, Path)), responses((status = 200, body = Replayed), Problem))]
+    params(("id" = i64, Path)), responses((status = 200, body = RejectedReplayed), Problem))]
 pub(super) async fn replay_one(
     State(admin): State<Arc<Admin>>,
     who: Who,
     Path(id): Path<String>,
-) -> Result<Json<Replayed>, Problem> {
+) -> Result<Json<RejectedReplayed>, Problem> {
     replay(&admin, number_of("rejected message", &id)?, &who).await?;
-    Ok(Json(Replayed { replayed: 1 }))
+    Ok(Json(RejectedReplayed { replayed: 1 }))
 }
 
 /// Messages to be replayed: by number, or by source and reason.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Which {
+pub(super) struct RejectedChosen {
     ids: Option<Vec<i64>>,
     source: Option<String>,
     #[serde(deserialize_with = "text")]
@@ -201,7 +201,7 @@ pub(super) struct Which {
 /// What became of a filter: how many were replayed, or could be where that alone was asked for.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum Outcome {
+pub(super) enum RejectedOutcome {
     Done {
         replayed: usize,
         /// Those that cannot be: cut, empty, of a bucket, or not understood now either.
@@ -216,14 +216,14 @@ pub(super) enum Outcome {
 
 /// Takes in all messages of a filter again that were not replayed yet; with `"preview": true` only
 /// says how many.
-#[utoipa::path(post, path = "/api/rejected/replay", tag = "rejected", request_body = Which,
-    responses((status = 200, body = Outcome), Problem))]
+#[utoipa::path(post, path = "/api/rejected/replay", tag = "rejected", request_body = RejectedChosen,
+    responses((status = 200, body = RejectedOutcome), Problem))]
 pub(super) async fn replay_all(
     State(admin): State<Arc<Admin>>,
     who: Who,
-    body: Result<Json<Which>, JsonRejection>,
-) -> Result<Json<Outcome>, Problem> {
-    let Json(Which { ids, source, reason, preview }) = body.map_err(unreadable)?;
+    body: Result<Json<RejectedChosen>, JsonRejection>,
+) -> Result<Json<RejectedOutcome>, Problem> {
+    let Json(RejectedChosen { ids, source, reason, preview }) = body.map_err(unreadable)?;
     let source = source_of(source.as_deref())?;
     if ids.is_none() && source.is_none() && reason.is_none() {
         let detail = "a filter is needed: ids, source or reason";
@@ -233,7 +233,7 @@ pub(super) async fn replay_all(
         RejectedFilter { ids, source, reason, is_replayed: Some(false), ..Default::default() };
     if preview {
         let count = admin.store.count_replayable(&filter).await.map_err(away)?;
-        return Ok(Json(Outcome::Preview { count }));
+        return Ok(Json(RejectedOutcome::Preview { count }));
     }
     replay_filter(&admin, filter, &who).await.map(Json)
 }
@@ -243,7 +243,7 @@ async fn replay_filter(
     admin: &Arc<Admin>,
     mut filter: RejectedFilter,
     who: &Who,
-) -> Result<Outcome, Problem> {
+) -> Result<RejectedOutcome, Problem> {
     const PAGE: u32 = 500;
     let (mut seen, mut replayed) = (0, 0);
     loop {
@@ -264,7 +264,7 @@ async fn replay_filter(
         seen += count;
         if count < PAGE as usize || seen >= MOST {
             let more = count == PAGE as usize;
-            return Ok(Outcome::Done { replayed, skipped: seen - replayed, more });
+            return Ok(RejectedOutcome::Done { replayed, skipped: seen - replayed, more });
         }
     }
 }

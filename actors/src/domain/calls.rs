@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let calls = Calls::new(Duration::from_secs(60));
+        let calls = Calls::new(Duration::from_mins(1));
         for second in 0..10_000 {
             calls.ended(
                 second * SECOND,

@@ -30,6 +30,7 @@ use crate::domain::{
 mod assignments;
 pub mod buckets;
 mod copy;
+pub mod job_page;
 pub mod jobs;
 pub mod live;
 pub mod postgres;
