@@ -180,7 +180,10 @@ async fn tokens_are_known_until_they_expire(store: &dyn Store) {
         expires_in,
     };
     let ci = store.add_token(&new("ci", 1, None), "alice").await.unwrap();
-    assert_eq!((ci.name.as_str(), ci.created_by.as_str(), ci.scope), ("ci", "alice", Scope::Operator));
+    assert_eq!(
+        (ci.name.as_str(), ci.created_by.as_str(), ci.scope),
+        ("ci", "alice", Scope::Operator)
+    );
     assert!(ci.expires_at.is_none() && ci.last_used_at.is_none() && ci.created_at > 0);
     let again = store.add_token(&new("ci", 2, None), "alice").await;
     assert!(matches!(again, Err(AccessError::TokenExists)), "{again:?}");

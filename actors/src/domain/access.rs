@@ -99,7 +99,9 @@ const RESERVED: [&str; 6] = ["admin.token", "anyone", "api", "faultline", "jira"
 /// Says what would be right.
 pub fn check_name(name: &str) -> Result<(), String> {
     let is_plain = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'@' | b'-')
+        byte.is_ascii_lowercase()
+            || byte.is_ascii_digit()
+            || matches!(byte, b'.' | b'_' | b'@' | b'-')
     };
     let starts_well =
         name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
@@ -148,7 +150,16 @@ mod tests {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
         for name in [
-            "", "Alice", "-a", ".a", "a b", "a\r\nb", "a:b", "ä", "admin.token", "anyone",
+            "",
+            "Alice",
+            "-a",
+            ".a",
+            "a b",
+            "a\r\nb",
+            "a:b",
+            "ä",
+            "admin.token",
+            "anyone",
             &"a".repeat(65),
         ] {
             assert!(check_name(name).is_err(), "{name}");
