@@ -222,6 +222,21 @@ fn describe() {
         "When all buckets were last looked at without a failure."
     );
     gauge!("faultline_bucket_watching", "1 while this hub is the one that watches.");
+    counter!("faultline_logins_total", "Logins that succeeded.");
+    counter!(
+        "faultline_logins_refused_total",
+        "Logins that did not: wrong credentials, a link of no use, too many by account or address."
+    );
+    counter!(
+        "faultline_admin_refused_total",
+        "Requests to the admin listener that were not let in, by reason."
+    );
+    counter!("faultline_tls_handshakes_failed_total", "TLS handshakes that failed, by listener.");
+    counter!("faultline_tls_reloads_total", "Certificate files read again, by outcome.");
+    gauge!(
+        "faultline_tls_certificate_expires_timestamp_seconds",
+        "When the listener's certificate expires."
+    );
     histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
     gauge!("faultline_live_clients", "Clients of GET /api/live.");
     counter!("faultline_live_clients_cut_total", "Live clients that were cut, by reason.");

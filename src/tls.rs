@@ -270,7 +270,7 @@ impl Tls {
 }
 
 fn show_expiry(listener: &'static str, pair: &Pair) {
-    gauge!("faultline_tls_certificate_expires_seconds", "listener" => listener)
+    gauge!("faultline_tls_certificate_expires_timestamp_seconds", "listener" => listener)
         .set(pair.expires_at as f64 / 1e6);
 }
 
