@@ -222,6 +222,17 @@ fn describe() {
         "When all buckets were last looked at without a failure."
     );
     gauge!("faultline_bucket_watching", "1 while this hub is the one that watches.");
+    histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
+    gauge!("faultline_live_clients", "Clients of GET /api/live.");
+    counter!("faultline_live_clients_cut_total", "Live clients that were cut, by reason.");
+    gauge!("faultline_uptime_seconds", "Since the start of the process.");
+    describe_access();
+    metrics_process::Collector::default().describe();
+}
+
+/// Those of the listeners: who is let in, and TLS.
+fn describe_access() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge};
     counter!("faultline_logins_total", "Logins that succeeded.");
     counter!(
         "faultline_logins_refused_total",
@@ -237,11 +248,6 @@ fn describe() {
         "faultline_tls_certificate_expires_timestamp_seconds",
         "When the listener's certificate expires."
     );
-    histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
-    gauge!("faultline_live_clients", "Clients of GET /api/live.");
-    counter!("faultline_live_clients_cut_total", "Live clients that were cut, by reason.");
-    gauge!("faultline_uptime_seconds", "Since the start of the process.");
-    metrics_process::Collector::default().describe();
 }
 
 /// Measures, for as long as it is polled, how late timers fire: the runtime's own latency.

@@ -45,6 +45,9 @@ const ROUTES: &[Route] = &[
     ("GET", "/api/events", Viewer, "", 200),
     ("GET", "/api/rejected", Viewer, "", 200),
     ("GET", "/api/audit", Viewer, "", 200),
+    // What changes, as it changes.
+    ("GET", "/api/live", Viewer, "", 200),
+    ("GET", "/api/throughput", Viewer, "", 200),
     // Faults.
     ("GET", "/api/faults", Viewer, "", 200),
     ("GET", "/api/faults/{id}", Viewer, "", 404),

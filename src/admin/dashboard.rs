@@ -188,6 +188,33 @@ mod tests {
         }
     }
 
+    /// Of whatever is embedded: at least the page.
+    #[test]
+    fn every_file_is_served_as_what_it_is() {
+        let names: Vec<_> = Files::iter().collect();
+        assert!(names.iter().any(|name| name == INDEX), "{names:?}");
+        let twin_of = |name: &str, end: &str| Files::get(&format!("{name}{end}")).is_some();
+        let is_twin = |name: &str| ENCODINGS.iter().any(|(_, end)| name.ends_with(end));
+        for name in names.iter().filter(|name| !is_twin(name)) {
+            let plain = answer(name, &Method::GET, &HeaderMap::new()).unwrap();
+            let headers = plain.headers();
+            assert_ne!(headers[header::CONTENT_TYPE], "application/octet-stream", "{name}");
+            assert!(!headers.contains_key(header::CONTENT_ENCODING), "{name}");
+            let cache = if name.starts_with("assets/") { FOR_EVER } else { ASK_AGAIN };
+            assert_eq!(headers[header::CACHE_CONTROL], cache, "{name}");
+            for (encoding, end) in ENCODINGS {
+                let asks = HeaderValue::from_static(encoding);
+                let asks = HeaderMap::from_iter([(header::ACCEPT_ENCODING, asks)]);
+                let packed = answer(name, &Method::GET, &asks).unwrap();
+                let given = packed.headers().get(header::CONTENT_ENCODING);
+                assert_eq!(given.is_some(), twin_of(name, end), "{name} {encoding}");
+                assert_eq!(packed.headers()[header::CONTENT_TYPE], headers[header::CONTENT_TYPE]);
+                let is_other = packed.headers()[header::ETAG] != headers[header::ETAG];
+                assert_eq!(is_other, given.is_some(), "each encoding has its own tag: {name}");
+            }
+        }
+    }
+
     #[test]
     fn what_a_client_has_is_not_sent_again() {
         let first = answer(INDEX, &Method::GET, &HeaderMap::new()).unwrap();

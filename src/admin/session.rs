@@ -99,7 +99,7 @@ pub(super) async fn log_in(
     let Json(Login { name, password }) = login.map_err(unreadable)?;
     // Whatever the browser had before is of no use to whoever may have planted it.
     let before = Cookie::of(&headers, admin.gate.is_secure());
-    let cookie = accounts.log_in(&name, password, address_of(peer)).await?;
+    let cookie = accounts.log_in(&name, password, address_of(peer, &headers)).await?;
     if let Some(before) = before {
         accounts.store.end_session(before.digest()).await.map_err(super::away)?;
     }
@@ -126,12 +126,13 @@ pub(super) async fn log_out(
 pub(super) async fn set_up(
     State(admin): State<Arc<Admin>>,
     Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
     setup: Body<Setup>,
 ) -> Result<Response, Problem> {
     let accounts = admin.gate.accounts()?;
     let Json(Setup { token, name, password }) = setup.map_err(unreadable)?;
     check_name(&name).map_err(|problem| unfit("/name", problem))?;
-    let cookie = accounts.set_up(&token, &name, password, address_of(peer)).await?;
+    let cookie = accounts.set_up(&token, &name, password, address_of(peer, &headers)).await?;
     admin.with_cookie(&cookie).await
 }
 
@@ -141,6 +142,7 @@ pub(super) async fn set_up(
 pub(super) async fn change_password(
     State(admin): State<Arc<Admin>>,
     Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
     who: Who,
     passwords: Body<Passwords>,
 ) -> Result<StatusCode, Problem> {
@@ -150,12 +152,16 @@ pub(super) async fn change_password(
         let detail = "a password is changed by its user, with a session";
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     };
-    accounts.change_own(&who, session.digest(), [old, new], address_of(peer)).await?;
+    accounts.change_own(&who, session.digest(), [old, new], address_of(peer, &headers)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn address_of(Peer(address): Peer) -> IpAddr {
-    address.ip()
+/// Whose attempt it is. Who connects from this machine may be a proxy, which says whom it speaks
+/// for; from elsewhere anybody could say anything.
+fn address_of(Peer(peer): Peer, headers: &HeaderMap) -> IpAddr {
+    let last = headers.get_all("x-forwarded-for").iter().next_back();
+    let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+    last.filter(|_| peer.ip().is_loopback()).unwrap_or_else(|| peer.ip())
 }
 
 impl Admin {
@@ -192,4 +198,25 @@ impl Admin {
 /// Of answers that hold a secret.
 pub(super) fn no_store() -> [(header::HeaderName, HeaderValue); 1] {
     [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_on_this_machine_says_whom_it_speaks_for() {
+        let of = |peer: &str, forwarded: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append("x-forwarded-for", value.parse().unwrap());
+            }
+            address_of(Peer(peer.parse().unwrap()), &headers).to_string()
+        };
+        assert_eq!(of("127.0.0.1:1", &["192.0.2.1, 192.0.2.2"]), "192.0.2.2");
+        assert_eq!(of("[::1]:1", &["192.0.2.1", "2001:db8::1"]), "2001:db8::1");
+        assert_eq!(of("127.0.0.1:1", &[]), "127.0.0.1");
+        assert_eq!(of("127.0.0.1:1", &["nonsense"]), "127.0.0.1");
+        assert_eq!(of("198.51.100.1:1", &["192.0.2.1"]), "198.51.100.1", "anybody says anything");
+    }
 }

@@ -236,7 +236,6 @@ fn count_refused(reason: &'static str) {
     counter!("faultline_logins_refused_total", "reason" => reason).increment(1);
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
 fn busy(_: Busy) -> Problem {
     count_refused("busy");
     too_many("too many log in at the same time", 2)

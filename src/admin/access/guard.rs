@@ -97,7 +97,9 @@ impl Gate {
         let host = authority_of(uri, headers);
         // A name of another site that points to us gives its pages what everybody on this machine
         // may do (DNS rebinding). With credentials it gives nothing: they belong to our name.
-        if self.settings.auth == Auth::Off && !host.as_ref().is_ok_and(|host| self.is_ours(host)) {
+        if self.settings.auth == Auth::Off
+            && !host.as_ref().is_ok_and(|host| self.is_ours(host.as_ref()))
+        {
             let detail = "Host: admin.auth = \"off\" answers to localhost and jira.public_url only";
             return Some(("host", detail));
         }
@@ -115,7 +117,7 @@ impl Gate {
 
     /// Whether `host` is this machine, or what people call it. HTTP/1.0 names none, and no browser
     /// speaks that.
-    fn is_ours(&self, host: &Option<Authority>) -> bool {
+    fn is_ours(&self, host: Option<&Authority>) -> bool {
         let Some(host) = host else { return true };
         let public = self.public_url.parse::<Uri>().ok();
         let public = public.as_ref().and_then(Uri::host);

@@ -42,8 +42,8 @@ impl Throttle {
         self.cell(of, |free_at| {
             let after = now.max(*free_at) + self.every;
             let most = now + self.every * self.burst;
-            if after > most {
-                return Err(after - most);
+            if let Some(wait) = after.checked_sub(most).filter(|wait| !wait.is_zero()) {
+                return Err(wait);
             }
             *free_at = after;
             Ok(())
