@@ -677,6 +677,31 @@ mod tests {
                 "stdin.line_limit = \"2.0 MiB\": a line, and 1.2 MiB read with it, must fit",
             ),
             (
+                "",
+                vec![("FAULTLINE_SPOOL__QUEUE", "-x")],
+                "FAULTLINE_SPOOL__QUEUE = \"-x\": a whole number is needed",
+            ),
+            (
+                "",
+                vec![("FAULTLINE_SPOOL__QUEU", "1")],
+                "FAULTLINE_SPOOL__QUEU: spool.queu: there is no such setting",
+            ),
+            (
+                "",
+                vec![("FAULTLINE_SPOOL_DIR", "x")],
+                "FAULTLINE_SPOOL_DIR: two underscores stand between",
+            ),
+            ("[receiver", vec![], "config.toml: line 1: "),
+        ] {
+            let problem = problem(text, &environment);
+            assert!(problem.contains(expected), "{problem}\n  lacks {expected}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_about_access_is_named() {
+        for (text, environment, expected) in [
+            (
                 "[admin]\nauth = \"users\"\nlisten = \"0.0.0.0:4000\"\nopen = [\"health\"]",
                 vec![],
                 "admin.open: a listener beyond loopback (listen = \"0.0.0.0:4000\") opens nothing",
@@ -713,22 +738,6 @@ mod tests {
                 vec![("FAULTLINE_ADMIN__TLX__KEY_FILE", "x")],
                 "admin.tlx.key_file: there is no such setting; `tls` was meant?",
             ),
-            (
-                "",
-                vec![("FAULTLINE_SPOOL__QUEUE", "-x")],
-                "FAULTLINE_SPOOL__QUEUE = \"-x\": a whole number is needed",
-            ),
-            (
-                "",
-                vec![("FAULTLINE_SPOOL__QUEU", "1")],
-                "FAULTLINE_SPOOL__QUEU: spool.queu: there is no such setting",
-            ),
-            (
-                "",
-                vec![("FAULTLINE_SPOOL_DIR", "x")],
-                "FAULTLINE_SPOOL_DIR: two underscores stand between",
-            ),
-            ("[receiver", vec![], "config.toml: line 1: "),
         ] {
             let problem = problem(text, &environment);
             assert!(problem.contains(expected), "{problem}\n  lacks {expected}");

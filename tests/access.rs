@@ -109,6 +109,9 @@ fn expected(route: &Route, has: Option<Needs>) -> u16 {
     }
 }
 
+/// Gives a request credentials.
+type Give<'a> = Box<dyn Fn(RequestBuilder) -> RequestBuilder + 'a>;
+
 struct World {
     program: Program,
     /// API tokens by what they are good for.
@@ -163,7 +166,6 @@ async fn whoever_is_not_known_is_not_let_in() {
     let gone = world.ended("DELETE FROM sessions").await;
     let good = log_in(program, "anna").await;
     let unknown_token = format!("flt_{}", "A".repeat(43));
-    type Give<'a> = Box<dyn Fn(RequestBuilder) -> RequestBuilder + 'a>;
     let gives: Vec<(&str, Give<'_>)> = vec![
         ("nothing", Box::new(|request| request)),
         ("an unknown token", Box::new(|request| request.bearer_auth(&unknown_token))),

@@ -287,7 +287,7 @@ async fn slow_handshakes_are_cut_and_hold_one_place_each() {
 #[tokio::test]
 async fn a_certificate_that_expires_soon_is_said() {
     let authority = Authority::new("the authority");
-    let day = jiff::Timestamp::now() + Duration::from_secs(6 * 86_400);
+    let day = jiff::Timestamp::now() + Duration::from_hours(6 * 24);
     let day = day.to_zoned(jiff::tz::TimeZone::UTC).date();
     let (month, date) = (u8::try_from(day.month()).unwrap(), u8::try_from(day.day()).unwrap());
     let issued = authority.issue_until(HOST, (day.year().into(), month, date));
