@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use faultline_actors::adapters::{buckets, jira::Jira, journal::stream};
+use faultline_actors::{
+    adapters::{buckets, jira::Jira, journal::stream},
+    domain::time,
+};
 
 use crate::{
     Listeners,
@@ -20,6 +23,8 @@ use crate::{
     replay, rule_tests, run,
     secret::mask_url,
     telemetry,
+    tls::Tls,
+    users,
 };
 
 /// `EX_CONFIG` of sysexits(3).
@@ -80,6 +85,11 @@ enum Command {
     Jobs {
         #[command(subcommand)]
         command: jobs::Command,
+    },
+    /// Say who may log in, and which tokens programs have (`admin.auth = "users"`).
+    Users {
+        #[command(subcommand)]
+        command: users::Command,
     },
     /// Run a command that ends with whoever holds standard input open.
     #[command(hide = true)]
@@ -143,6 +153,10 @@ async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         }
         Command::Jobs { command } => {
             jobs::run(command, open_store(&config.store)?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Users { command } => {
+            users::run(command, open_store(&config.store)?).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Migrate => {
@@ -238,11 +252,22 @@ async fn check(config: &Config) -> anyhow::Result<ExitCode> {
         let outcome = bound.map(|_| format!("{address} is free"));
         report(what, outcome.map_err(|error| format!("{address}: {error}")));
     }
+    for (what, settings) in [("receiver", &config.receiver.tls), ("admin", &config.admin.tls)] {
+        match Tls::load(what, settings) {
+            Ok(None) => {}
+            Ok(Some(tls)) => report(what, tls.warning().map_or_else(|| Ok(said_of(&tls)), Err)),
+            Err(problem) => report(what, Err(problem)),
+        }
+    }
     if let Some(program) = config.stdin.command.first() {
         let found = find_program(program).map(|path| path.display().to_string());
         report("stdin.command", found.ok_or_else(|| format!("{program:?} is not on the path")));
     }
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn said_of(tls: &Tls) -> String {
+    format!("the certificate is good until {}", time::rfc3339(tls.expires_at()))
 }
 
 async fn check_store(config: &Config) -> Result<String, String> {
@@ -346,6 +371,7 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
+/// To standard error, beside the log: for whoever has started the program.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "faultline: {line}");
 }

@@ -235,7 +235,8 @@ fn unknown(path: &str, key: &str, siblings: &Table) -> String {
 
 const PREFIX: &str = "FAULTLINE_";
 
-/// `FAULTLINE_SPOOL__DIR=/var/lib/faultline` sets `spool.dir`.
+/// `FAULTLINE_SPOOL__DIR=/var/lib/faultline` sets `spool.dir`, and `FAULTLINE_ADMIN__TLS__KEY_FILE`
+/// `admin.tls.key_file`.
 fn set_from_environment(tree: &mut Table, variable: &str, value: &str) -> Result<(), String> {
     let Some(name) = variable.strip_prefix(PREFIX) else { return Ok(()) };
     let name = name.to_ascii_lowercase();
@@ -250,15 +251,22 @@ fn set_from_environment(tree: &mut Table, variable: &str, value: &str) -> Result
             None => Ok(()),
         };
     };
-    let path = format!("{section}.{key}");
+    let path = name.replace("__", ".");
     if let Some(Value::Array(_)) = tree.get(section) {
         return Err(format!("{variable}: `{section}` can be set in the file only"));
     }
-    let Some(Value::Table(section_table)) = tree.get_mut(section) else {
+    let Some(Value::Table(table)) = tree.get_mut(section) else {
         return Err(format!("{variable}: {}", unknown(section, section, tree)));
     };
-    let Some(default) = section_table.get_mut(key) else {
-        return Err(format!("{variable}: {}", unknown(&path, key, section_table)));
+    let (table, key) = match key.split_once("__") {
+        Some((inner, key)) => match table.get_mut(inner).and_then(Value::as_table_mut) {
+            Some(table) => (table, key),
+            None => return Err(format!("{variable}: {}", unknown(&path, inner, table))),
+        },
+        None => (table, key),
+    };
+    let Some(default) = table.get_mut(key) else {
+        return Err(format!("{variable}: {}", unknown(&path, key, table)));
     };
     let read = match default {
         Value::String(_) => Some(Value::String(value.to_owned())),
@@ -407,6 +415,11 @@ impl Config {
                  with; set it on a hub (`faultline run`) instead"
             );
             problems.push(problem);
+        }
+        if self.admin.auth == admin::Auth::Users {
+            let problem = "admin.auth = \"users\": a relay has no store that knows users; set \
+                           \"token\", or \"off\" on loopback";
+            problems.push(problem.to_owned());
         }
         // An entry holds a record, and is bounded at the other end.
         let most = bytesize::ByteSize(stream::format::LONGEST as u64 / 2);
@@ -594,6 +607,9 @@ mod tests {
                 ("FAULTLINE_STDIN__ENABLED", "true"),
                 ("FAULTLINE_STDIN__COMMAND", "maxwell,--producer=stdout"),
                 ("FAULTLINE_BATCH_WRITER__FLUSH_EVENTS", "7"),
+                ("FAULTLINE_ADMIN__TLS__KEY_FILE", "k"),
+                ("FAULTLINE_ADMIN__TLS__CERTIFICATE_FILE", "c"),
+                ("FAULTLINE_ADMIN__OPEN", "health,metrics"),
                 ("FAULTLINE_UNRELATED", "x"),
                 ("PATH", "x"),
             ],
@@ -604,6 +620,8 @@ mod tests {
         assert!(config.stdin.enabled);
         assert_eq!(config.stdin.command, ["maxwell", "--producer=stdout"]);
         assert_eq!(config.batch_writer.flush_events, 7);
+        assert_eq!(config.admin.tls.certificate_file, Path::new("c"));
+        assert_eq!(config.admin.open, [admin::Open::Health, admin::Open::Metrics]);
     }
 
     #[test]
@@ -674,6 +692,52 @@ mod tests {
                 "FAULTLINE_SPOOL_DIR: two underscores stand between",
             ),
             ("[receiver", vec![], "config.toml: line 1: "),
+        ] {
+            let problem = problem(text, &environment);
+            assert!(problem.contains(expected), "{problem}\n  lacks {expected}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_about_access_is_named() {
+        for (text, environment, expected) in [
+            (
+                "[admin]\nauth = \"users\"\nlisten = \"0.0.0.0:4000\"\nopen = [\"health\"]",
+                vec![],
+                "admin.open: a listener beyond loopback (listen = \"0.0.0.0:4000\") opens nothing",
+            ),
+            (
+                "[admin]\nopen = [\"metrics\"]\nmetrics_token = \"0123456789abcdef\"",
+                vec![],
+                "admin.open = [\"metrics\"]: metrics_token is set",
+            ),
+            ("[admin]\nopen = [\"all\"]", vec![], "admin.open[0]: unknown variant `all`"),
+            (
+                "[admin]\nsession_idle = \"1m\"",
+                vec![],
+                "admin.session_idle = \"1m\": at least \"2m\" is needed",
+            ),
+            (
+                "[admin]\ncors_origins = [\"https://a.example/\"]",
+                vec![],
+                "admin.cors_origins = [\"https://a.example/\"]: an origin is needed",
+            ),
+            ("[admin]\ncors_origins = [\"*\"]", vec![], "an origin is needed, such as https"),
+            (
+                "[receiver]\ntls = { certificate_file = \"c.pem\" }",
+                vec![],
+                "receiver.tls: certificate_file and key_file belong together",
+            ),
+            (
+                "[admin.tls]\nkey = \"k.pem\"",
+                vec![],
+                "admin.tls.key: there is no such setting; `key_file` was meant?",
+            ),
+            (
+                "",
+                vec![("FAULTLINE_ADMIN__TLX__KEY_FILE", "x")],
+                "admin.tlx.key_file: there is no such setting; `tls` was meant?",
+            ),
         ] {
             let problem = problem(text, &environment);
             assert!(problem.contains(expected), "{problem}\n  lacks {expected}");

@@ -12,6 +12,7 @@
 
 use std::{
     future::Future,
+    net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
@@ -34,6 +35,7 @@ use crate::{
     config::{Config, ConfigError, StoreSettings, StoreUrl},
     secret::mask_url,
     serving::Serving,
+    tls::Certificates,
 };
 
 pub mod admin;
@@ -50,6 +52,8 @@ mod rule_tests;
 pub mod server;
 mod serving;
 pub mod telemetry;
+pub mod tls;
+mod users;
 
 /// The bound listeners, so that whoever starts the program knows the ports.
 pub struct Listeners {
@@ -136,6 +140,7 @@ pub async fn run_with(
 ) -> anyhow::Result<()> {
     let mut shutdown = std::pin::pin!(shutdown);
     let prometheus = telemetry::start_metrics();
+    let certificates = Certificates::load(&config.receiver.tls, &config.admin.tls)?;
     let countries = read_countries(&config)?;
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let spool = tokio::select! {
@@ -160,8 +165,14 @@ pub async fn run_with(
 
     let reading = config.stdin.reading();
     let looking = CancellationToken::new();
+    let surroundings = admin::Surroundings {
+        public_url: config.jira.public_url.clone(),
+        certificates: certificates.clone(),
+        store: Some(store.clone()),
+    };
     let admin = admin::Admin::new(
         &config,
+        surroundings,
         pipeline.clone(),
         store.clone(),
         prometheus.clone(),
@@ -171,10 +182,40 @@ pub async fn run_with(
     admin.start();
     let receiver = receiver::http::router(&config.receiver, spool.clone())
         .merge(receiver::jira::router(&config.jira, store));
+    let url = admin_url(&config, listeners.admin.local_addr()?);
+    let invitation = tokio::spawn({
+        let admin = admin.clone();
+        async move { admin.invite(&url).await }
+    });
     let admin = admin::router(&admin);
-    Serving { config, spool, consumer: pipeline, receiver, admin, looking, prometheus, reading }
-        .until(listeners, shutdown)
-        .await
+    let consumer = pipeline;
+    let serving = Serving {
+        config,
+        spool,
+        consumer,
+        receiver,
+        admin,
+        looking,
+        prometheus,
+        reading,
+        certificates,
+    };
+    let outcome = serving.until(listeners, shutdown).await;
+    invitation.abort();
+    outcome
+}
+
+/// Where people reach the admin listener.
+fn admin_url(config: &Config, address: SocketAddr) -> String {
+    let public_url = config.jira.public_url.trim_end_matches('/');
+    if !public_url.is_empty() {
+        return public_url.to_owned();
+    }
+    let scheme = if config.admin.tls.is_on() { "https" } else { "http" };
+    if address.ip().is_unspecified() {
+        return format!("{scheme}://localhost:{}", address.port());
+    }
+    format!("{scheme}://{address}")
 }
 
 /// Opens the spool; a long one takes its time to be read.

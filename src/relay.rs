@@ -11,11 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Listeners,
-    admin::relay::{RelayAdmin, router},
+    admin::{
+        Surroundings,
+        relay::{RelayAdmin, router},
+    },
     config::{Config, ConfigError},
     open_spool, receiver,
     serving::Serving,
     telemetry,
+    tls::Certificates,
 };
 
 /// Runs until `shutdown`, the end of standard input, or a relay that cannot be kept alive.
@@ -29,6 +33,7 @@ pub async fn run_relay(
 ) -> anyhow::Result<()> {
     config.validate_relay()?;
     let mut shutdown = std::pin::pin!(shutdown);
+    let certificates = Certificates::load(&config.receiver.tls, &config.admin.tls)?;
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let spool = tokio::select! {
         spool = open_spool(&config, ledger.clone()) => spool?,
@@ -39,12 +44,17 @@ pub async fn run_relay(
     let handover = Arc::new(handover);
     let reading = config.stdin.reading();
     let prometheus = telemetry::start_metrics();
-    let admin =
-        RelayAdmin::new(&config.admin, handover.clone(), prometheus.clone(), reading.clone());
+    let surroundings = Surroundings {
+        public_url: config.jira.public_url.clone(),
+        certificates: certificates.clone(),
+        store: None,
+    };
+    let (handing, reads) = (handover.clone(), reading.clone());
+    let admin = RelayAdmin::new(&config.admin, surroundings, handing, prometheus.clone(), reads);
     let receiver = receiver::http::router(&config.receiver, spool.clone());
     let admin = router(&admin);
-    let looking = CancellationToken::new();
-    Serving { config, spool, consumer: handover, receiver, admin, looking, prometheus, reading }
+    let (consumer, looking) = (handover, CancellationToken::new());
+    Serving { config, spool, consumer, receiver, admin, looking, prometheus, reading, certificates }
         .until(listeners, shutdown)
         .await
 }

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,15 +14,25 @@ use axum::{Router, body::Body, extract::Request};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+
+use crate::tls::Tls;
+
+/// Who sent a request: an extension of each. Behind a proxy it is the proxy.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
 
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +63,51 @@ pub fn check_connections(connections: usize) -> Result<(), String> {
 const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: usize = 16 << 10;
 
-/// Serves until `shutdown`, then lets requests under way finish.
+/// Serves until `shutdown`, then lets requests under way finish. With `tls` it speaks nothing else.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    tls: Option<Arc<Tls>>,
     shutdown: impl Future<Output = ()>,
 ) {
+    let builder = Arc::new(builder(limits));
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = async {
+            let slot = slots.clone().acquire_owned().await.expect("never closed");
+            (accept(&listener).await, slot)
+        };
+        let ((stream, peer), slot) = tokio::select! {
+            accepted = accepted => accepted,
+            () = &mut shutdown => break,
+        };
+        let open = Open::count(limits.listener);
+        let connection = Connection {
+            builder: builder.clone(),
+            router: router.clone(),
+            peer: Peer(peer),
+            limits,
+            watcher: graceful.watcher(),
+        };
+        let tls = tls.clone();
+        tokio::spawn(async move {
+            match tls {
+                None => connection.serve(stream).await,
+                Some(tls) => connection.serve_tls(stream, &tls).await,
+            }
+            drop((slot, open));
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.finish_timeout, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some connections did not end in time");
+    }
+}
+
+fn builder(limits: Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -73,56 +122,72 @@ pub async fn serve(
         .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).expect("a small number"))
         .keep_alive_interval(limits.header_timeout)
         .keep_alive_timeout(limits.header_timeout);
-    let slots = Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let accepted = async {
-            let slot = slots.clone().acquire_owned().await.expect("never closed");
-            (accept(&listener).await, slot)
+    builder
+}
+
+/// One connection, and what serves it.
+struct Connection {
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    router: Router,
+    peer: Peer,
+    limits: Limits,
+    watcher: Watcher,
+}
+
+impl Connection {
+    /// Serves once a handshake has succeeded, which may take as long as a header.
+    async fn serve_tls(self, stream: TcpStream, tls: &Tls) {
+        let handshake = tls.acceptor().accept(stream);
+        let reason = match tokio::time::timeout(self.limits.header_timeout, handshake).await {
+            Ok(Ok(stream)) => return self.serve(stream).await,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                "failed"
+            }
+            Err(_) => "timeout",
         };
-        let (stream, slot) = tokio::select! {
-            accepted = accepted => accepted,
-            () = &mut shutdown => break,
-        };
-        let open = Open::count(limits.listener);
+        metrics::counter!(
+            "faultline_tls_handshakes_failed_total",
+            "listener" => self.limits.listener, "reason" => reason
+        )
+        .increment(1);
+    }
+
+    async fn serve<S>(self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { builder, router, peer, limits, watcher } = self;
         let has_asked = Arc::new(AtomicBool::new(false));
         let cut = Cut::default();
         let service = {
-            let (router, has_asked, cut) = (router.clone(), has_asked.clone(), cut.clone());
-            TowerToHyperService::new(router.map_request(move |request: Request<Incoming>| {
+            let (has_asked, cut) = (has_asked.clone(), cut.clone());
+            TowerToHyperService::new(router.map_request(move |mut request: Request<Incoming>| {
                 has_asked.store(true, Ordering::Relaxed);
-                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(peer);
                 request.extensions_mut().insert(cut.clone());
-                request
+                request.map(Body::new)
             }))
         };
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            let served = async {
-                let mut connection = std::pin::pin!(connection);
-                // hyper times the header only once it knows the version, and waits for that for ever.
-                match tokio::time::timeout(limits.header_timeout, &mut connection).await {
-                    Err(_) if !has_asked.load(Ordering::Relaxed) => Ok(()),
-                    Err(_) => connection.await,
-                    Ok(ended) => ended,
-                }
-            };
-            let ended = tokio::select! {
-                ended = served => ended,
-                () = cut.0.cancelled() => Ok(()),
-            };
-            if let Err(error) = ended {
-                // A client that goes away or sends no HTTP is its own affair.
-                tracing::debug!(error, "a connection ended early");
+        let connection = watcher.watch(connection);
+        let served = async {
+            let mut connection = std::pin::pin!(connection);
+            // hyper times the header only once it knows the version, and waits for that for ever.
+            match tokio::time::timeout(limits.header_timeout, &mut connection).await {
+                Err(_) if !has_asked.load(Ordering::Relaxed) => Ok(()),
+                Err(_) => connection.await,
+                Ok(ended) => ended,
             }
-            drop((slot, open));
-        });
-    }
-    drop(listener);
-    if tokio::time::timeout(limits.finish_timeout, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some connections did not end in time");
+        };
+        let ended = tokio::select! {
+            ended = served => ended,
+            () = cut.0.cancelled() => Ok(()),
+        };
+        if let Err(error) = ended {
+            // A client that goes away or sends no HTTP is its own affair.
+            tracing::debug!(error, "a connection ended early");
+        }
     }
 }
 
@@ -163,13 +228,13 @@ impl Drop for Open {
 }
 
 /// Takes the next connection, whatever becomes of single ones.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Answers are small and complete: waiting for more to send only delays them.
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, peer);
             }
             // Out of file descriptors, most likely: connections that end will free some.
             Err(error) => {

@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Listeners,
-    config::Config,
+    config::{Config, is_loopback},
     receiver,
     receiver::stdin::{OnEof, Reading},
     server::{self, Limits},
     telemetry,
+    tls::Certificates,
 };
 
 /// How long stages may take to finish, once the spool has nothing more for them.
@@ -35,6 +36,7 @@ pub(crate) struct Serving<C> {
     pub prometheus: PrometheusHandle,
     /// How standard input is read, where it is.
     pub reading: Option<Arc<Reading>>,
+    pub certificates: Certificates,
 }
 
 /// Why the program ends.
@@ -60,6 +62,7 @@ impl<C: Consumer> Serving<C> {
         let (taking_in, looking) = (CancellationToken::new(), self.looking.clone());
         let [receiver, admin] = self.listen(listeners, [&taking_in, &looking])?;
         let runtime_watch = tokio::spawn(telemetry::watch_runtime(self.prometheus.clone()));
+        let certificate_watch = tokio::spawn(self.certificates.clone().watch());
         let mut stdin = self.follow_stdin(taking_in.clone());
         let ending = tokio::select! {
             () = &mut shutdown => Ending::Told,
@@ -78,6 +81,7 @@ impl<C: Consumer> Serving<C> {
         looking.cancel();
         let _ = admin.await;
         runtime_watch.abort();
+        certificate_watch.abort();
         match ending {
             Ending::Broken(reason) => anyhow::bail!("{} is broken: {reason}", C::NAME),
             Ending::Told | Ending::EndOfInput => Ok(()),
@@ -93,6 +97,7 @@ impl<C: Consumer> Serving<C> {
         let config = &self.config;
         receiver::http::announce(&config.receiver, listeners.receiver.local_addr()?);
         tracing::info!(address = %listeners.admin.local_addr()?, "the admin listener listens");
+        self.warn_of_plain_text();
         let limits = |listener, connections| Limits {
             listener,
             connections,
@@ -103,15 +108,33 @@ impl<C: Consumer> Serving<C> {
             listeners.receiver,
             self.receiver.clone(),
             limits("receiver", config.receiver.connections),
+            self.certificates.receiver.clone(),
             taking_in.clone().cancelled_owned(),
         );
         let admin = server::serve(
             listeners.admin,
             self.admin.clone(),
             limits("admin", config.admin.connections),
+            self.certificates.admin.clone(),
             looking.clone().cancelled_owned(),
         );
         Ok([tokio::spawn(receiver), tokio::spawn(admin)])
+    }
+
+    /// A proxy may speak TLS for us; nobody else may listen in between.
+    fn warn_of_plain_text(&self) {
+        let Config { receiver, admin, .. } = &self.config;
+        for (name, listen, tls) in [
+            ("receiver", receiver.listen, &self.certificates.receiver),
+            ("admin", admin.listen, &self.certificates.admin),
+        ] {
+            if !is_loopback(listen) && tls.is_none() {
+                tracing::warn!(
+                    "{name}.listen = \"{listen}\" is beyond loopback without TLS: credentials are \
+                     sent as plain text; set {name}.tls, unless a proxy in front speaks TLS"
+                );
+            }
+        }
     }
 
     /// Reads standard input or the command, where one is configured. Ends when the program is to

@@ -223,10 +223,31 @@ fn describe() {
     );
     gauge!("faultline_bucket_watching", "1 while this hub is the one that watches.");
     histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
+    gauge!("faultline_uptime_seconds", "Since the start of the process.");
+    describe_access();
+    metrics_process::Collector::default().describe();
+}
+
+/// Those of the listeners: who is let in, who listens, and TLS.
+fn describe_access() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge};
+    counter!("faultline_logins_total", "Logins that succeeded.");
+    counter!(
+        "faultline_logins_refused_total",
+        "Logins that did not: wrong credentials, a link of no use, too many by account or address."
+    );
+    counter!(
+        "faultline_admin_refused_total",
+        "Requests to the admin listener that were not let in, by reason."
+    );
     gauge!("faultline_live_clients", "Clients of GET /api/live.");
     counter!("faultline_live_clients_cut_total", "Live clients that were cut, by reason.");
-    gauge!("faultline_uptime_seconds", "Since the start of the process.");
-    metrics_process::Collector::default().describe();
+    counter!("faultline_tls_handshakes_failed_total", "TLS handshakes that failed, by listener.");
+    counter!("faultline_tls_reloads_total", "Certificate files read again, by outcome.");
+    gauge!(
+        "faultline_tls_certificate_expires_timestamp_seconds",
+        "When the listener's certificate expires."
+    );
 }
 
 /// Measures, for as long as it is polled, how late timers fire: the runtime's own latency.
@@ -279,7 +300,7 @@ mod tests {
             read_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut sources);
         }
         let (before, rest) = sources.split_once("fn describe() {").unwrap();
-        let (descriptions, after) = rest.split_once("\n}\n").unwrap();
+        let (descriptions, after) = rest.split_once("async fn watch_runtime").unwrap();
         let recorded = names(before).union(&names(after)).copied().collect::<BTreeSet<_>>();
         assert_eq!(recorded, names(descriptions));
         assert!(SELDOM.iter().all(|name| recorded.contains(name)));

@@ -48,7 +48,7 @@ impl Layer<'_> {
 }
 
 /// The crates that domain may use: they compute, and nothing else.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "aho_corasick",
     "bytes",
     "jiff",
@@ -62,6 +62,7 @@ const PURE: [&str; 14] = [
     "sketches_ddsketch",
     "strsim",
     "thiserror",
+    "utoipa",
     "uuid",
 ];
 

@@ -152,7 +152,7 @@ async fn a_wrong_setting_is_named_with_its_value_and_what_is_right() {
         ("[store]\ncommit_timeout = \"0s\"", "store.commit_timeout = \"0s\": more than zero"),
         (
             "[admin]\nauth = \"basic\"",
-            "admin.auth = \"basic\": unknown variant `basic`, expected `off` or `token`",
+            "admin.auth = \"basic\": unknown variant `basic`, expected one of `off`, `token`, `users`",
         ),
         ("[admin]\nauth = \"token\"", "admin.token = \"\": auth = \"token\" needs one"),
         ("[admin]\nconnections = 0", "admin.connections = 0: between 1 and 1000000"),

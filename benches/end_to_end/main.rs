@@ -21,6 +21,7 @@ mod figures;
 mod ledger;
 mod limits;
 mod load;
+mod nobody;
 mod nothing;
 mod piped;
 mod sections;

@@ -154,5 +154,5 @@ async fn serve_receiver(config: Config, listener: TcpListener) {
         finish_timeout: Duration::from_secs(1),
     };
     let router = receiver::http::router(&config.receiver, spool);
-    server::serve(listener, router, limits, std::future::pending()).await;
+    server::serve(listener, router, limits, None, std::future::pending()).await;
 }

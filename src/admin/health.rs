@@ -23,7 +23,11 @@ use faultline_actors::{
 use serde::Serialize;
 
 use super::Admin;
-use crate::{problem::Problem, receiver::stdin::Reading};
+use crate::{
+    problem::Problem,
+    receiver::stdin::Reading,
+    tls::{Certificates, Tls},
+};
 
 /// The store must answer within this time.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -121,6 +125,9 @@ impl Admin {
             ("application", application(self.started)),
             ("jira", self.jira()),
         ]);
+        if let Some(tls) = tls(&self.gate.certificates) {
+            components.insert("tls", tls);
+        }
         if let Some(reading) = &self.reading {
             let position = self.pipeline.counters().binlog_position();
             components.insert("maxwell", maxwell(reading, position.as_deref()));
@@ -304,6 +311,23 @@ fn buckets(state: &bucket_watcher::State) -> Component {
         })),
         error,
     }
+}
+
+/// How the listeners' certificates do, where there are any.
+pub(super) fn tls(certificates: &Certificates) -> Option<Component> {
+    let expiries: BTreeMap<&str, String> =
+        certificates.iter().map(|tls| (tls.listener(), rfc3339(tls.expires_at()))).collect();
+    if expiries.is_empty() {
+        return None;
+    }
+    let warning = |tls: &Arc<Tls>| Some(format!("{}: {}", tls.listener(), tls.warning()?));
+    let error = certificates.iter().find_map(warning);
+    Some(Component {
+        status: if error.is_some() { Status::Degraded } else { Status::Healthy },
+        response_time: 0.0,
+        details: Some(serde_json::json!({ "expires": expiries })),
+        error,
+    })
 }
 
 /// Resident memory, from the second field of `/proc/self/statm`, in pages.

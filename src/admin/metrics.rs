@@ -14,11 +14,8 @@ use faultline_actors::{
 };
 use metrics::{counter, gauge};
 
-use super::{
-    Admin, Auth,
-    access::{Gate, unauthorized},
-};
-use crate::{problem::Problem, receiver::auth::carries};
+use super::{Admin, access::Gate};
+use crate::problem::Problem;
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -35,7 +32,7 @@ pub(super) async fn metrics(
     extract::State(admin): extract::State<Arc<Admin>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    admin.gate.check_metrics(&headers)?;
+    admin.gate.admit_metrics(&headers).await?;
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let form = form_of(accept);
     if form == Form::Json {
@@ -62,12 +59,12 @@ fn exposition(form: Form, text: &str) -> Response {
 }
 
 /// The same where there are no statistics of traffic, which only a pipeline has.
-pub(super) fn without_statistics(
+pub(super) async fn without_statistics(
     gate: &Gate,
     headers: &HeaderMap,
     text: impl FnOnce() -> String,
 ) -> Result<Response, Problem> {
-    gate.check_metrics(headers)?;
+    gate.admit_metrics(headers).await?;
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     Ok(exposition(form_of(accept), &text()))
 }
@@ -109,28 +106,6 @@ fn form_of(accept: &str) -> Form {
         }
     }
     best.0
-}
-
-impl Gate {
-    fn check_metrics(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let has_own = !self.settings.metrics_token.is_empty();
-        let is_open = self.settings.auth == Auth::Off && !has_own;
-        let is_known = carries(&self.settings.metrics_token, headers)
-            || carries(&self.settings.token, headers);
-        if !is_open && !is_known {
-            return Err(unauthorized());
-        }
-        match &self.metrics_limit {
-            Some(limit) if limit.check().is_err() => {
-                let problem = Problem::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    format!("more than {} requests a second", self.settings.metrics_rate),
-                );
-                Err(problem.with(header::RETRY_AFTER, HeaderValue::from_static("1")))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Admin {

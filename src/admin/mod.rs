@@ -1,7 +1,7 @@
 //! Lets people and Prometheus look: one file a resource.
 //!
-//! `/livez` and `/readyz` are open and say nothing but yes or no; everything else needs the token
-//! when `admin.auth = "token"`.
+//! `/livez` and `/readyz` are open and say nothing but yes or no; everything else needs credentials
+//! unless `admin.auth = "off"`: see [`access`].
 
 use std::{
     collections::BTreeMap,
@@ -16,18 +16,20 @@ use axum::{
         Query, State,
         rejection::{JsonRejection, QueryRejection},
     },
-    http::StatusCode,
+    http::{StatusCode, Uri, uri::Authority},
     middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
 use faultline_actors::{
-    adapters::store::{Store, StoreError},
+    adapters::store::{Store, StoreError, access::SessionLimits},
+    domain::rule::lasting,
     pipeline::Pipeline,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -36,11 +38,13 @@ use crate::{
     receiver::{auth::check_token, stdin::Reading},
     secret::Secret,
     server::check_connections,
+    tls,
 };
 
-mod access;
+pub(crate) mod access;
 mod audit;
 mod config;
+mod dashboard;
 mod dispatch;
 mod docs;
 mod etag;
@@ -57,11 +61,15 @@ mod page;
 mod partners;
 mod rejected;
 pub mod relay;
+mod session;
 mod statistics;
+mod users;
 
-use access::{Gate, Role};
+pub use access::Surroundings;
+use access::{Gate, Role, guard::guard};
 use live::Live;
 use page::Page;
+pub(crate) use users::lasts;
 
 /// Section `[admin]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,22 +83,58 @@ pub struct Settings {
     pub metrics_token: Secret,
     /// Answers of `GET /metrics` a second; 0 for no limit.
     pub metrics_rate: u32,
+    /// What needs no credentials; on loopback only.
+    pub open: Vec<Open>,
+    /// Whether nothing can be changed, whoever wants to.
+    pub read_only: bool,
+    /// How long a session lasts after it was last used.
+    #[serde(with = "lasting::required")]
+    pub session_idle: Duration,
+    /// How long it lasts in all.
+    #[serde(with = "lasting::required")]
+    pub session_lifetime: Duration,
+    /// Other sites whose pages may use the API, with tokens: `https://host`.
+    pub cors_origins: Vec<String>,
     pub connections: usize,
     /// Clients of `GET /api/live` at one time.
     pub live_clients: usize,
     /// One of them whose socket takes nothing for so long is cut.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub live_patience: Duration,
+    pub tls: tls::Settings,
+}
+
+/// What may be open by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Open {
+    /// `GET /metrics`.
+    Metrics,
+    /// `GET /health` and `GET /api/health`.
+    Health,
 }
 
 /// Who may look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
     /// Everybody; on loopback only.
     Off,
     /// Whoever has `admin.token`.
     Token,
+    /// Users and API tokens that the store knows, and whoever has `admin.token`.
+    Users,
+}
+
+impl Auth {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Token => "token",
+            Self::Users => "users",
+        }
+    }
 }
 
 impl Default for Settings {
@@ -101,9 +145,15 @@ impl Default for Settings {
             token: Secret::default(),
             metrics_token: Secret::default(),
             metrics_rate: 0,
+            open: Vec::new(),
+            read_only: false,
+            session_idle: Duration::from_hours(12),
+            session_lifetime: Duration::from_hours(7 * 24),
+            cors_origins: Vec::new(),
             connections: 1_000,
             live_clients: 600,
             live_patience: Duration::from_secs(30),
+            tls: tls::Settings::default(),
         }
     }
 }
@@ -116,7 +166,7 @@ impl Settings {
         check_token("metrics_token", &self.metrics_token)?;
         match self.auth {
             Auth::Off if !is_loopback(self.listen) => Err(format!(
-                "auth = \"off\": a listener beyond loopback (listen = \"{}\") needs auth = \"token\"",
+                "auth = \"off\": a listener beyond loopback (listen = \"{}\") needs auth = \"users\" or \"token\"",
                 self.listen
             )),
             Auth::Token if self.token.is_empty() => {
@@ -127,14 +177,74 @@ impl Settings {
                 let patience = patience.unwrap_or_default();
                 Err(format!("live_patience = \"{patience:#}\": at least 1s is needed"))
             }
-            _ => check_connections(self.connections),
+            _ => Ok(()),
+        }?;
+        self.validate_open()?;
+        self.validate_sessions()?;
+        for origin in &self.cors_origins {
+            check_origin(origin).map_err(|it| format!("cors_origins = [\"{origin}\"]: {it}"))?;
         }
+        self.tls.validate()?;
+        check_connections(self.connections)
     }
+
+    fn validate_open(&self) -> Result<(), String> {
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        if !is_loopback(self.listen) {
+            return Err(format!(
+                "open: a listener beyond loopback (listen = \"{}\") opens nothing; use \
+                 metrics_token, or API tokens of the scopes \"metrics\" and \"viewer\"",
+                self.listen
+            ));
+        }
+        if self.open.contains(&Open::Metrics) && !self.metrics_token.is_empty() {
+            return Err("open = [\"metrics\"]: metrics_token is set, so that it is not open; set \
+                        one of both"
+                .to_owned());
+        }
+        Ok(())
+    }
+
+    fn validate_sessions(&self) -> Result<(), String> {
+        let shown = lasting::shown;
+        // That a session was used is written down once a minute.
+        if self.session_idle < Duration::from_mins(2) {
+            let idle = shown(self.session_idle);
+            return Err(format!("session_idle = \"{idle}\": at least \"2m\" is needed"));
+        }
+        if self.session_lifetime < Duration::from_secs(1) {
+            let lifetime = shown(self.session_lifetime);
+            return Err(format!("session_lifetime = \"{lifetime}\": at least \"1s\" is needed"));
+        }
+        Ok(())
+    }
+
+    fn session_limits(&self) -> SessionLimits {
+        SessionLimits { idle: self.session_idle, lifetime: self.session_lifetime }
+    }
+}
+
+/// Whether it is what browsers send as `Origin`.
+fn check_origin(origin: &str) -> Result<(), String> {
+    let is_origin = origin.parse::<Uri>().is_ok_and(|url| {
+        let place = url.authority().map(Authority::as_str).unwrap_or_default();
+        let is_web = matches!(url.scheme_str(), Some("http" | "https"));
+        is_web
+            && !place.contains('@')
+            && format!("{}://{place}", url.scheme_str().unwrap_or("")) == origin
+    });
+    if is_origin && origin == origin.to_ascii_lowercase() {
+        return Ok(());
+    }
+    Err("an origin is needed, such as https://example.com: scheme, host and port, no path"
+        .to_owned())
 }
 
 /// What the handlers share.
 pub struct Admin {
-    gate: Gate,
+    gate: Arc<Gate>,
     pipeline: Arc<Pipeline>,
     store: Arc<dyn Store>,
     prometheus: PrometheusHandle,
@@ -152,6 +262,7 @@ impl Admin {
     #[must_use]
     pub fn new(
         config: &Config,
+        surroundings: Surroundings,
         pipeline: Arc<Pipeline>,
         store: Arc<dyn Store>,
         prometheus: PrometheusHandle,
@@ -159,7 +270,7 @@ impl Admin {
         ends: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
-            gate: Gate::new(&config.admin),
+            gate: Gate::new(&config.admin, surroundings),
             pipeline,
             store,
             prometheus,
@@ -176,13 +287,21 @@ impl Admin {
     pub fn start(self: &Arc<Self>) {
         tokio::spawn(self.clone().feed_live());
     }
+
+    /// Prints a link for the first user, where there is none and could be one. `url` is where
+    /// people reach this listener.
+    pub(crate) async fn invite(&self, url: &str) {
+        if let Ok(accounts) = self.gate.accounts() {
+            accounts.invite(url).await;
+        }
+    }
 }
 
 /// The routes of the admin listener, and what they are.
 pub fn router(admin: &Arc<Admin>) -> Router {
     let (open, described) = api(admin).split_for_parts();
     let described = Arc::new(described);
-    Router::new()
+    let router = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::metrics))
@@ -194,6 +313,8 @@ pub fn router(admin: &Arc<Admin>) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not possible here")
         })
         .with_state(admin.clone())
+        .layer(middleware::from_fn(dashboard::pages));
+    guard(router, admin.gate.clone())
 }
 
 type Routes = OpenApiRouter<Arc<Admin>>;
@@ -201,18 +322,23 @@ type Routes = OpenApiRouter<Arc<Admin>>;
 /// Every route with the role that it needs.
 fn api(admin: &Arc<Admin>) -> Routes {
     let mut all = OpenApiRouter::with_openapi(openapi::base());
+    let (mut viewers, mut open) = (viewers(), anybody());
+    if admin.gate.opens(Open::Health) {
+        open = open.merge(health());
+    } else {
+        viewers = viewers.merge(health());
+    }
     for (role, mut routes) in
-        [(Role::Viewer, viewers()), (Role::Operator, operators()), (Role::Admin, admins())]
+        [(Role::Viewer, viewers), (Role::Operator, operators()), (Role::Admin, admins())]
     {
         if routes.get_openapi().paths.paths.is_empty() {
             // axum takes no layer for nothing.
             continue;
         }
         openapi::mark(routes.get_openapi_mut(), Some(role));
-        let require = middleware::from_fn_with_state((admin.clone(), role), access::require);
+        let require = middleware::from_fn_with_state((admin.gate.clone(), role), access::require);
         all = all.merge(routes.route_layer(require));
     }
-    let mut open = anybody();
     openapi::mark(open.get_openapi_mut(), None);
     all.merge(open)
 }
@@ -220,16 +346,23 @@ fn api(admin: &Arc<Admin>) -> Routes {
 /// What needs no credentials.
 fn anybody() -> Routes {
     OpenApiRouter::new()
+        .routes(routes!(session::session, session::log_in))
+        .routes(routes!(session::set_up))
+}
+
+/// What needs none where it is open.
+fn health() -> Routes {
+    OpenApiRouter::new().route("/health", get(health::health)).routes(routes!(health::health))
 }
 
 fn viewers() -> Routes {
     OpenApiRouter::new()
-        .route("/health", get(health::health))
         .route("/api/openapi.json", get(openapi::openapi))
         .route("/api/docs", get(docs::page))
         .route("/api/docs.js", get(docs::script))
         .route("/api/docs.css", get(docs::style))
-        .routes(routes!(health::health))
+        .routes(routes!(session::log_out))
+        .routes(routes!(session::change_password))
         .routes(routes!(ledger::ledger))
         .routes(routes!(live::live))
         .routes(routes!(live::throughput))
@@ -269,7 +402,12 @@ fn operators() -> Routes {
 }
 
 fn admins() -> Routes {
-    OpenApiRouter::new().routes(routes!(config::config))
+    OpenApiRouter::new()
+        .routes(routes!(config::config))
+        .routes(routes!(users::list, users::add))
+        .routes(routes!(users::change, users::remove))
+        .routes(routes!(users::tokens, users::add_token))
+        .routes(routes!(users::revoke_token))
 }
 
 /// What lists can be asked for.

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
-    middleware::{self, Next},
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -14,16 +14,16 @@ use faultline_actors::pipeline::handover::{Handover, Line};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{
-    Settings,
-    access::Gate,
-    health::{Health, application, maxwell, oldest_age, readiness, redis, spool},
+    Open, Settings, Surroundings,
+    access::{Gate, Role, guard::guard, require},
+    health::{Health, application, maxwell, oldest_age, readiness, redis, spool, tls},
     metrics::{update_handoff, update_spool, without_statistics},
 };
 use crate::{problem::Problem, receiver::stdin::Reading};
 
 /// What the handlers share.
 pub struct RelayAdmin {
-    gate: Gate,
+    gate: Arc<Gate>,
     handover: Arc<Handover>,
     prometheus: PrometheusHandle,
     process: metrics_process::Collector,
@@ -35,12 +35,13 @@ impl RelayAdmin {
     #[must_use]
     pub fn new(
         settings: &Settings,
+        surroundings: Surroundings,
         handover: Arc<Handover>,
         prometheus: PrometheusHandle,
         reading: Option<Arc<Reading>>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            gate: Gate::new(settings),
+            gate: Gate::new(settings, surroundings),
             handover,
             prometheus,
             process: metrics_process::Collector::default(),
@@ -52,32 +53,28 @@ impl RelayAdmin {
 
 /// The routes of a relay's admin listener.
 pub fn router(admin: &Arc<RelayAdmin>) -> Router {
-    let protected = Router::new()
-        .route("/health", get(health))
-        .route("/api/health", get(health))
-        .route("/api/ledger", get(ledger))
-        .route_layer(middleware::from_fn_with_state(admin.clone(), require_token));
-    Router::new()
+    let health = Router::new().route("/health", get(health)).route("/api/health", get(health));
+    let mut protected = Router::new().route("/api/ledger", get(ledger));
+    let mut open = Router::new();
+    if admin.gate.opens(Open::Health) {
+        open = health;
+    } else {
+        protected = protected.merge(health);
+    }
+    let viewer = (admin.gate.clone(), Role::Viewer);
+    let protected = protected.route_layer(middleware::from_fn_with_state(viewer, require));
+    let router = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .merge(protected)
+        .merge(open)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not possible here")
         })
-        .with_state(admin.clone())
-}
-
-async fn require_token(
-    State(admin): State<Arc<RelayAdmin>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match admin.gate.check(&request) {
-        Ok(_) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
+        .with_state(admin.clone());
+    guard(router, admin.gate.clone())
 }
 
 async fn ready(State(admin): State<Arc<RelayAdmin>>) -> Response {
@@ -91,6 +88,9 @@ async fn health(State(admin): State<Arc<RelayAdmin>>) -> Response {
         ("redis", redis(&admin.handover.state())),
         ("application", application(admin.started)),
     ]);
+    if let Some(tls) = tls(&admin.gate.certificates) {
+        components.insert("tls", tls);
+    }
     if let Some(reading) = &admin.reading {
         components.insert("maxwell", maxwell(reading, None));
     }
@@ -119,6 +119,7 @@ async fn metrics(
         admin.update_gauges();
         admin.prometheus.render()
     })
+    .await
 }
 
 impl RelayAdmin {

@@ -122,13 +122,18 @@ pub fn has_token(token: &Secret, headers: &HeaderMap) -> bool {
 /// Whether `headers` carry `token`, which must not be empty.
 #[must_use]
 pub fn carries(token: &Secret, headers: &HeaderMap) -> bool {
+    let given = given_token(headers).unwrap_or_default();
+    !token.is_empty() && bool::from(given.as_bytes().ct_eq(token.expose().as_bytes()))
+}
+
+/// The bearer token of `headers`, or their `X-API-Key`.
+#[must_use]
+pub fn given_token(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| strip_scheme(value, "bearer"));
-    let key = headers.get("x-api-key").and_then(|value| value.to_str().ok());
-    let given = bearer.or(key).unwrap_or_default();
-    !token.is_empty() && bool::from(given.as_bytes().ct_eq(token.expose().as_bytes()))
+    bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
 }
 
 fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {

@@ -14,7 +14,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use self::auth::Drain;
-use crate::{config::is_loopback, secret::Secret, server::check_connections};
+use crate::{config::is_loopback, secret::Secret, server::check_connections, tls};
 
 pub mod auth;
 mod body;
@@ -46,6 +46,7 @@ pub struct Settings {
     pub retry_after: Duration,
     /// Bearer token (or `X-API-Key`) for everything but log drains; empty for none.
     pub token: Secret,
+    pub tls: tls::Settings,
     /// Who may send log drains; empty for everybody.
     pub drains: Vec<Drain>,
 }
@@ -73,6 +74,7 @@ impl Default for Settings {
             append_timeout: Duration::from_secs(4),
             retry_after: Duration::from_secs(5),
             token: Secret::default(),
+            tls: tls::Settings::default(),
             drains: Vec::new(),
         }
     }
@@ -101,6 +103,7 @@ impl Settings {
                 return Err(format!("{name} = \"0s\": more than zero is needed"));
             }
         }
+        self.tls.validate()?;
         auth::check_token("token", &self.token)?;
         for (index, drain) in self.drains.iter().enumerate() {
             drain.validate().map_err(|problem| format!("drains[{index}].{problem}"))?;

@@ -368,6 +368,15 @@ impl Program {
         self.client.get(format!("http://{}{path}", self.admin()))
     }
 
+    /// A request of any method to the admin listener, to be completed and sent.
+    ///
+    /// # Panics
+    /// When there is no such method.
+    pub fn ask(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = method.parse().expect("a method");
+        self.client.request(method, format!("http://{}{path}", self.admin()))
+    }
+
     /// The sum of a metric's samples whose labels contain `labels`; 0 when there are none.
     ///
     /// # Panics

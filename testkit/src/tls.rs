@@ -44,8 +44,18 @@ impl Authority {
     /// When it cannot be made.
     #[must_use]
     pub fn issue(&self, host: &str) -> Issued {
+        self.issue_until(host, (4_096, 1, 1))
+    }
+
+    /// The same, good until a day: year, month, day.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn issue_until(&self, host: &str, (year, month, day): (i32, u8, u8)) -> Issued {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([host.to_owned()]).unwrap();
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, month, day);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let file = |kind| self.directory.path().join(format!("{host}.{kind}.pem"));
         let issued = Issued { certificate: file("certificate"), key: file("key") };

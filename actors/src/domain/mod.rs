@@ -1,6 +1,7 @@
 //! What Faultline knows, without any input or output: formats, decisions, arithmetic. Time and
 //! randomness are arguments, so everything here is tested by plain tests.
 
+pub mod access;
 pub mod batch;
 pub mod breaker;
 pub mod calls;

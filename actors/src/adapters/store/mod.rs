@@ -27,6 +27,7 @@ use crate::domain::{
     time::Micros,
 };
 
+pub mod access;
 mod assignments;
 pub mod buckets;
 mod copy;
@@ -106,6 +107,7 @@ pub trait Store:
     + streams::StreamStore
     + buckets::BucketStore
     + records::RecordStore
+    + access::AccessStore
     + 'static
 {
     /// `postgres` or `sqlite`.

@@ -34,6 +34,7 @@ use crate::{
     },
 };
 
+mod access;
 mod buckets;
 mod commit;
 mod conditions;

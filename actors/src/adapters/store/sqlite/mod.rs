@@ -29,6 +29,7 @@ use crate::{
     },
 };
 
+mod access;
 mod buckets;
 mod commit;
 mod conditions;
