@@ -65,6 +65,14 @@ async fn every_topic_is_shown() {
     }
     assert!(throughput.data["channels"][0]["capacity"].is_number(), "{throughput:?}");
 
+    let mut live = Live::open(&program, "topics=notifications").await;
+    let notification = "INSERT INTO notifications (at, severity, component, title, body)
+         VALUES (1, 'info', 'jira', 'it is back', '')";
+    program.database.execute(notification).await;
+    let is_meant = |message: &Message| message.data["unread"] == 1;
+    let unread = live.until("a notification", is_meant).await;
+    assert_eq!(unread.event, "notification");
+
     let mut live = Live::open(&program, "topics=jobs").await;
     program.report(r#"{"message": "the flour is damp", "service": "bakery"}"#).await;
     let job = live.until("the job is done", |message| message.text("state") == "completed").await;

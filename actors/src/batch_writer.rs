@@ -42,8 +42,7 @@ use crate::{
         retry::Backoff,
         time::Micros,
     },
-    stage::{Closed, Finish, Notices, Wake, wait, wake},
-    tap::MetFaults,
+    stage::{Closed, Finish, Notices, Wake, tap::MetFaults, wait, wake},
 };
 
 /// Section `[batch_writer]`.

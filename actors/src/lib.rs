@@ -40,5 +40,4 @@ pub mod pipeline;
 pub mod relay;
 pub mod stage;
 pub mod stream_reader;
-pub mod tap;
 pub mod ticket_watch;

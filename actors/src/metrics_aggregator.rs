@@ -28,8 +28,7 @@ use crate::{
         batch::Batch,
         traffic::{ChannelHealth, Snapshot, Traffic},
     },
-    stage::{Closed, Finish, Wake, wake},
-    tap::Tap,
+    stage::{Closed, Finish, Wake, tap::Tap, wake},
 };
 
 /// Section `[metrics_aggregator]`.

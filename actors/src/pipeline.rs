@@ -44,9 +44,8 @@ use crate::{
     jira_worker::{self, JiraWorker},
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
     parser,
-    stage::{Finish, Noticed, Notices},
+    stage::{Finish, Noticed, Notices, tap::Tap},
     stream_reader::Origins,
-    tap::Tap,
     ticket_watch::{self, TicketWatch},
 };
 

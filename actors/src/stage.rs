@@ -16,6 +16,8 @@ use kameo::{
 };
 use tokio::time::Instant;
 
+pub mod tap;
+
 /// The next stage is gone, so this one has nothing left to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the next stage is gone")]

@@ -80,6 +80,7 @@ pub(super) async fn list(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Export {
+    #[param(inline)]
     format: Format,
     #[serde(default, deserialize_with = "text")]
     who: Option<String>,

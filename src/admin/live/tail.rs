@@ -19,7 +19,7 @@ use faultline_actors::{
         shape::cut,
         time::rfc3339,
     },
-    tap::{Tap, Watching},
+    stage::tap::{Tap, Watching},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
