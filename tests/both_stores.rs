@@ -159,8 +159,10 @@ fn in_micros(row: &str) -> String {
 async fn listed(program: &Program, path: &str) -> BTreeSet<String> {
     let (status, text) = program.get(path).await.unwrap();
     assert_eq!(status, 200, "{path}: {text}");
-    let list: BTreeMap<&str, Vec<BTreeMap<&str, &RawValue>>> = serde_json::from_str(&text).unwrap();
-    let rows = list.into_values().flatten().map(|mut row| {
+    let answer: BTreeMap<&str, &RawValue> = serde_json::from_str(&text).unwrap();
+    let list = answer[path.rsplit('/').next().unwrap()].get();
+    let list: Vec<BTreeMap<&str, &RawValue>> = serde_json::from_str(list).unwrap();
+    let rows = list.into_iter().map(|mut row| {
         for key in ["id", "received_at", "occurred_at", "first_seen", "last_seen"] {
             row.remove(key);
         }

@@ -189,6 +189,7 @@ async fn many_jobs_are_paged(kept: &Kept) {
         (JobFilter { until: Some(newest.created_at), ..all() }, count - 1),
         (JobFilter { since: Some(newest.created_at), ..all() }, 1),
         (JobFilter { text: text("NUMBER 17 "), ..all() }, 1),
+        (JobFilter { text: text("number"), ..all() }, count),
         (JobFilter { text: text("nowhere"), ..all() }, 0),
     ] {
         let counted: u64 = store.job_counts(&filter).await.unwrap().iter().map(|(_, n)| n).sum();
@@ -586,18 +587,20 @@ async fn hubs_count_together() {
         hubs.spawn(async move {
             let origin = Origin::now_v7();
             store.position(origin).await.unwrap();
-            for after in 0..25 {
-                let mut services: Vec<u64> =
-                    (0..10).map(|n| (n * (hub * 2 + 1) + after) % 10).collect();
+            for turn in 0..25 {
+                let mut days: Vec<i64> = (0..10).collect();
                 if hub % 2 == 1 {
-                    services.reverse();
+                    days.reverse();
                 }
-                let reports: Vec<_> = services
-                    .iter()
-                    .map(|n| json!({ "message": "m", "service": format!("s{n}"), "level": "info" }))
-                    .collect();
-                let body = serde_json::to_vec(&reports).unwrap();
-                let batches = vec![batch(after + 1, Source::Errors, &body)];
+                // No faults, whose locks would have the hubs take turns.
+                let line = b"<190>1 2026-11-22T03:00:07+00:00 host app web.1 - all is well\n";
+                let body = faultline_testkit::program::frames([line]);
+                let after = turn * 10;
+                let batches = days.into_iter().zip(after + 1..).map(|(day, sequence)| {
+                    let at = batches::NOW + day * LATER;
+                    batch_at(sequence, Source::Logdrains, &body, at)
+                });
+                let batches = batches.collect();
                 store.commit(&Commit { origin, after, batches }).await.unwrap();
             }
         });

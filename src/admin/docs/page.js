@@ -15,6 +15,11 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
+// Text in which `words` are code.
+function prose(text) {
+  return text.split("`").map((part, index) => (index % 2 ? element("code", {}, part) : part));
+}
+
 // What a reference leads to.
 function resolve(schema) {
   const path = schema?.$ref?.replace(/^#\//, "").split("/");
@@ -58,7 +63,8 @@ function shape(schema) {
 }
 
 function table(heads, rows) {
-  const cells = (name, row) => element("tr", {}, ...row.map((cell) => element(name, {}, cell)));
+  const cells = (name, row) => element("tr", {},
+    ...row.map((cell) => element(name, {}, ...[cell].flat())));
   const head = element("thead", {}, cells("th", heads));
   const body = element("tbody", {}, ...rows.map((row) => cells("td", row)));
   return element("div", { class: "wide" }, element("table", {}, head, body));
@@ -71,7 +77,7 @@ function parameters(operation) {
     element("code", {}, one.name + (one.required ? " *" : "")),
     one.in,
     element("code", {}, String(outline(one.schema))),
-    one.description ?? "",
+    prose(one.description ?? ""),
   ]);
   return [element("h3", {}, "Parameters"), table(["name", "in", "type", "meaning"], rows)];
 }
@@ -87,10 +93,10 @@ function answers(operation) {
   const all = Object.entries(operation.responses ?? {});
   const well = all.filter(([status]) => status < "400");
   const others = all.filter(([status]) => status >= "400");
-  const rows = others.map(([status, answer]) => [status, resolve(answer).description ?? ""]);
+  const rows = others.map(([status, answer]) => [status, prose(resolve(answer).description ?? "")]);
   const shown = well.flatMap(([status, answer]) => [
     element("h3", {}, `Answer ${status}`),
-    resolve(answer).description ? element("p", {}, resolve(answer).description) : undefined,
+    resolve(answer).description ? element("p", {}, ...prose(resolve(answer).description)) : undefined,
     ...contents(resolve(answer)),
   ]);
   if (rows.length) shown.push(element("h3", {}, "Problems"), table(["status", "meaning"], rows));
@@ -155,7 +161,7 @@ function shown(method, path, operation) {
   const head = element("summary", {},
     element("span", { class: `method ${method}` }, method.toUpperCase()),
     element("span", { class: "path" }, path),
-    element("span", { class: "about" }, about),
+    element("span", { class: "about" }, ...prose(about)),
     role ? element("span", { class: "role" }, role === "open" ? "open to all" : `needs ${role}`)
       : undefined);
   const body = element("div");
@@ -166,7 +172,7 @@ function shown(method, path, operation) {
     if (!details.open || body.childNodes.length) return;
     const more = operation.summary && operation.description;
     body.append(...[
-      more ? element("p", {}, operation.description) : undefined,
+      more ? element("p", {}, ...prose(operation.description)) : undefined,
       ...parameters(operation),
       ...(operation.requestBody
         ? [element("h3", {}, "Body"), ...contents(resolve(operation.requestBody))] : []),
@@ -181,7 +187,7 @@ function shown(method, path, operation) {
 
 function draw() {
   document.getElementById("version").textContent = api.info.version;
-  document.getElementById("description").textContent = api.info.description ?? "";
+  document.getElementById("description").append(...prose(api.info.description ?? ""));
   const groups = new Map();
   for (const [path, item] of Object.entries(api.paths)) {
     for (const method of METHODS.filter((name) => item[name])) {
