@@ -32,6 +32,7 @@ use crate::{
     },
     batch_writer, bucket_watcher,
     domain::{
+        decision::Tracker,
         batch::Batch,
         fault::FaultId,
         ledger::Ledger,
@@ -102,6 +103,19 @@ pub struct JiraState {
     /// There is no Jira: nothing is sent.
     pub is_dry_run: bool,
     pub counters: Arc<jira_worker::Counters>,
+    /// Where there is one.
+    pub client: Option<Arc<Jira>>,
+    /// What decisions know of it.
+    pub tracker: Tracker,
+    pub rules: Arc<Rules>,
+    decide: Notices<Vec<FaultId>>,
+}
+
+impl JiraState {
+    /// Has dispatch look at a fault soon, after a person has said something about it.
+    pub fn decide_about(&self, fault: FaultId) {
+        self.decide.tell(vec![fault]);
+    }
 }
 
 /// The stages behind the store: what is to be done in Jira, and doing it.
@@ -119,12 +133,13 @@ impl Dispatch {
         jira: Option<Arc<Jira>>,
         store: Arc<dyn Store>,
         rules: Arc<Rules>,
-        met: Noticed<Vec<FaultId>>,
+        (met_out, met): (Notices<Vec<FaultId>>, Noticed<Vec<FaultId>>),
     ) -> Self {
         let (due_out, due) = Notices::bounded(TO_WORKER);
+        let tracker = jira_dispatch::Settings::from(&settings).tracker;
         let decider = {
             let settings = jira_dispatch::Settings::from(&settings);
-            let store = store.clone();
+            let (store, rules) = (store.clone(), rules.clone());
             let make = move || {
                 JiraDispatch::new(
                     settings.clone(),
@@ -137,7 +152,14 @@ impl Dispatch {
             supervise::<JiraDispatch>(supervisor, make).await
         };
         let counters = Arc::new(jira_worker::Counters::new(settings.breaker()));
-        let state = JiraState { is_dry_run: jira.is_none(), counters: counters.clone() };
+        let state = JiraState {
+            is_dry_run: jira.is_none(),
+            counters: counters.clone(),
+            client: jira.clone(),
+            tracker,
+            rules,
+            decide: met_out,
+        };
         let watch = match &jira {
             Some(jira) if !settings.poll_every.is_zero() => {
                 let settings = ticket_watch::Settings {
@@ -221,7 +243,7 @@ impl Pipeline {
             rules: rules.clone(),
             store: store.clone(),
             counters: counters.clone(),
-            met: met_out,
+            met: met_out.clone(),
             aggregator: aggregator_out,
             broken: broken_out,
         });
@@ -252,6 +274,7 @@ impl Pipeline {
         };
         let watcher = Watcher::start(&supervisor, settings.bucket_watcher, &store, &spool).await;
         let watcher = watcher.map_err(|problem| format!("bucket_watcher.{problem}"))?;
+        let met = (met_out, met);
         let dispatch = Dispatch::start(&supervisor, jira_settings, jira, store, rules, met).await;
         Ok(Self {
             spool,

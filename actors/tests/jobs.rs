@@ -18,6 +18,7 @@ use faultline_actors::{
         },
     },
     domain::{
+        decision::Comeback,
         fault::FaultId,
         job::{Action, State, Step},
     },
@@ -64,8 +65,10 @@ fn decided(undecided: &Undecided, intent: Option<Intent>) -> Decided {
         title: undecided.title.clone(),
         count: undecided.fault.count,
         incident: undecided.fault.incident,
+        steered: undecided.steered,
         reason: "a ticket".to_owned(),
         again_at: None,
+        comeback: Comeback::No,
         intent,
     }
 }

@@ -14,6 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 
+use self::hours::Hours;
 use super::journal::Origin;
 use crate::domain::{
     batch::{Batch, Rejected, Span},
@@ -30,6 +31,8 @@ use crate::domain::{
 mod assignments;
 pub mod buckets;
 mod copy;
+pub mod faults;
+mod hours;
 pub mod jobs;
 pub mod live;
 pub mod postgres;
@@ -98,7 +101,12 @@ pub struct Position {
 /// See the [module](self).
 #[async_trait]
 pub trait Store:
-    jobs::JobStore + live::LiveStore + streams::StreamStore + buckets::BucketStore + 'static
+    jobs::JobStore
+    + faults::FaultStore
+    + live::LiveStore
+    + streams::StreamStore
+    + buckets::BucketStore
+    + 'static
 {
     /// `postgres` or `sqlite`.
     fn name(&self) -> &'static str;
@@ -397,6 +405,8 @@ pub(crate) struct FaultSum<'a> {
     pub count: u64,
     pub first_seen: Micros,
     pub last_seen: Micros,
+    /// By hour.
+    pub hours: Hours,
 }
 
 impl FaultSum<'_> {
@@ -416,6 +426,7 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, left: &Left) -> Vec<FaultSum<'a
     let mut sums: BTreeMap<(&str, &str, Fingerprint), FaultSum<'a>> = BTreeMap::new();
     for (index, batch) in commit.batches.iter().enumerate() {
         let text = |span: Span| text_of(batch, span);
+        let mut hours = hours::of_batch(index, batch, left);
         for (fault, delta) in batch.faults.iter().enumerate() {
             let left_count = left
                 .range((index, 0)..(index + 1, 0))
@@ -427,6 +438,7 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, left: &Left) -> Vec<FaultSum<'a
             }
             let (environment, service) = (text(delta.scope.environment), text(delta.scope.service));
             let example = text(batch.events[delta.example as usize].message);
+            let hours = hours.take(fault, delta, count);
             sums.entry((environment, service, delta.fingerprint))
                 .and_modify(|sum| {
                     sum.count += count;
@@ -436,6 +448,7 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, left: &Left) -> Vec<FaultSum<'a
                         sum.latest = cut(example, EXAMPLE);
                     }
                     sum.severity = sum.severity.min(delta.severity);
+                    hours::add(&mut sum.hours, &hours);
                 })
                 .or_insert_with(|| FaultSum {
                     environment,
@@ -451,6 +464,7 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, left: &Left) -> Vec<FaultSum<'a
                     count,
                     first_seen: delta.first_seen,
                     last_seen: delta.last_seen,
+                    hours: hours.clone(),
                 });
         }
     }

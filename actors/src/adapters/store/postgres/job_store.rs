@@ -30,6 +30,7 @@ impl JobStore for Postgres {
             Which::These(faults) => self.query(&sql, &[&faults, &limit]).await?,
             Which::After(fault) => self.query(&sql, &[&fault, &limit]).await?,
             Which::Held(environment) => self.query(&sql, &[&environment, &limit]).await?,
+            Which::Known(fault) => self.query(&sql, &[&fault, &limit]).await?,
         };
         Ok(rows.iter().map(dispatch::undecided_of).collect())
     }

@@ -9,7 +9,7 @@ use tokio_postgres::{
 
 use super::{faults::LESSONS_LOCK, unavailable};
 use crate::{
-    adapters::store::{StoreError, TeachError},
+    adapters::store::{StoreError, TeachError, faults::searched},
     domain::{
         fault::FaultId,
         lesson::{Lesson, Unteachable},
@@ -149,10 +149,19 @@ async fn pin(
     }
     transaction
         .execute(
-            "INSERT INTO fault_shapes (environment, service, fingerprint, fault, title, template,
-                 why, detail, count, first_seen, last_seen)
-             VALUES ($1, $2, $3, $4, $5, '', 'pinned', '', 0, now(), now())",
-            &[&fault.environment, &fault.service, &fingerprint, &fault.id, &name],
+            "WITH shape AS (
+                 INSERT INTO fault_shapes (environment, service, fingerprint, fault, title, template,
+                     why, detail, count, first_seen, last_seen)
+                 VALUES ($1, $2, $3, $4, $5, '', 'pinned', '', 0, now(), now()) RETURNING id)
+             INSERT INTO fault_texts (shape, text) SELECT id, $6 FROM shape",
+            &[
+                &fault.environment,
+                &fault.service,
+                &fingerprint,
+                &fault.id,
+                &name,
+                &searched(name, "", ""),
+            ],
         )
         .await?;
     Ok(fault.id)

@@ -38,6 +38,7 @@ mod buckets;
 mod commit;
 mod connection;
 mod dispatch;
+mod fault_store;
 mod faults;
 mod job_store;
 mod jobs;
@@ -46,6 +47,7 @@ mod live;
 mod migration;
 mod partitions;
 mod row;
+mod steering;
 mod streams;
 
 /// A hub that is frozen within a transaction holds up all others, which wait for its locks; the

@@ -11,13 +11,16 @@ use crate::{
         clock,
         store::{
             StoreError, as_i64, as_u64,
-            jobs::{Budget, Decided, HELD, Intent, Undecided, Which, Written, held_back},
+            jobs::{
+                Budget, Decided, HELD, Intent, JobId, Undecided, Which, Written, comeback_of, held_back,
+            },
         },
     },
     domain::{
-        decision,
+        decision::{self, Comeback},
         event::{Kind, Severity},
         fault::FaultId,
+        fault_state::Mute,
         job::Action,
         shape::Shape,
         storm::Storm,
@@ -29,10 +32,12 @@ const UNDECIDED: &str = "SELECT fault.id, fault.count, fault.last_seen, fault.in
         fault.environment, fault.service, fault.kind, fault.severity, fault.fingerprint,
         fault.title, fault.example, fault.latest, fault.first_seen, fault.rule,
         fault.held_at IS NOT NULL, ticket.key, ticket.is_dry_run, ticket.is_done,
-        ticket.resolution, ticket.resolved_at, ticket.commented_at, ticket.commented_count
+        ticket.resolution, ticket.resolved_at, ticket.commented_at, ticket.commented_count,
+        fault.resolved_at, fault.muted_at IS NOT NULL, fault.muted_by, fault.muted_until,
+        fault.steered
     FROM faults AS fault
     LEFT JOIN tickets AS ticket ON ticket.fault = fault.id AND ticket.incident = fault.incident
-    WHERE fault.merged_into IS NULL AND fault.kind <> 'storm'";
+    WHERE fault.merged_into IS NULL AND fault.kind NOT IN ('storm', 'manual')";
 const IS_DUE: &str = "AND fault.held_at IS NULL
     AND (fault.count > fault.decided_count OR fault.decide_at <= ?1)";
 
@@ -41,6 +46,7 @@ pub(super) enum Chosen {
     These(Vec<FaultId>),
     After(FaultId),
     Held(String),
+    Known(FaultId),
 }
 
 impl From<Which<'_>> for Chosen {
@@ -49,6 +55,7 @@ impl From<Which<'_>> for Chosen {
             Which::These(faults) => Self::These(faults.to_vec()),
             Which::After(fault) => Self::After(fault),
             Which::Held(environment) => Self::Held(environment.to_owned()),
+            Which::Known(fault) => Self::Known(fault),
         }
     }
 }
@@ -78,6 +85,10 @@ pub(super) fn undecided(
             );
             rows(connection, &sql, params![environment, limit], undecided_of)
         }
+        Chosen::Known(fault) => {
+            let sql = format!("{UNDECIDED} AND fault.id = ?1 LIMIT ?2");
+            rows(connection, &sql, params![fault, limit], undecided_of)
+        }
     }
 }
 
@@ -94,6 +105,13 @@ fn undecided_of(row: &Row<'_>) -> rusqlite::Result<Undecided> {
             commented_count: as_u64(row.get(21)?),
         }),
     };
+    let mute = match row.get(23)? {
+        false => None,
+        true => Some(Mute {
+            by: row.get::<_, Option<String>>(24)?.unwrap_or_default(),
+            until: row.get(25)?,
+        }),
+    };
     Ok(Undecided {
         fault: decision::Undecided {
             fault: row.get(0)?,
@@ -101,6 +119,8 @@ fn undecided_of(row: &Row<'_>) -> rusqlite::Result<Undecided> {
             last_seen: row.get(2)?,
             ticket,
             incident: row.get(3)?,
+            resolved_at: row.get(22)?,
+            mute,
         },
         environment: row.get(4)?,
         service: row.get(5)?,
@@ -113,6 +133,7 @@ fn undecided_of(row: &Row<'_>) -> rusqlite::Result<Undecided> {
         first_seen: row.get(12)?,
         rule: row.get(13)?,
         is_held: row.get(14)?,
+        steered: row.get(26)?,
     })
 }
 
@@ -147,9 +168,10 @@ pub(super) fn decide(
         written.held += u64::from(is_held);
         match &decided.intent {
             Some(intent) if !is_held => {
-                let added =
-                    add_intent(&transaction, decided.fault, &decided.environment, reason, intent)?;
-                written.intents += u64::from(added);
+                let reason = Reason { who: "rules", text: reason };
+                let environment = &decided.environment;
+                let job = add_intent(&transaction, decided.fault, environment, reason, intent)?;
+                written.intents += u64::from(job.is_some());
             }
             _ if is_new => {
                 let details = json!({ "reason": reason });
@@ -163,7 +185,7 @@ pub(super) fn decide(
     Ok(written)
 }
 
-fn subject(fault: FaultId) -> String {
+pub(super) fn subject(fault: FaultId) -> String {
     format!("fault {fault}")
 }
 
@@ -178,13 +200,15 @@ fn write_decision(
     let old: Option<String> = transaction
         .prepare_cached(
             "SELECT decision FROM faults WHERE id = ?1 AND decided_count <= ?2 AND incident = ?3
-             AND merged_into IS NULL",
+             AND steered = ?4 AND merged_into IS NULL",
         )?
-        .query_row(params![decided.fault, as_i64(decided.count), decided.incident], |row| {
-            row.get(0)
-        })
+        .query_row(
+            params![decided.fault, as_i64(decided.count), decided.incident, decided.steered],
+            |row| row.get(0),
+        )
         .optional()?;
     let Some(old) = old else { return Ok(None) };
+    let comeback = comeback_of(decided, is_held);
     let after = match &decided.intent {
         Some(intent) if !is_held => intent.incident.max(decided.incident),
         _ => decided.incident,
@@ -192,7 +216,11 @@ fn write_decision(
     transaction
         .prepare_cached(
             "UPDATE faults SET decided_count = ?2, decision = ?3, decide_at = ?4, incident = ?5,
-                 held_at = CASE WHEN ?6 THEN coalesce(held_at, ?7) END WHERE id = ?1",
+                 held_at = CASE WHEN ?6 THEN coalesce(held_at, ?7) END,
+                 resolved_at = CASE WHEN NOT ?9 THEN resolved_at END,
+                 came_back_at = CASE WHEN ?9 OR resolved_at IS NULL THEN NULL
+                     WHEN ?8 THEN coalesce(came_back_at, ?7) ELSE came_back_at END
+             WHERE id = ?1",
         )?
         .execute(params![
             decided.fault,
@@ -202,18 +230,27 @@ fn write_decision(
             after,
             is_held,
             clock::now(),
+            comeback == Comeback::Noticed,
+            comeback == Comeback::Heeded,
         ])?;
     Ok(Some(old != reason))
 }
 
-/// Writes what is to be done, and why, unless that was written before.
-fn add_intent(
+/// Why something is to be done, and who says so.
+#[derive(Clone, Copy)]
+pub(super) struct Reason<'a> {
+    pub who: &'a str,
+    pub text: &'a str,
+}
+
+/// Writes what is to be done, and why, unless that was written before; gives its job.
+pub(super) fn add_intent(
     transaction: &Transaction<'_>,
     fault: FaultId,
     environment: &str,
-    reason: &str,
+    reason: Reason<'_>,
     intent: &Intent,
-) -> Result<bool, StoreError> {
+) -> Result<Option<JobId>, StoreError> {
     let now = clock::now();
     if intent.action == Action::Create {
         transaction
@@ -245,13 +282,13 @@ fn add_intent(
             now,
         ])?;
     if added == 0 {
-        return Ok(false);
+        return Ok(None);
     }
     let job = transaction.last_insert_rowid();
-    let details = json!({ "reason": reason, "action": intent.action.name(), "to": "waiting" });
-    let entry = Entry { who: "rules", action: "job.intend", details };
+    let details = json!({ "reason": reason.text, "action": intent.action.name(), "to": "waiting" });
+    let entry = Entry { who: reason.who, action: "job.intend", details };
     audit(transaction, &entry, &subject(fault), Some(fault), Some(job))?;
-    Ok(true)
+    Ok(Some(job))
 }
 
 /// An entry of the audit trail.
@@ -345,7 +382,8 @@ pub(super) fn begin_storm(
         "INSERT INTO storms (fault, environment, started_at) VALUES (?1, ?2, ?3)",
         params![fault, environment, clock::now()],
     )?;
-    add_intent(&transaction, fault, environment, title, intent)?;
+    let reason = Reason { who: "rules", text: title };
+    add_intent(&transaction, fault, environment, reason, intent)?;
     Ok(transaction.commit()?)
 }
 
@@ -356,6 +394,7 @@ pub(super) fn intend(
     intent: &Intent,
 ) -> Result<(), StoreError> {
     let transaction = begin(connection)?;
-    add_intent(&transaction, fault, environment, "a storm", intent)?;
+    let reason = Reason { who: "rules", text: "a storm" };
+    add_intent(&transaction, fault, environment, reason, intent)?;
     Ok(transaction.commit()?)
 }

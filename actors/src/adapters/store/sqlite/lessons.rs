@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use crate::{
     adapters::{
         clock,
-        store::{StoreError, TeachError},
+        store::{StoreError, TeachError, faults::searched},
     },
     domain::{
         fault::FaultId,
@@ -145,6 +145,10 @@ fn pin(transaction: &Transaction<'_>, fault: &Fault, name: &str) -> Result<Fault
              detail, count, first_seen, last_seen)
          VALUES (?1, ?2, ?3, ?4, ?5, '', 'pinned', '', 0, ?6, ?6)",
         params![fault.environment, fault.service, fingerprint, fault.id, name, clock::now()],
+    )?;
+    transaction.execute(
+        "INSERT INTO fault_texts (shape, text) VALUES (?1, ?2)",
+        params![transaction.last_insert_rowid(), searched(name, "", "")],
     )?;
     Ok(fault.id)
 }

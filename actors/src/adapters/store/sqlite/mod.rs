@@ -32,12 +32,14 @@ use crate::{
 mod buckets;
 mod commit;
 mod dispatch;
+mod fault_store;
 mod faults;
 mod job_store;
 mod jobs;
 mod lessons;
 mod live;
 mod row;
+mod steering;
 mod streams;
 
 mod migrations {
