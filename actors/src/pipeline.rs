@@ -32,8 +32,8 @@ use crate::{
     },
     batch_writer, bucket_watcher,
     domain::{
-        decision::Tracker,
         batch::Batch,
+        decision::Tracker,
         fault::FaultId,
         ledger::Ledger,
         parse,

@@ -11,8 +11,8 @@ use faultline_actors::{
         store::{
             Commit, Store, StoreError,
             faults::{
-                ByHand, Direction, FaultFilter, Link, ListedFault, NewFault, Place, SortBy, Sorting,
-                SteerError, WithTicket,
+                ByHand, Direction, FaultFilter, Link, ListedFault, NewFault, Place, SortBy,
+                Sorting, SteerError, WithTicket,
             },
             jobs::{
                 Decided, JobFilter, Outcome, SeenTicket, Steer, TicketChange, Undecided, Which,
@@ -226,8 +226,7 @@ async fn walk(
 ) -> Vec<FaultId> {
     let (mut walked, mut after) = (Vec::new(), None);
     loop {
-        let page =
-            store.list_faults(&FaultFilter::default(), sorting, after, limit).await.unwrap();
+        let page = store.list_faults(&FaultFilter::default(), sorting, after, limit).await.unwrap();
         let Some(last) = page.last() else { return walked };
         after = Some(Place::behind(&last.fault, sorting.by));
         walked.extend(page.iter().map(|listed| listed.fault.id));
@@ -301,7 +300,8 @@ async fn hours(store: &dyn Store, faults: &[FaultId]) -> BTreeMap<(FaultId, i64)
 async fn hours_are_exact(store: &dyn Store) {
     let mut journal = Journal::new(store).await;
     let stuck = |minutes| report("the door is stuck", minutes);
-    let faults = journal.commit(json!([stuck(59), stuck(0), stuck(60), stuck(190), stuck(-1)])).await;
+    let faults =
+        journal.commit(json!([stuck(59), stuck(0), stuck(60), stuck(190), stuck(-1)])).await;
     let door = faults[0];
     let expected = |list: &[(i64, i64)]| -> BTreeMap<_, _> {
         list.iter().map(|(at, count)| ((door, *at), *count)).collect()
@@ -337,7 +337,12 @@ async fn occurrences_are_told_of_every_environment(store: &dyn Store) {
     let elsewhere = with(stuck("stage", 5), "service", "another");
     let other = report("a gate does not close", 5);
     let reports = json!([
-        stuck("prod", 5), stuck("stage", 6), stuck("stage", 70), stuck("test", -70), elsewhere, other
+        stuck("prod", 5),
+        stuck("stage", 6),
+        stuck("stage", 70),
+        stuck("test", -70),
+        elsewhere,
+        other
     ]);
     journal.commit(reports).await;
     let prod = FaultFilter {
@@ -360,7 +365,8 @@ async fn occurrences_are_told_of_every_environment(store: &dyn Store) {
 
 async fn people_say_where_a_fault_stands(store: &dyn Store) {
     let mut journal = Journal::new(store).await;
-    let faults = journal.commit(json!([report("the door is stuck", 1), report("no paper", 2)])).await;
+    let faults =
+        journal.commit(json!([report("the door is stuck", 1), report("no paper", 2)])).await;
     let (door, paper) = (faults[0], faults[1]);
     let steer = async |step| store.steer_fault(door, step, "known", "anna").await;
     assert_eq!(state(store, door).await, State::Open);
@@ -390,12 +396,15 @@ async fn people_say_where_a_fault_stands(store: &dyn Store) {
 
     let why = store.why(door).await.unwrap().unwrap();
     let told: Vec<_> = why.audit.iter().rev().map(|entry| entry.action.as_str()).collect();
-    let expected =
-        ["resolve", "mute", "unmute", "reopen", "mute", "mute", "resolve"].map(|a| format!("fault.{a}"));
+    let expected = ["resolve", "mute", "unmute", "reopen", "mute", "mute", "resolve"]
+        .map(|a| format!("fault.{a}"));
     assert_eq!(told, expected);
     assert!(why.audit.iter().all(|entry| entry.who == "anna"));
     let details: Value = serde_json::from_str(why.audit[1].details.get()).unwrap();
-    assert_eq!((details["from"].as_str(), details["comment"].as_str()), (Some("open"), Some("known")));
+    assert_eq!(
+        (details["from"].as_str(), details["comment"].as_str()),
+        (Some("open"), Some("known"))
+    );
     assert!(details["until"].as_str().unwrap().ends_with('Z'), "{details}");
 
     store.teach(&Lesson::Merge { fault: paper, into: door }, "ann").await.unwrap();
@@ -462,7 +471,8 @@ async fn a_ticket_that_is_done_resolves_its_fault(store: &dyn Store) {
 
 async fn a_ticket_by_hand_is_made_once(store: &dyn Store) {
     let mut journal = Journal::new(store).await;
-    let faults = journal.commit(json!([report("the door is stuck", 1), report("no paper", 2)])).await;
+    let faults =
+        journal.commit(json!([report("the door is stuck", 1), report("no paper", 2)])).await;
     let (door, paper) = (faults[0], faults[1]);
     store.steer_fault(door, FaultStep::Resolve, "", "anna").await.unwrap();
     let before = known(store, door).await;
@@ -505,7 +515,8 @@ async fn a_ticket_by_hand_is_made_once(store: &dyn Store) {
 
 async fn a_ticket_is_linked_to_one_fault(store: &dyn Store) {
     let mut journal = Journal::new(store).await;
-    let faults = journal.commit(json!([report("the door is stuck", 1), report("no paper", 2)])).await;
+    let faults =
+        journal.commit(json!([report("the door is stuck", 1), report("no paper", 2)])).await;
     let (door, paper) = (faults[0], faults[1]);
     store.link_ticket(door, &link("OPS-7", "fl-a"), &tracker()).await.unwrap();
     store.link_ticket(door, &link("OPS-7", "fl-b"), &tracker()).await.unwrap();

@@ -205,11 +205,8 @@ mod tests {
     #[test]
     fn a_mute_hides_what_is_beneath_until_it_ends() {
         let mute = Mute { by: "anna".to_owned(), until: Some(10) };
-        let muted = Standing {
-            resolved_at: Some(1),
-            mute: Some(mute.clone()),
-            ..Standing::default()
-        };
+        let muted =
+            Standing { resolved_at: Some(1), mute: Some(mute.clone()), ..Standing::default() };
         assert_eq!((muted.state(9), muted.state(10)), (State::Muted, State::Resolved));
         let back = Standing { has_come_back: true, ..muted.clone() };
         assert_eq!(back.state(10), State::Open);

@@ -19,9 +19,8 @@ pub(super) struct Spread(HashMap<usize, BTreeMap<Micros, u64>>);
 
 /// Looks at the events of `batch`, the commit's with this index, where it must.
 pub(super) fn of_batch(index: usize, batch: &Batch, left: &Left) -> Spread {
-    let is_spread = |delta: &FaultDelta| {
-        start_of(HOUR, delta.first_seen) != start_of(HOUR, delta.last_seen)
-    };
+    let is_spread =
+        |delta: &FaultDelta| start_of(HOUR, delta.first_seen) != start_of(HOUR, delta.last_seen);
     let faults = batch.faults.iter().enumerate().filter(|(_, delta)| is_spread(delta));
     let spread: HashSet<usize> = faults.map(|(fault, _)| fault).collect();
     let mut hours: HashMap<usize, BTreeMap<Micros, u64>> = HashMap::new();

@@ -149,8 +149,7 @@ fn what_a_person_resolved_comes_back_like_a_ticket_that_was_done() {
         let back = resolved(ticket);
         assert_eq!(back.state(), FaultState::Regression);
         let decision = decided(&back, Plan { recurrence, ..plan() });
-        let comeback =
-            if todo == Todo::Nothing { Comeback::Noticed } else { Comeback::Heeded };
+        let comeback = if todo == Todo::Nothing { Comeback::Noticed } else { Comeback::Heeded };
         assert_eq!((decision.todo, decision.comeback), (todo, comeback));
         assert!(decision.reason.contains("it was resolved"), "{}", decision.reason);
     }
@@ -167,10 +166,7 @@ fn what_is_resolved_and_not_seen_since_stays_so() {
         assert_eq!((decision.todo, decision.comeback), (Todo::Nothing, Comeback::No));
     }
     // The later of the two counts.
-    let both = Undecided {
-        resolved_at: Some(10 * HOUR - SECOND),
-        ..fault(2, Some(done("Done")))
-    };
+    let both = Undecided { resolved_at: Some(10 * HOUR - SECOND), ..fault(2, Some(done("Done"))) };
     assert_eq!(decided(&both, plan()).todo, Todo::Nothing);
     let wont = decided(&resolved(Some(done("won't do"))), plan());
     assert_eq!((wont.todo, wont.comeback), (Todo::Nothing, Comeback::No));

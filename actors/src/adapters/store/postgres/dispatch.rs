@@ -15,9 +15,7 @@ use super::{row::micros_of, timestamp};
 use crate::{
     adapters::store::{
         as_i64, as_u64,
-        jobs::{
-            Budget, Decided, HELD, Intent, Undecided, Which, Written, comeback_of, held_back,
-        },
+        jobs::{Budget, Decided, HELD, Intent, Undecided, Which, Written, comeback_of, held_back},
     },
     domain::{
         decision::{self, Comeback},
@@ -42,27 +40,26 @@ pub(super) const UNDECIDED: &str = "SELECT fault.id, fault.count, fault.last_see
         fault.steered
     FROM faults AS fault
     LEFT JOIN LATERAL (SELECT * FROM tickets
-        WHERE tickets.fault = fault.id AND tickets.incident = fault.incident LIMIT 1) AS ticket ON true
-    WHERE fault.merged_into IS NULL AND fault.kind NOT IN ('storm', 'manual')";
+        WHERE tickets.fault = fault.id AND tickets.incident = fault.incident LIMIT 1) AS ticket ON true";
+/// Those that rules are asked about.
+const IS_ASKED: &str = "WHERE fault.merged_into IS NULL AND fault.kind NOT IN ('storm', 'manual')";
 
 /// The condition and order that choose `which` of them.
-pub(super) fn chosen(which: Which<'_>) -> &'static str {
+pub(super) fn chosen(which: Which<'_>) -> String {
+    const IS_DUE: &str = "fault.held_at IS NULL
+        AND (fault.count > fault.decided_count OR fault.decide_at <= now())";
     match which {
         Which::These(_) => {
-            "AND fault.held_at IS NULL AND fault.id = ANY($1)
-             AND (fault.count > fault.decided_count OR fault.decide_at <= now())
-             ORDER BY fault.id LIMIT $2"
+            format!("{IS_ASKED} AND {IS_DUE} AND fault.id = ANY($1) ORDER BY fault.id LIMIT $2")
         }
         Which::After(_) => {
-            "AND fault.held_at IS NULL AND fault.id > $1
-             AND (fault.count > fault.decided_count OR fault.decide_at <= now())
-             ORDER BY fault.id LIMIT $2"
+            format!("{IS_ASKED} AND {IS_DUE} AND fault.id > $1 ORDER BY fault.id LIMIT $2")
         }
-        Which::Held(_) => {
-            "AND fault.held_at IS NOT NULL AND fault.environment = $1
+        Which::Held(_) => format!(
+            "{IS_ASKED} AND fault.held_at IS NOT NULL AND fault.environment = $1
              ORDER BY fault.count DESC, fault.id LIMIT $2"
-        }
-        Which::Known(_) => "AND fault.id = $1 LIMIT $2",
+        ),
+        Which::Known(_) => "WHERE fault.id = $1 LIMIT $2".to_owned(),
     }
 }
 
@@ -77,13 +74,10 @@ pub(super) fn undecided_of(row: &Row) -> Undecided {
         commented_at: commented_at.as_microsecond(),
         commented_count: as_u64(row.get(21)),
     });
-    let time = |column| {
-        row.get::<_, Option<jiff::Timestamp>>(column).map(jiff::Timestamp::as_microsecond)
-    };
-    let mute = || Mute {
-        by: row.get::<_, Option<String>>(24).unwrap_or_default(),
-        until: time(25),
-    };
+    let time =
+        |column| row.get::<_, Option<jiff::Timestamp>>(column).map(jiff::Timestamp::as_microsecond);
+    let mute =
+        || Mute { by: row.get::<_, Option<String>>(24).unwrap_or_default(), until: time(25) };
     Undecided {
         fault: decision::Undecided {
             fault: row.get(0),

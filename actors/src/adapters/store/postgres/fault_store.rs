@@ -93,11 +93,8 @@ impl FaultStore for Postgres {
     ) -> Result<Vec<FaultHour>, StoreError> {
         let sql = hours_sql("shape.fault = ANY($1)", "$2");
         let rows = self.query(&sql, &[&faults, &timestamp(since)]).await?;
-        let hour = |row: &Row| FaultHour {
-            fault: row.get(0),
-            hour: micros_of(row, 1),
-            count: row.get(2),
-        };
+        let hour =
+            |row: &Row| FaultHour { fault: row.get(0), hour: micros_of(row, 1), count: row.get(2) };
         Ok(rows.iter().map(hour).collect())
     }
 

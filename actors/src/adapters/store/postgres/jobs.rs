@@ -195,10 +195,7 @@ pub(super) async fn tickets_seen(client: &mut Object, seen: &[SeenTicket]) -> Re
 }
 
 /// Gives the tickets that were another way before: fault, incident, and whether they were done.
-async fn see_ticket(
-    transaction: &Transaction<'_>,
-    ticket: &SeenTicket,
-) -> Result<Vec<Row>, Error> {
+async fn see_ticket(transaction: &Transaction<'_>, ticket: &SeenTicket) -> Result<Vec<Row>, Error> {
     let resolved_at = ticket.resolved_at.map(super::timestamp);
     transaction
         .query(

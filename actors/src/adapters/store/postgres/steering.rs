@@ -58,13 +58,9 @@ async fn hold(transaction: &Transaction<'_>, fault: FaultId) -> Result<Held, Ste
         )
         .await?;
     let row = rows.first().ok_or(SteerError::NoFault(fault))?;
-    let time = |column| {
-        row.get::<_, Option<jiff::Timestamp>>(column).map(jiff::Timestamp::as_microsecond)
-    };
-    let mute = || Mute {
-        by: row.get::<_, Option<String>>(4).unwrap_or_default(),
-        until: time(5),
-    };
+    let time =
+        |column| row.get::<_, Option<jiff::Timestamp>>(column).map(jiff::Timestamp::as_microsecond);
+    let mute = || Mute { by: row.get::<_, Option<String>>(4).unwrap_or_default(), until: time(5) };
     let standing = Standing {
         merged_into: row.get(2),
         mute: row.get::<_, bool>(3).then(mute),
@@ -239,8 +235,7 @@ pub(super) async fn make_ticket(
     let reason = format!("a ticket by hand, by {}", wanted.who);
     has_ticket(&transaction, fault, incident, &reason).await?;
     let intent = intent(Action::Create, incident, "", request, &wanted.locator);
-    let job =
-        intend(&transaction, fault, &held.environment, &wanted.who, &reason, &intent).await?;
+    let job = intend(&transaction, fault, &held.environment, &wanted.who, &reason, &intent).await?;
     audit(&transaction, &wanted.who, "ticket.create", fault, json!({ "job": job })).await?;
     transaction.commit().await?;
     Ok(job)

@@ -12,7 +12,8 @@ use crate::{
         store::{
             StoreError, as_i64, as_u64,
             jobs::{
-                Budget, Decided, HELD, Intent, JobId, Undecided, Which, Written, comeback_of, held_back,
+                Budget, Decided, HELD, Intent, JobId, Undecided, Which, Written, comeback_of,
+                held_back,
             },
         },
     },
@@ -36,8 +37,9 @@ const UNDECIDED: &str = "SELECT fault.id, fault.count, fault.last_seen, fault.in
         fault.resolved_at, fault.muted_at IS NOT NULL, fault.muted_by, fault.muted_until,
         fault.steered
     FROM faults AS fault
-    LEFT JOIN tickets AS ticket ON ticket.fault = fault.id AND ticket.incident = fault.incident
-    WHERE fault.merged_into IS NULL AND fault.kind NOT IN ('storm', 'manual')";
+    LEFT JOIN tickets AS ticket ON ticket.fault = fault.id AND ticket.incident = fault.incident";
+/// Those that rules are asked about.
+const IS_ASKED: &str = "WHERE fault.merged_into IS NULL AND fault.kind NOT IN ('storm', 'manual')";
 const IS_DUE: &str = "AND fault.held_at IS NULL
     AND (fault.count > fault.decided_count OR fault.decide_at <= ?1)";
 
@@ -69,24 +71,26 @@ pub(super) fn undecided(
     match chosen {
         Chosen::These(faults) => {
             let sql = format!(
-                "{UNDECIDED} {IS_DUE} AND fault.id IN (SELECT value FROM json_each(?2))
+                "{UNDECIDED} {IS_ASKED} {IS_DUE} AND fault.id IN (SELECT value FROM json_each(?2))
                  ORDER BY fault.id LIMIT ?3"
             );
             rows(connection, &sql, params![now, json!(faults).to_string(), limit], undecided_of)
         }
         Chosen::After(fault) => {
-            let sql = format!("{UNDECIDED} {IS_DUE} AND fault.id > ?2 ORDER BY fault.id LIMIT ?3");
+            let sql = format!(
+                "{UNDECIDED} {IS_ASKED} {IS_DUE} AND fault.id > ?2 ORDER BY fault.id LIMIT ?3"
+            );
             rows(connection, &sql, params![now, fault, limit], undecided_of)
         }
         Chosen::Held(environment) => {
             let sql = format!(
-                "{UNDECIDED} AND fault.held_at IS NOT NULL AND fault.environment = ?1
+                "{UNDECIDED} {IS_ASKED} AND fault.held_at IS NOT NULL AND fault.environment = ?1
                  ORDER BY fault.count DESC, fault.id LIMIT ?2"
             );
             rows(connection, &sql, params![environment, limit], undecided_of)
         }
         Chosen::Known(fault) => {
-            let sql = format!("{UNDECIDED} AND fault.id = ?1 LIMIT ?2");
+            let sql = format!("{UNDECIDED} WHERE fault.id = ?1 LIMIT ?2");
             rows(connection, &sql, params![fault, limit], undecided_of)
         }
     }

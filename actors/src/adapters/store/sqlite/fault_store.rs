@@ -134,10 +134,8 @@ impl FaultStore for Sqlite {
         who: &str,
     ) -> Result<(), SteerError> {
         let (comment, who) = (comment.to_owned(), who.to_owned());
-        on(&self.writer, move |connection| {
-            steering::steer(connection, fault, step, &comment, &who)
-        })
-        .await
+        on(&self.writer, move |connection| steering::steer(connection, fault, step, &comment, &who))
+            .await
     }
 
     async fn make_ticket(

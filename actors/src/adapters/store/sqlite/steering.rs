@@ -94,10 +94,9 @@ pub(super) fn steer(
             &[&fault, &now],
         ),
         Step::Reopen => update("resolved_at = NULL, came_back_at = NULL", &[&fault, &now]),
-        Step::Mute { until } => update(
-            "muted_at = ?2, muted_by = ?3, muted_until = ?4",
-            &[&fault, &now, &who, &until],
-        ),
+        Step::Mute { until } => {
+            update("muted_at = ?2, muted_by = ?3, muted_until = ?4", &[&fault, &now, &who, &until])
+        }
         Step::Unmute => {
             update("muted_at = NULL, muted_by = NULL, muted_until = NULL", &[&fault, &now])
         }
@@ -269,9 +268,8 @@ pub(super) fn link_ticket(
     let transaction = begin(connection)?;
     let sql = "SELECT ticket.fault, ticket.incident = faults.incident FROM tickets AS ticket
                JOIN faults ON faults.id = ticket.fault WHERE key = ?1";
-    let known: Option<(FaultId, bool)> = transaction
-        .query_row(sql, [&link.key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+    let known: Option<(FaultId, bool)> =
+        transaction.query_row(sql, [&link.key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     match known {
         Some((owner, true)) if owner == fault => return Ok(()),
         Some((owner, _)) => return Err(SteerError::Linked(link.key.clone(), owner)),
