@@ -53,6 +53,7 @@ stories! {
     people_tell_of_a_fault(super::RULES);
     a_ticket_is_linked("[[rules]]\nname = \"never\"\nmatch.count = 1000\ncomment_every = \"0s\"\n");
     faults_are_listed("[[rules]]\nname = \"never\"\nignore = true\n");
+    how_often_it_happens_is_told("[[rules]]\nname = \"never\"\nignore = true\n");
     the_command_line_does_the_same(super::RULES);
 }
 
@@ -77,6 +78,11 @@ impl Hub {
         .fold(program, |program, (key, value)| program.set(key, value))
         .arguments(&["--config", config.to_str().unwrap(), "run"]);
         program.start();
+        eventually("the store is there", async || {
+            let (status, text) = program.get("/api/facets").await.unwrap();
+            if status == 200 { Ok(()) } else { Err(text) }
+        })
+        .await;
         Self { program, jira }
     }
 
@@ -446,7 +452,12 @@ async fn faults_are_listed(hub: &Hub) {
         400,
         "of another list"
     );
+}
 
+async fn how_often_it_happens_is_told(hub: &Hub) {
+    for (message, times) in [("cannot open the door", 3), ("a lamp is out", 2)] {
+        hub.report(message, times).await;
+    }
     let fault = hub.fault(1).await;
     assert_eq!(fault["trend"].as_array().unwrap().len(), 24);
     let sum =
@@ -485,10 +496,10 @@ async fn faults_are_listed(hub: &Hub) {
     let facets = hub.program.json("/api/facets").await;
     assert_eq!(facets, json!({ "environments": ["prod", "stage"], "services": ["shop"] }));
     // What people merge is one, with one trend.
-    hub.act("/api/faults/3/merge", json!({ "into": 1 })).await;
+    hub.act("/api/faults/2/merge", json!({ "into": 1 })).await;
     assert_eq!(sum(&hub.fault(1).await["trend"]), 5);
     assert_eq!(hub.titles("state=merged").await, ["a lamp is out"]);
-    hub.refused("/api/faults/3/resolve", json!({}), 409).await;
+    hub.refused("/api/faults/2/resolve", json!({}), 409).await;
 }
 
 async fn the_command_line_does_the_same(hub: &Hub) {

@@ -169,9 +169,6 @@ impl LiveStore for Nothing {
     async fn met(&self, _: &Feed, _: u32) -> Result<Vec<Met>, StoreError> {
         Ok(Vec::new())
     }
-    async fn faults_by_id(&self, _: &[FaultId]) -> Result<Vec<StoredFault>, StoreError> {
-        Ok(Vec::new())
-    }
 }
 
 #[async_trait]

@@ -36,6 +36,7 @@ const EVENTS: u32 = 10;
 
 /// A fault with its newest events.
 #[derive(Serialize, ToSchema)]
+#[schema(as = FaultShown)]
 pub(super) struct Shown {
     fault: Detail,
     /// What became of each part of the latest event's message.
@@ -47,6 +48,7 @@ pub(super) struct Shown {
 
 /// A fault with its shapes.
 #[derive(Serialize, ToSchema)]
+#[schema(as = FaultDetail)]
 struct Detail {
     #[serde(flatten)]
     fault: Fault,
@@ -56,6 +58,7 @@ struct Detail {
 
 /// A part of a message.
 #[derive(Serialize, ToSchema)]
+#[schema(as = MessageToken)]
 struct Token {
     text: String,
     /// The placeholder of what was masked.

@@ -253,6 +253,7 @@ pub(in crate::admin) struct When {
 
 #[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = FaultStep)]
 enum Step {
     #[default]
     Hour,
@@ -277,6 +278,7 @@ impl Step {
 
 /// How often a fault happened when.
 #[derive(Serialize, ToSchema)]
+#[schema(as = FaultOccurrences)]
 pub(in crate::admin) struct Occurrences {
     step: Step,
     /// Without the steps in which it did not; sorted by time and environment.
@@ -284,6 +286,7 @@ pub(in crate::admin) struct Occurrences {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = FaultMet)]
 struct Met {
     /// When the hour or day (of UTC) began.
     #[schema(format = DateTime)]

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use super::super::Admin;
 
 /// Hours of a trend.
-const TREND: usize = 24;
+const TREND: i64 = 24;
 
 /// A fault: what keeps happening.
 #[derive(Serialize, ToSchema)]
@@ -68,6 +68,7 @@ pub(in crate::admin) struct Fault {
 /// Where a fault stands.
 #[derive(Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = FaultState)]
 pub(in crate::admin) enum State {
     Open,
     /// A person says so, or its ticket is done.
@@ -91,6 +92,7 @@ impl From<fault_state::State> for State {
 /// How bad it is.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = FaultSeverity)]
 pub(in crate::admin) enum Severity {
     Emergency,
     Alert,
@@ -119,6 +121,7 @@ impl From<Severity> for Badness {
 
 /// The ticket of a fault.
 #[derive(Serialize, ToSchema)]
+#[schema(as = FaultTicket)]
 pub(in crate::admin) struct Ticket {
     /// Null until the tracker has said it.
     pub key: Option<String>,
@@ -144,6 +147,7 @@ impl Ticket {
 
 /// A shape of a fault.
 #[derive(Serialize, ToSchema)]
+#[schema(as = FaultShape)]
 pub(super) struct Shape {
     fingerprint: String,
     title: String,
@@ -162,6 +166,7 @@ pub(super) struct Shape {
 
 /// A shape that another one is like.
 #[derive(Serialize, ToSchema)]
+#[schema(as = FaultAlike)]
 struct Alike {
     fault: i64,
     /// Its masked message, `*` for each variable.
@@ -187,11 +192,12 @@ pub(in crate::admin) async fn shown(
 ) -> Result<Vec<Fault>, StoreError> {
     let now = clock::now();
     let newest = start_of(HOUR, now);
-    let oldest = newest - HOUR * (TREND as Micros - 1);
+    let oldest = newest - (TREND - 1) * HOUR;
     let ids: Vec<_> = listed.iter().map(|listed| listed.fault.id).collect();
+    let nothing = || (0..TREND).map(|_| 0).collect();
     let mut trends: HashMap<i64, Vec<i64>> = HashMap::new();
     for met in admin.store.fault_hours(&ids, oldest).await? {
-        let trend = trends.entry(met.fault).or_insert_with(|| vec![0; TREND]);
+        let trend = trends.entry(met.fault).or_insert_with(nothing);
         // What says that it happened in an hour to come is in none of these.
         if let Some(hour) =
             usize::try_from((met.hour - oldest) / HOUR).ok().and_then(|hour| trend.get_mut(hour))
@@ -200,7 +206,7 @@ pub(in crate::admin) async fn shown(
         }
     }
     let shown = listed.into_iter().map(|listed| {
-        let trend = trends.remove(&listed.fault.id).unwrap_or_else(|| vec![0; TREND]);
+        let trend = trends.remove(&listed.fault.id).unwrap_or_else(nothing);
         fault(admin, listed, trend, now)
     });
     Ok(shown.collect())

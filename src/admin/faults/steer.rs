@@ -32,6 +32,7 @@ const COMMENT: usize = 2_000;
 /// Why; it is kept in the audit trail.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = FaultComment)]
 pub(in crate::admin) struct Comment {
     #[schema(max_length = 2000)]
     comment: String,
@@ -40,6 +41,7 @@ pub(in crate::admin) struct Comment {
 /// For how long, and why.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = FaultMute)]
 pub(in crate::admin) struct Mute {
     /// `90m`, `7d`; without it for ever.
     #[serde(rename = "for")]
@@ -50,6 +52,7 @@ pub(in crate::admin) struct Mute {
 
 /// The fault that was changed.
 #[derive(Serialize, ToSchema)]
+#[schema(as = FaultSteered)]
 pub(in crate::admin) struct Steered {
     fault: FaultId,
 }
@@ -152,6 +155,7 @@ pub(super) fn not_steered(error: SteerError) -> Problem {
 /// Into which fault.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = FaultMerge)]
 pub(in crate::admin) struct Merge {
     into: FaultId,
 }
@@ -159,6 +163,7 @@ pub(in crate::admin) struct Merge {
 /// Which shape.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = FaultNamed)]
 pub(in crate::admin) struct Named {
     fingerprint: String,
 }

@@ -42,6 +42,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// What the ticket has instead of what the rules say.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = TicketOverrides)]
 pub(in crate::admin) struct Overrides {
     /// The project's key.
     project: Option<String>,
@@ -101,6 +102,7 @@ fn text(pointer: &str, value: String) -> Result<String, Problem> {
 
 /// The job that makes the ticket.
 #[derive(Serialize, ToSchema)]
+#[schema(as = TicketWanted)]
 pub(in crate::admin) struct Wanted {
     job: i64,
 }
@@ -153,6 +155,7 @@ pub(in crate::admin) struct NewTicket {
 
 /// The fault that was made, and the job that makes its ticket.
 #[derive(Serialize, ToSchema)]
+#[schema(as = TicketMade)]
 pub(in crate::admin) struct Made {
     fault: FaultId,
     job: i64,
@@ -217,6 +220,7 @@ fn as_met(new: &NewFault) -> Undecided {
 /// Which ticket.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TicketKey)]
 pub(in crate::admin) struct Key {
     /// `OPS-7`
     key: String,
@@ -224,6 +228,7 @@ pub(in crate::admin) struct Key {
 
 /// The ticket that a fault has from now on.
 #[derive(Serialize, ToSchema)]
+#[schema(as = TicketLinked)]
 pub(in crate::admin) struct Linked {
     ticket: Ticket,
 }

@@ -109,13 +109,9 @@ fn undecided_of(row: &Row<'_>) -> rusqlite::Result<Undecided> {
             commented_count: as_u64(row.get(21)?),
         }),
     };
-    let mute = match row.get(23)? {
-        false => None,
-        true => Some(Mute {
-            by: row.get::<_, Option<String>>(24)?.unwrap_or_default(),
-            until: row.get(25)?,
-        }),
-    };
+    let by: Option<String> = row.get(24)?;
+    let mute = Mute { by: by.unwrap_or_default(), until: row.get(25)? };
+    let mute = row.get::<_, bool>(23)?.then_some(mute);
     Ok(Undecided {
         fault: decision::Undecided {
             fault: row.get(0)?,
