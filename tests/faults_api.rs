@@ -79,7 +79,7 @@ impl Hub {
         .arguments(&["--config", config.to_str().unwrap(), "run"]);
         program.start();
         eventually("the store is there", async || {
-            let (status, text) = program.get("/api/facets").await.unwrap();
+            let (status, text) = program.get("/api/faults?text=x").await.unwrap();
             if status == 200 { Ok(()) } else { Err(text) }
         })
         .await;

@@ -321,9 +321,14 @@ async fn hours_are_exact(store: &dyn Store) {
     assert_eq!(hours(store, &[door, gate]).await, expected(&[(0, 2), (1, 4), (3, 1)]));
     journal.commit(json!([report("a gate does not close", 1)])).await;
     assert_eq!(hours(store, &[door]).await, expected(&[(0, 3), (1, 4), (3, 1)]));
+    // Searches find the fault by what it was merged with.
+    let gates = FaultFilter { text: Some("gate".to_owned()), ..FaultFilter::default() };
+    assert_eq!(list(store, gates.clone()).await[0].fault.id, door);
     let shapes = store.fault(door).await.unwrap().unwrap().shapes;
     let fingerprint = shapes[1].fingerprint.clone();
     let alone = store.teach(&Lesson::Split { fault: door, fingerprint }, "ann").await.unwrap();
+    let found = list(store, gates).await;
+    assert_eq!(found.iter().map(|listed| listed.fault.id).collect::<Vec<_>>(), [alone]);
     let mut both = expected(&[(0, 2), (1, 3), (3, 1)]);
     both.extend([((alone, 0), 1), ((alone, 1), 1)]);
     assert_eq!(hours(store, &[door, alone]).await, both);

@@ -15,6 +15,7 @@ use faultline_actors::{
         },
     },
     domain::{
+        decision::Comeback,
         fault::FaultId,
         feed::{Feed, Seen},
         job::Action,
@@ -46,6 +47,8 @@ async fn decide(store: &dyn Store, faults: &[FaultId]) {
         title: undecided.title.clone(),
         count: undecided.fault.count,
         incident: undecided.fault.incident,
+        steered: undecided.steered,
+        comeback: Comeback::No,
         reason: "a ticket".to_owned(),
         again_at: None,
         intent: Some(Intent {

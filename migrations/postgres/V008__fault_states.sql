@@ -10,14 +10,16 @@ CREATE TABLE fault_hours (
 
 -- What a search for a text looks through, in lower case: title, template and first message of each
 -- shape, cut. Beside `faults` and `fault_shapes`, whose rows are written anew whenever they are met;
--- these never change. Short enough to stay in the row: no more than 1,900 bytes.
+-- these change only when people merge and split. Short enough to stay in the row: no more than 1,900 bytes.
 CREATE TABLE fault_texts (
     shape bigint PRIMARY KEY,
+    -- As in `fault_shapes`.
+    fault bigint NOT NULL,
     text  text NOT NULL
 );
 
-INSERT INTO fault_texts (shape, text)
-SELECT shape.id, lower(left(shape.title, 150) || E'\n' || left(replace(shape.template, E'\u0001', '*'), 150)
+INSERT INTO fault_texts (shape, fault, text)
+SELECT shape.id, shape.fault, lower(left(shape.title, 150) || E'\n' || left(replace(shape.template, E'\u0001', '*'), 150)
     || E'\n' || left(fault.example, 170))
 FROM fault_shapes AS shape JOIN faults AS fault ON fault.id = shape.fault;
 

@@ -8,11 +8,12 @@ CREATE TABLE fault_hours (
 
 CREATE TABLE fault_texts (
     shape INTEGER PRIMARY KEY,
+    fault INTEGER NOT NULL,
     text  TEXT NOT NULL
 ) STRICT;
 
-INSERT INTO fault_texts (shape, text)
-SELECT shape.id, lower(substr(shape.title, 1, 150) || char(10)
+INSERT INTO fault_texts (shape, fault, text)
+SELECT shape.id, shape.fault, lower(substr(shape.title, 1, 150) || char(10)
     || substr(replace(shape.template, char(1), '*'), 1, 150) || char(10)
     || substr(fault.example, 1, 170))
 FROM fault_shapes AS shape JOIN faults AS fault ON fault.id = shape.fault;

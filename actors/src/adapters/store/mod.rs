@@ -31,6 +31,7 @@ use crate::domain::{
 mod assignments;
 pub mod buckets;
 mod copy;
+mod fault_list;
 pub mod faults;
 mod hours;
 pub mod jobs;

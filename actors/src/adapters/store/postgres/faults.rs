@@ -14,7 +14,7 @@ use crate::{
     adapters::store::{
         FaultSum, StoreError, as_i64,
         assignments::{Assignment, Assignments, TEMPLATES},
-        faults::searched,
+        fault_list::searched,
     },
     domain::{
         fault::{FaultId, Why},
@@ -263,12 +263,14 @@ async fn add_texts(
     joined: &[(Assignment, Why, &FaultSum<'_>)],
 ) -> Result<(), Failure> {
     let ids: Vec<i64> = joined.iter().map(|(assignment, ..)| assignment.shape).collect();
+    let faults: Vec<i64> = joined.iter().map(|(assignment, ..)| assignment.fault).collect();
     let text = |sum: &FaultSum<'_>| searched(sum.title, sum.template, sum.example);
     let texts: Vec<String> = joined.iter().map(|(.., sum)| text(sum)).collect();
     transaction
         .query_typed(
-            "INSERT INTO fault_texts (shape, text) SELECT * FROM unnest($1::bigint[], $2::text[])",
-            &[(&ids, Type::INT8_ARRAY), (&texts, Type::TEXT_ARRAY)],
+            "INSERT INTO fault_texts (shape, fault, text)
+             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[])",
+            &[(&ids, Type::INT8_ARRAY), (&faults, Type::INT8_ARRAY), (&texts, Type::TEXT_ARRAY)],
         )
         .await?;
     Ok(())

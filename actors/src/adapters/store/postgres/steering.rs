@@ -19,7 +19,8 @@ use crate::{
         clock,
         store::{
             as_u64,
-            faults::{BY_HAND, ByHand, Link, NewFault, SteerError, searched},
+            fault_list::searched,
+            faults::{BY_HAND, ByHand, Link, NewFault, SteerError},
             jobs::{Intent, JobId},
         },
     },
@@ -260,8 +261,9 @@ pub(super) async fn make_fault(
                  INSERT INTO fault_shapes (environment, service, fingerprint, fault, title,
                      template, why, detail, count, first_seen, last_seen)
                  SELECT environment, service, fingerprint, id, title, '', 'new', '', 0, first_seen,
-                     first_seen FROM new RETURNING id),
-             searched AS (INSERT INTO fault_texts (shape, text) SELECT id, $9 FROM shape)
+                     first_seen FROM new RETURNING id, fault),
+             searched AS (INSERT INTO fault_texts (shape, fault, text)
+                 SELECT id, fault, $9 FROM shape)
              SELECT id FROM new",
             &[
                 &new.environment,

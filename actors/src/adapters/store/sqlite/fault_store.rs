@@ -16,10 +16,10 @@ use crate::{
         clock,
         store::{
             StoreError,
+            fault_list::{Dialect, Given, hours_sql, list, occurrences_sql},
             faults::{
-                ByHand, Dialect, Facets, FaultFilter, FaultHour, FaultStore, Given, Link,
-                ListedFault, NewFault, Occurrences, Place, Sorting, SteerError, hours_sql, list,
-                occurrences_sql,
+                ByHand, Facets, FaultFilter, FaultHour, FaultStore, Link, ListedFault, NewFault,
+                Occurrences, Place, Sorting, SteerError,
             },
             jobs::JobId,
         },

@@ -9,7 +9,7 @@ use crate::{
     adapters::store::{
         FaultSum, StoreError, as_i64,
         assignments::{Assignment, Assignments, TEMPLATES},
-        faults::searched,
+        fault_list::searched,
     },
     domain::fault::{FaultId, Why},
 };
@@ -113,8 +113,8 @@ fn store_new(
         ])?;
     let shape = transaction.last_insert_rowid();
     transaction
-        .prepare_cached("INSERT INTO fault_texts (shape, text) VALUES (?1, ?2)")?
-        .execute(params![shape, searched(sum.title, sum.template, sum.example)])?;
+        .prepare_cached("INSERT INTO fault_texts (shape, fault, text) VALUES (?1, ?2, ?3)")?
+        .execute(params![shape, fault, searched(sum.title, sum.template, sum.example)])?;
     assignments.gathering.add(&scope, sum.template, fault);
     assignments.newest_shape = shape;
     Ok(Assignment { shape, fault })

@@ -11,7 +11,8 @@ use crate::{
         clock,
         store::{
             StoreError, as_u64,
-            faults::{BY_HAND, ByHand, Link, NewFault, SteerError, searched},
+            fault_list::searched,
+            faults::{BY_HAND, ByHand, Link, NewFault, SteerError},
             jobs::{Intent, JobId},
         },
     },
@@ -249,8 +250,8 @@ pub(super) fn make_fault(
         params![new.environment, new.service, fingerprint, fault, new.title, now],
     )?;
     transaction.execute(
-        "INSERT INTO fault_texts (shape, text) VALUES (?1, ?2)",
-        params![transaction.last_insert_rowid(), searched(&new.title, "", &new.description)],
+        "INSERT INTO fault_texts (shape, fault, text) VALUES (?1, ?2, ?3)",
+        params![transaction.last_insert_rowid(), fault, searched(&new.title, "", &new.description)],
     )?;
     let intent = intent(Action::Create, 1, "", wanted.request.clone(), &wanted.locator);
     let job = intend(&transaction, fault, &new.environment, &wanted.who, &reason, &intent)?;
