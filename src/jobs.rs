@@ -9,7 +9,11 @@ use faultline_actors::{
         Store,
         jobs::{JobFilter, JobId, Steer, StoredJob},
     },
-    domain::{fault::FaultId, job::State, time},
+    domain::{
+        fault::FaultId,
+        job::{Action, State},
+        time,
+    },
 };
 
 use crate::cli::say;
@@ -52,6 +56,11 @@ pub(crate) struct Filter {
     /// waiting, active, delayed, completed, dead, unknown or discarded
     #[arg(long, value_parser = state)]
     state: Option<State>,
+    /// create, comment, reopen or edit
+    #[arg(long, value_parser = action)]
+    action: Option<Action>,
+    #[arg(long)]
+    environment: Option<String>,
     #[arg(long)]
     fault: Option<FaultId>,
     /// Jira's key of the ticket.
@@ -66,9 +75,14 @@ fn state(name: &str) -> Result<State, String> {
     State::from_name(name).ok_or_else(|| "there is no such state".to_owned())
 }
 
+fn action(name: &str) -> Result<Action, String> {
+    Action::from_name(name).ok_or_else(|| "there is no such action".to_owned())
+}
+
 impl From<Filter> for JobFilter {
-    fn from(Filter { ids, state, fault, key, text }: Filter) -> Self {
-        Self { ids: Some(ids).filter(|ids| !ids.is_empty()), state, fault, key, text }
+    fn from(Filter { ids, state, action, environment, fault, key, text }: Filter) -> Self {
+        let ids = Some(ids).filter(|ids| !ids.is_empty());
+        Self { ids, state, action, environment, fault, key, text, ..Self::default() }
     }
 }
 
@@ -101,7 +115,9 @@ pub(crate) async fn run(command: Command, store: Arc<dyn Store>) -> anyhow::Resu
 
 async fn steer(filter: JobFilter, steer: Steer, store: &dyn Store) -> anyhow::Result<()> {
     if filter == JobFilter::default() {
-        bail!("which jobs? numbers, --state, --fault, --key or --text say it");
+        bail!(
+            "which jobs? numbers, --state, --action, --environment, --fault, --key or --text say it"
+        );
     }
     let steered = store.steer(&filter, &steer, ACTOR).await?;
     if steered.is_empty() {

@@ -3,7 +3,7 @@
 //! ```text
 //!  receiver ─┐                                                     ┌─▶ store
 //!  stdin ────┼─▶ spool ─▶ parser ─▶ fan-out ─▶ batch writer ───────┘
-//!  buckets ──┘                         └─────▶ metrics aggregator ─▶ admin: /metrics
+//!  buckets ──┘                         └─────▶ metrics aggregator ─▶ admin: /metrics, live
 //!  store ─▶ jira dispatch ─▶ jira worker ─▶ Jira
 //! ```
 //!
@@ -161,7 +161,7 @@ pub async fn run_with(
     let reading = config.stdin.reading();
     let looking = CancellationToken::new();
     let admin = admin::Admin::new(
-        &config.admin,
+        &config,
         pipeline.clone(),
         store.clone(),
         prometheus.clone(),

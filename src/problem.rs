@@ -36,6 +36,11 @@ impl Problem {
         Self { status, detail: detail.into(), pointer: None, headers: Box::default() }
     }
 
+    #[must_use]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// Names the place in the body.
     #[must_use]
     pub(crate) fn at(mut self, pointer: String) -> Self {

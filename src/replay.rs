@@ -157,7 +157,7 @@ async fn replay_rejected(
 }
 
 /// A frame that was rejected has lost its length; what broke the framing still starts with one.
-fn body_of(source: Source, bytes: Vec<u8>) -> Bytes {
+pub(crate) fn body_of(source: Source, bytes: Vec<u8>) -> Bytes {
     if source == Source::Logdrains && bytes.first() == Some(&b'<') {
         let mut framed = format!("{} ", bytes.len()).into_bytes();
         framed.extend_from_slice(&bytes);

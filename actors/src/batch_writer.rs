@@ -34,7 +34,14 @@ use crate::{
         journal::Readable,
         store::{Commit, Store, StoreError},
     },
-    domain::{batch::Batch, fault::FaultId, ledger::Ledger, retry::Backoff, time::Micros},
+    domain::{
+        batch::Batch,
+        calls::{Calls, Ended},
+        fault::FaultId,
+        ledger::Ledger,
+        retry::Backoff,
+        time::Micros,
+    },
     stage::{Closed, Finish, Notices, Wake, wait, wake},
     tap::MetFaults,
 };
@@ -109,9 +116,22 @@ pub struct Counters {
     binlog_position: Mutex<Option<String>>,
     /// The faults of commits, for those who watch.
     pub met: MetFaults,
+    calls: Calls,
 }
 
 impl Counters {
+    /// Counts its calls of the store over a window of this length.
+    #[must_use]
+    pub fn over(window: Duration) -> Self {
+        Self { calls: Calls::new(window), ..Self::default() }
+    }
+
+    /// How commits went, and whatever else the writer asks the store.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
     /// When the store last answered the writer; `None` before it ever did.
     #[must_use]
     pub fn last_success(&self) -> Option<Micros> {
@@ -143,6 +163,7 @@ impl Counters {
     }
 
     fn succeeded(&self, took: Duration) {
+        self.calls.ended(clock::now(), took, Ended::Well);
         self.last_success.store(clock::now(), Ordering::Relaxed);
         self.last_took
             .store(i64::try_from(took.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
@@ -152,7 +173,8 @@ impl Counters {
         }
     }
 
-    fn failed(&self, error: &StoreError) {
+    fn failed(&self, error: &StoreError, took: Duration) {
+        self.calls.ended(clock::now(), took, Ended::by_words(&error.to_string()));
         self.failures.fetch_add(1, Ordering::Relaxed);
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         if failing.is_none() {
@@ -218,6 +240,7 @@ impl BatchWriter {
     /// Asks the store where the origin stands, and has the journal read on from there.
     async fn resume(&mut self) {
         self.gathered = Gathered::default();
+        let started = std::time::Instant::now();
         match self.ask_position().await {
             Ok(position) => {
                 self.recovered();
@@ -225,7 +248,7 @@ impl BatchWriter {
                 self.journal.acknowledge(position);
                 self.journal.read_after(position);
             }
-            Err(error) => self.retry_later(&error),
+            Err(error) => self.retry_later(&error, started.elapsed()),
         }
     }
 
@@ -323,7 +346,7 @@ impl BatchWriter {
                 tracing::info!(after, position, "the store is elsewhere: starting over from there");
                 self.position = None;
             }
-            Err(error) => self.retry_later(&error),
+            Err(error) => self.retry_later(&error, started.elapsed()),
         }
     }
 
@@ -338,8 +361,8 @@ impl BatchWriter {
         }
     }
 
-    fn retry_later(&mut self, error: &StoreError) {
-        self.counters.failed(error);
+    fn retry_later(&mut self, error: &StoreError, took: Duration) {
+        self.counters.failed(error, took);
         metrics::counter!("faultline_store_failures_total").increment(1);
         self.retry_at = Some(Instant::now() + self.backoff.next_wait(fastrand::f64()));
     }

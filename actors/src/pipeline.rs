@@ -33,6 +33,7 @@ use crate::{
     batch_writer, bucket_watcher,
     domain::{
         batch::Batch,
+        calls::Calls,
         decision::Tracker,
         fault::FaultId,
         ledger::Ledger,
@@ -103,6 +104,8 @@ pub struct JiraState {
     /// There is no Jira: nothing is sent.
     pub is_dry_run: bool,
     pub counters: Arc<jira_worker::Counters>,
+    /// How requests to Jira went.
+    pub calls: Arc<Calls>,
     /// Where there is one.
     pub client: Option<Arc<Jira>>,
     /// What decisions know of it.
@@ -134,6 +137,7 @@ impl Dispatch {
         store: Arc<dyn Store>,
         rules: Arc<Rules>,
         (met_out, met): (Notices<Vec<FaultId>>, Noticed<Vec<FaultId>>),
+        calls: Arc<Calls>,
     ) -> Self {
         let (due_out, due) = Notices::bounded(TO_WORKER);
         let tracker = jira_dispatch::Settings::from(&settings).tracker;
@@ -155,6 +159,7 @@ impl Dispatch {
         let state = JiraState {
             is_dry_run: jira.is_none(),
             counters: counters.clone(),
+            calls,
             client: jira.clone(),
             tracker,
             rules,
@@ -225,18 +230,20 @@ impl Pipeline {
         countries: Option<Arc<Countries>>,
     ) -> Result<Self, String> {
         let (jira_settings, rules) = (settings.jira, settings.rules);
+        let window = settings.metrics_aggregator.window;
+        let jira_calls = Arc::new(Calls::new(window));
         let jira = if jira_settings.is_dry_run() {
             None
         } else {
             let jira = Jira::new(&jira_settings).map_err(|problem| format!("jira.{problem}"))?;
-            Some(Arc::new(jira))
+            Some(Arc::new(jira.counted(jira_calls.clone())))
         };
         let (aggregator_out, aggregator_in) = flume::bounded::<Arc<Batch>>(TO_AGGREGATOR);
         let to_aggregator = channel("metrics_aggregator", TO_AGGREGATOR, &aggregator_in);
         let (met_out, met) = Notices::bounded(TO_DISPATCH);
         let (broken_out, broken) = watch::channel(None);
         let supervisor = Supervisor::spawn(Supervisor { broken: broken_out.clone() });
-        let counters = Arc::new(batch_writer::Counters::default());
+        let counters = Arc::new(batch_writer::Counters::over(window));
         let spawner = Arc::new(Spawner {
             parser: settings.parser.clone(),
             batch_writer: settings.batch_writer,
@@ -248,7 +255,8 @@ impl Pipeline {
             broken: broken_out,
         });
         let streams =
-            Streams::start(&supervisor, settings.handoff, store.clone(), spawner.clone()).await;
+            Streams::start(&supervisor, settings.handoff, store.clone(), spawner.clone(), window)
+                .await;
         let streams = streams.map_err(|problem| format!("handoff.{problem}"))?;
         let stages = {
             let (environment, rules) = (settings.parser.environment, rules.clone());
@@ -272,10 +280,12 @@ impl Pipeline {
             };
             supervise::<MetricsAggregator>(&supervisor, make).await
         };
-        let watcher = Watcher::start(&supervisor, settings.bucket_watcher, &store, &spool).await;
+        let watcher =
+            Watcher::start(&supervisor, settings.bucket_watcher, &store, &spool, window).await;
         let watcher = watcher.map_err(|problem| format!("bucket_watcher.{problem}"))?;
         let met = (met_out, met);
-        let dispatch = Dispatch::start(&supervisor, jira_settings, jira, store, rules, met).await;
+        let dispatch =
+            Dispatch::start(&supervisor, jira_settings, jira, store, rules, met, jira_calls).await;
         Ok(Self {
             spool,
             ledger,
@@ -324,6 +334,12 @@ impl Pipeline {
     #[must_use]
     pub fn buckets(&self) -> Option<bucket_watcher::State> {
         self.watcher.as_ref().map(|watcher| watcher.status.look())
+    }
+
+    /// How requests to the buckets' account went; `None` where no buckets are watched.
+    #[must_use]
+    pub fn bucket_calls(&self) -> Option<&Calls> {
+        self.watcher.as_ref().map(|watcher| &*watcher.calls)
     }
 
     /// The ledger as it is now.

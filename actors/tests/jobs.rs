@@ -5,20 +5,13 @@
 use std::{sync::Arc, time::Duration};
 
 use faultline_actors::{
-    adapters::{
-        journal::Origin,
-        store::{
-            Commit, Store,
-            jobs::{
-                Budget, Decided, Intent, JobFilter, Outcome, SeenTicket, Steer, TicketChange,
-                Undecided, Which,
-            },
-            postgres::Postgres,
-            sqlite::Sqlite,
-        },
+    adapters::store::{
+        Store,
+        jobs::{Budget, Intent, JobFilter, Outcome, SeenTicket, Steer, TicketChange, Which},
+        postgres::Postgres,
+        sqlite::Sqlite,
     },
     domain::{
-        decision::Comeback,
         fault::FaultId,
         job::{Action, State, Step},
     },
@@ -28,50 +21,12 @@ use uuid::Uuid;
 
 #[path = "support/batches.rs"]
 mod batches;
+#[path = "support/decisions.rs"]
+mod decisions;
 
-use batches::report;
+use decisions::{create, decided, made, met};
 
 const LEASE: Duration = Duration::from_mins(1);
-
-/// Has the store meet these messages, each a fault of its own; gives what is to be decided.
-async fn met(store: &dyn Store, messages: &[&str]) -> Vec<Undecided> {
-    let origin = Origin::now_v7();
-    store.position(origin).await.unwrap();
-    let batches =
-        messages.iter().zip(1..).map(|(message, sequence)| report(sequence, message)).collect();
-    let committed = store.commit(&Commit { origin, after: 0, batches }).await.unwrap();
-    let mut undecided = store.undecided(Which::These(&committed.faults), 100).await.unwrap();
-    let place = |fault: &Undecided| messages.iter().position(|message| *message == fault.title);
-    undecided.sort_by_key(place);
-    undecided
-}
-
-fn create(incident: u32, locator: &str) -> Intent {
-    Intent {
-        action: Action::Create,
-        incident,
-        mark: String::new(),
-        rule: "default".to_owned(),
-        request: json!({ "summary": "it broke" }),
-        locator: locator.to_owned(),
-        due_in: Duration::ZERO,
-    }
-}
-
-fn decided(undecided: &Undecided, intent: Option<Intent>) -> Decided {
-    Decided {
-        fault: undecided.fault.fault,
-        environment: undecided.environment.clone(),
-        title: undecided.title.clone(),
-        count: undecided.fault.count,
-        incident: undecided.fault.incident,
-        steered: undecided.steered,
-        reason: "a ticket".to_owned(),
-        again_at: None,
-        comeback: Comeback::No,
-        intent,
-    }
-}
 
 /// A fault with a job to make its ticket.
 async fn with_job(store: &dyn Store, message: &str) -> FaultId {
@@ -87,11 +42,6 @@ async fn states(store: &dyn Store) -> Vec<String> {
     let mut jobs = store.jobs(&JobFilter::default(), 100).await.unwrap();
     jobs.reverse();
     jobs.into_iter().map(|job| job.state).collect()
-}
-
-fn made(key: &str) -> Outcome {
-    let ticket = Some(TicketChange::Made { key: key.to_owned(), is_dry_run: false });
-    Outcome { ticket, is_attempt: true, ..Outcome::new(Step::Complete) }
 }
 
 async fn a_fault_is_decided_about_once(store: &dyn Store) {

@@ -15,11 +15,16 @@ use faultline_actors::{
                 NewFault, Occurrences, Sorting, SteerError,
             },
             jobs::{
-                Budget, Decided, Holder, Intent, Job, JobCounts, JobFilter, JobId, JobStore,
-                Outcome, SeenTicket, Steer, StoredJob, StoredTicket, Undecided, Which, Why,
-                Written,
+                Budget, Decided, Holder, Intent, Job, JobFilter, JobId, JobStore, Outcome,
+                QueueCounts, SeenTicket, Steer, StoredFailure, StoredJob, StoredTicket, Undecided,
+                Which, Why, Written,
             },
             live::{Change, LiveStore, Met},
+            records::{
+                AuditFilter, NotificationFilter, RecordStore, RejectedFilter, Replay,
+                StoredNotification,
+            },
+            statistics::{By, DayCount, Days, JobDayCount},
             streams::{Lease, StoredOrigin, StreamStore},
         },
     },
@@ -135,7 +140,13 @@ impl JobStore for Nothing {
     async fn jobs(&self, _: &JobFilter, _: u32) -> Result<Vec<StoredJob>, StoreError> {
         Ok(Vec::new())
     }
-    async fn job_counts(&self, _: &JobFilter) -> Result<JobCounts, StoreError> {
+    async fn job_window(&self, _: &JobFilter, _: u32) -> Result<Option<JobId>, StoreError> {
+        Ok(None)
+    }
+    async fn job_queues(&self, _: &JobFilter) -> Result<QueueCounts, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn job_failures(&self, _: JobId) -> Result<Vec<StoredFailure>, StoreError> {
         Ok(Vec::new())
     }
     async fn steer(&self, _: &JobFilter, _: &Steer, _: &str) -> Result<Vec<JobId>, StoreError> {
@@ -155,6 +166,54 @@ impl JobStore for Nothing {
     }
     async fn pause(&self, _: bool, _: &str) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl RecordStore for Nothing {
+    async fn list_rejected(
+        &self,
+        _: &RejectedFilter,
+        _: u32,
+    ) -> Result<Vec<StoredRejected>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn count_replayable(&self, _: &RejectedFilter) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    async fn one_rejected(&self, _: i64) -> Result<Option<StoredRejected>, StoreError> {
+        Ok(None)
+    }
+    async fn claim_replay(&self, _: i64, _: Duration) -> Result<Replay, StoreError> {
+        Ok(Replay::Missing)
+    }
+    async fn release_replay(&self, _: i64) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn replayed(&self, _: i64, _: &str) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    async fn list_audit(&self, _: &AuditFilter, _: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn notifications(
+        &self,
+        _: &NotificationFilter,
+        _: u32,
+    ) -> Result<Vec<StoredNotification>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn unread(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    async fn read(&self, _: Option<&[i64]>, _: &str) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    async fn statistics(&self, _: Days, _: By) -> Result<Vec<DayCount>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn job_statistics(&self, _: Days) -> Result<Vec<JobDayCount>, StoreError> {
+        Ok(Vec::new())
     }
 }
 

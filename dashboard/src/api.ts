@@ -216,6 +216,15 @@ export interface Rejected {
 
 export type RejectedDetail = Rejected & { text: string; hex: string };
 
+/** What became of a replay. */
+export interface Replayed {
+  replayed: number;
+  /** Rows that cannot be replayed. */
+  skipped?: number;
+  /** The bound of one request was reached. */
+  more?: boolean;
+}
+
 export interface Notification {
   id: number;
   at: string;

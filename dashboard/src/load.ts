@@ -78,6 +78,7 @@ export function useList<T>(get: (cursor: string | null, signal: AbortSignal) => 
   const hasMore = ref(false);
   const searchedUntil = ref<string | null>(null);
   let next: string | null = null;
+  let isFirstPage = true;
   let abort = new AbortController();
 
   async function fetchPage(cursor: string | null): Promise<void> {
@@ -89,6 +90,7 @@ export function useList<T>(get: (cursor: string | null, signal: AbortSignal) => 
       if (mine.signal.aborted) return;
       rows.value = cursor === null ? page.rows : rows.value.concat(page.rows);
       next = page.next;
+      isFirstPage = cursor === null;
       hasMore.value = page.next !== null;
       searchedUntil.value = page.searched_until ?? null;
       problem.value = null;
@@ -110,7 +112,8 @@ export function useList<T>(get: (cursor: string | null, signal: AbortSignal) => 
     await reload();
   }
   watch(key, () => void restart(), { immediate: true });
-  onScopeDispose(live.on('gap', () => void reload()));
+  // Who has scrolled on is not thrown back to the first page.
+  onScopeDispose(live.on('gap', () => void (isFirstPage && !isLoading.value && reload())));
   onScopeDispose(() => abort.abort());
   return { rows, problem, isLoading, hasMore, searchedUntil, touch: () => triggerRef(rows), reload, more };
 }

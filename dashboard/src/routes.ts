@@ -1,7 +1,7 @@
 /** Every route of the API, typed. */
 import type {
   AuditEntry, Dispatch, Event, Fault, FaultDetail, Health, Job, JobCounts, JobDetail, Ledger, Metrics, NewTicket,
-  Notification, Occurrences, Page, Partner, Query, Rejected, RejectedDetail, Role, Scope, Session, Statistics,
+  Notification, Occurrences, Page, Partner, Query, Rejected, RejectedDetail, Replayed, Role, Scope, Session, Statistics,
   Throughput, Ticket, Token, User, WhichJobs, Why,
 } from './api';
 import { Problem, request } from './request';
@@ -72,10 +72,10 @@ export const api = {
 
   rejected: (query: Query, signal?: Signal) => list<'rejected', Rejected>('rejected', '/api/rejected', query, signal),
   oneRejected: (id: number) => get<RejectedDetail>(`/api/rejected/${id}`),
-  replayOne: (id: number) => post<{ replayed: number }>(`/api/rejected/${id}/replay`),
+  replayOne: (id: number) => post<Replayed>(`/api/rejected/${id}/replay`),
   countReplay: (which: Query | { ids: number[] }) =>
     post<{ count: number }>('/api/rejected/replay', { ...which, preview: true }),
-  replay: (which: Query | { ids: number[] }) => post<{ replayed: number }>('/api/rejected/replay', which),
+  replay: (which: Query | { ids: number[] }) => post<Replayed>('/api/rejected/replay', which),
 
   notifications: (query: Query, signal?: Signal) =>
     get<{ notifications: Notification[]; unread: number; next?: string | null }>('/api/notifications', query, signal),

@@ -7,7 +7,6 @@ use axum::{
     Json,
     extract::{Path, State},
     http::StatusCode,
-    response::Response,
 };
 use faultline_actors::{
     adapters::store::{
@@ -23,7 +22,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use self::shown::{Fault, Shape};
-use super::{Admin, Listed, asked, away, listing, number_of};
+use super::{Admin, away, number_of};
 use crate::problem::Problem;
 
 pub(super) mod list;
@@ -106,15 +105,4 @@ pub(super) async fn one(
 
 fn no_fault(id: FaultId) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no fault {id}"))
-}
-
-/// `GET /api/audit?limit=…`: who did what, the newest first.
-#[utoipa::path(get, path = "/api/audit", tag = "audit", responses((status = 200), Problem))]
-pub(super) async fn audit(
-    State(admin): State<Arc<Admin>>,
-    query: Listed,
-) -> Result<Response, Problem> {
-    let limit = asked(query)?.limit()?;
-    let audit = admin.store.audit(limit).await.map_err(away)?;
-    Ok(listing("audit", audit))
 }

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    config::is_loopback,
+    config::{Config, is_loopback},
     problem::Problem,
     receiver::{auth::check_token, stdin::Reading},
     secret::Secret,
@@ -39,15 +39,25 @@ use crate::{
 };
 
 mod access;
+mod audit;
+mod config;
+mod dispatch;
+mod docs;
+mod etag;
+mod export;
 mod faults;
 mod health;
 mod jobs;
 mod ledger;
 mod live;
 mod metrics;
+mod notifications;
 mod openapi;
 mod page;
+mod partners;
+mod rejected;
 pub mod relay;
+mod statistics;
 
 use access::{Gate, Role};
 use live::Live;
@@ -133,13 +143,15 @@ pub struct Admin {
     reading: Option<Arc<Reading>>,
     started: Instant,
     live: Live,
+    /// The settings in force, without secrets.
+    config: serde_json::Value,
 }
 
 impl Admin {
     /// `ends` is cancelled when clients are to be served no longer.
     #[must_use]
     pub fn new(
-        settings: &Settings,
+        config: &Config,
         pipeline: Arc<Pipeline>,
         store: Arc<dyn Store>,
         prometheus: PrometheusHandle,
@@ -147,14 +159,15 @@ impl Admin {
         ends: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
-            gate: Gate::new(settings),
+            gate: Gate::new(&config.admin),
             pipeline,
             store,
             prometheus,
             process: metrics_process::Collector::default(),
             reading,
             started: Instant::now(),
-            live: Live::new(settings, ends),
+            live: Live::new(&config.admin, ends),
+            config: config::shown(config),
         })
     }
 
@@ -175,6 +188,7 @@ pub fn router(admin: &Arc<Admin>) -> Router {
         .route("/metrics", get(metrics::metrics))
         .merge(open)
         .layer(Extension(described))
+        .layer(middleware::from_fn(etag::etag))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not possible here")
@@ -212,6 +226,9 @@ fn viewers() -> Routes {
     OpenApiRouter::new()
         .route("/health", get(health::health))
         .route("/api/openapi.json", get(openapi::openapi))
+        .route("/api/docs", get(docs::page))
+        .route("/api/docs.js", get(docs::script))
+        .route("/api/docs.css", get(docs::style))
         .routes(routes!(health::health))
         .routes(routes!(ledger::ledger))
         .routes(routes!(live::live))
@@ -223,10 +240,18 @@ fn viewers() -> Routes {
         .routes(routes!(faults::one))
         .routes(routes!(jobs::why))
         .routes(routes!(jobs::list))
+        .routes(routes!(jobs::counts))
         .routes(routes!(jobs::one))
-        .routes(routes!(jobs::dispatch))
-        .routes(routes!(faults::audit))
-        .routes(routes!(rejected))
+        .routes(routes!(dispatch::dispatch))
+        .routes(routes!(rejected::list))
+        .routes(routes!(rejected::one))
+        .routes(routes!(rejected::bytes))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::read))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(statistics::statistics))
+        .routes(routes!(partners::partners))
 }
 
 fn operators() -> Routes {
@@ -246,12 +271,14 @@ fn operators() -> Routes {
         .routes(routes!(jobs::retry_one))
         .routes(routes!(jobs::discard_one))
         .routes(routes!(jobs::edit_one))
-        .routes(routes!(jobs::pause))
-        .routes(routes!(jobs::resume))
+        .routes(routes!(dispatch::pause))
+        .routes(routes!(dispatch::resume))
+        .routes(routes!(rejected::replay_one))
+        .routes(routes!(rejected::replay_all))
 }
 
 fn admins() -> Routes {
-    OpenApiRouter::new()
+    OpenApiRouter::new().routes(routes!(config::config))
 }
 
 /// What lists can be asked for.
@@ -307,12 +334,4 @@ async fn events(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Respo
     let limit = list.limit()?;
     let events = admin.store.events(list.fingerprint.as_deref(), limit).await.map_err(away)?;
     Ok(listing("events", events))
-}
-
-/// `GET /api/rejected?limit=…`: the newest rejected messages.
-#[utoipa::path(get, path = "/api/rejected", tag = "rejected", responses((status = 200), Problem))]
-async fn rejected(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
-    let limit = asked(listed)?.limit()?;
-    let rejected = admin.store.rejected(limit).await.map_err(away)?;
-    Ok(listing("rejected", rejected))
 }

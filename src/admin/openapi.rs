@@ -8,7 +8,7 @@ use utoipa::{
     openapi::{
         Content, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder,
         extensions::Extensions,
-        path::PathItem,
+        path::{Operation, PathItem},
         security::{
             ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
         },
@@ -45,9 +45,18 @@ pub(super) fn base() -> OpenApi {
 pub(super) fn mark(api: &mut OpenApi, role: Option<Role>) {
     let name = role.map_or("open", Role::name);
     for item in api.paths.paths.values_mut() {
+        if let Some(get) = &mut item.get {
+            describe_etag(get);
+        }
         for operation in operations(item) {
             let extension = Extensions::builder().add("x-role", name).build();
             operation.extensions.get_or_insert_default().merge(extension);
+            // Handlers are named within their file; here each has a name of its own.
+            if let (Some(id), Some([tag, ..])) =
+                (&mut operation.operation_id, operation.tags.as_deref())
+            {
+                *id = format!("{tag}_{id}");
+            }
             if role.is_none() {
                 operation.security = Some(vec![SecurityRequirement::default()]);
             }
@@ -55,7 +64,19 @@ pub(super) fn mark(api: &mut OpenApi, role: Option<Role>) {
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut utoipa::openapi::path::Operation> {
+/// What [`etag`](super::etag) adds to answers in JSON.
+fn describe_etag(get: &mut Operation) {
+    let answer = get.responses.responses.get("200");
+    let is_json = matches!(answer, Some(RefOr::T(answer))
+        if answer.content.contains_key("application/json"));
+    if is_json {
+        let unchanged = "nothing has changed since the answer of If-None-Match";
+        let answer = ResponseBuilder::new().description(unchanged).build();
+        get.responses.responses.insert("304".to_owned(), answer.into());
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
         .into_iter()
         .filter_map(Option::as_mut)

@@ -2,7 +2,8 @@
 
 use axum::http::StatusCode;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use faultline_actors::domain::time::{Micros, parse_rfc3339};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
 use crate::problem::Problem;
@@ -35,6 +36,57 @@ impl Page {
         let detail = format!("limit={limit}: between 1 and {} is possible", Self::MOST);
         Err(Problem::new(StatusCode::BAD_REQUEST, detail))
     }
+}
+
+/// The first `limit` of `rows`, and the cursor of the next page where there are more.
+pub(super) fn cut<T>(
+    mut rows: Vec<T>,
+    limit: u32,
+    id_of: impl Fn(&T) -> i64,
+) -> (Vec<T>, Option<String>) {
+    let has_more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = rows.last().filter(|_| has_more).map(|last| write_cursor(&id_of(last)));
+    (rows, next)
+}
+
+/// The id behind which a page starts.
+pub(super) fn before(cursor: Option<&str>) -> Result<Option<i64>, Problem> {
+    cursor.map(read_cursor).transpose()
+}
+
+/// The moment that a parameter names.
+pub(super) fn moment(name: &str, text: Option<&str>) -> Result<Option<Micros>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let moment = parse_rfc3339(text.as_bytes()).ok_or_else(|| {
+        let detail = format!("{name}={text:?}: a time is needed, such as 2026-11-22T03:00:00Z");
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    });
+    moment.map(Some)
+}
+
+/// One of a few words.
+pub(super) fn word<T>(
+    name: &str,
+    text: Option<&str>,
+    from_name: impl Fn(&str) -> Option<T>,
+    known: &[&str],
+) -> Result<Option<T>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let word = from_name(text).ok_or_else(|| {
+        let detail = format!("{name}={text:?}: one of {} is needed", known.join(", "));
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    });
+    word.map(Some)
+}
+
+/// A text that a store can be asked for: none holds NUL.
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    if text.as_ref().is_some_and(|text| text.contains('\0')) {
+        return Err(serde::de::Error::custom("a text without NUL is needed"));
+    }
+    Ok(text)
 }
 
 /// A place in a list, as clients hand it back: opaque to them, and to be trusted no more than

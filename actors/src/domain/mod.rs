@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod breaker;
+pub mod calls;
 pub mod decision;
 pub mod dedupe;
 pub mod error_report;
@@ -17,6 +18,7 @@ pub mod ledger;
 pub mod lesson;
 pub mod logplex;
 pub mod maxwell;
+pub mod notification;
 pub mod object;
 pub mod original;
 pub mod parse;

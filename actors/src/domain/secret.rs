@@ -1,13 +1,42 @@
 //! Secrets: what they are worth to the one who needs them, and `***` to everybody else.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-/// A text that never shows itself.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A text that never shows itself. It is written as it is only where settings are read and merged;
+/// see [`masked`].
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
+
+thread_local! {
+    static IS_MASKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What `write` serialises holds no secret: each is `"***"`, or null where it is not set. By the type
+/// of a setting, so that no list of names can be incomplete.
+pub fn masked<T>(write: impl FnOnce() -> T) -> T {
+    /// Also when `write` panics.
+    struct Reset(bool);
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            IS_MASKED.set(self.0);
+        }
+    }
+    let _reset = Reset(IS_MASKED.replace(true));
+    write()
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (IS_MASKED.get(), self.is_empty()) {
+            (false, _) => serializer.serialize_str(&self.0),
+            (true, true) => serializer.serialize_none(),
+            (true, false) => serializer.serialize_str("***"),
+        }
+    }
+}
 
 impl Secret {
     #[must_use]

@@ -1,6 +1,6 @@
 //! The stream readers of a hub.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kameo::actor::ActorRef;
 
@@ -27,8 +27,9 @@ impl Streams {
         settings: stream::Settings,
         store: Arc<dyn Store>,
         spawner: Arc<Spawner>,
+        window: Duration,
     ) -> Result<Self, String> {
-        let (status, origins) = (Arc::<Status>::default(), Arc::<Origins>::default());
+        let (status, origins) = (Arc::new(Status::over(window)), Arc::<Origins>::default());
         let hub = Hub {
             holder: uuid::Uuid::now_v7(),
             store,

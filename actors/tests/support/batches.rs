@@ -19,16 +19,31 @@ pub(crate) fn batch(sequence: u64, source: Source, body: &[u8]) -> Arc<Batch> {
     batch_with(sequence, source, body, Arc::default())
 }
 
+/// The same, received at another time.
+pub(crate) fn batch_at(sequence: u64, source: Source, body: &[u8], at: i64) -> Arc<Batch> {
+    made(sequence, source, body, Arc::default(), at)
+}
+
 pub(crate) fn batch_with(
     sequence: u64,
     source: Source,
     body: &[u8],
     rules: Arc<Rules>,
 ) -> Arc<Batch> {
+    made(sequence, source, body, rules, NOW)
+}
+
+fn made(
+    sequence: u64,
+    source: Source,
+    body: &[u8],
+    rules: Arc<Rules>,
+    received_at: i64,
+) -> Arc<Batch> {
     let meta = Meta { environment: "prod", service: "shop", ..Meta::default() }.encode();
     let records = vec![RecordRef {
         sequence,
-        received_at: NOW,
+        received_at,
         source,
         messages: count_messages(source, body),
         content: Content::Body { meta: 0..meta.len(), body: meta.len()..meta.len() + body.len() },

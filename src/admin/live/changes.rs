@@ -247,9 +247,8 @@ impl Changes {
 
     async fn show_rest(&mut self) -> Result<(), StoreError> {
         let mut drafts = Vec::new();
-        if let Some(unread) = self.admin.store.unread().await?
-            && self.unread.replace(unread) != Some(unread)
-        {
+        let unread = self.admin.store.unread().await?;
+        if self.unread.replace(unread) != Some(unread) {
             let topic = Some(Topic::Notifications);
             drafts.push(Draft::new("notification", topic, &Unread { unread }));
         }

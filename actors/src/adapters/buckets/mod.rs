@@ -10,7 +10,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use reqwest::Url;
@@ -24,6 +24,7 @@ use self::{
     send::{Asked, Sender},
     xml::ListedBucket,
 };
+use crate::domain::calls::Calls;
 
 mod failure;
 mod send;
@@ -79,6 +80,13 @@ impl Account {
         };
         let sender = Sender::new(settings, &base)?;
         Ok(Self { settings: settings.clone(), base, sender, regions: Mutex::default() })
+    }
+
+    /// The same, its calls counted there.
+    #[must_use]
+    pub fn counted(mut self, calls: Arc<Calls>) -> Self {
+        self.sender.count_in(calls);
+        self
     }
 
     /// The buckets that the settings select, by name. Where these are all names, the server is not

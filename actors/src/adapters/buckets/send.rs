@@ -1,6 +1,9 @@
 //! Sends a request: signed, bounded in time and size, again while the server is overloaded or away.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use reqwest::{Client, Response, StatusCode, Url, header};
 
@@ -12,7 +15,11 @@ use super::{
 };
 use crate::{
     adapters::{clock, http},
-    domain::{retry::Backoff, time::Micros},
+    domain::{
+        calls::{Calls, Ended},
+        retry::Backoff,
+        time::Micros,
+    },
 };
 
 /// A thousand objects with keys of 1,024 bytes, each byte escaped, take about half of it.
@@ -27,6 +34,7 @@ pub(super) struct Sender {
     is_in_host: bool,
     tries: u32,
     retry: (Duration, Duration),
+    calls: Arc<Calls>,
 }
 
 /// What is asked.
@@ -65,7 +73,13 @@ impl Sender {
             is_in_host: settings.is_in_host(base),
             tries: settings.tries,
             retry: (settings.retry_first, settings.retry_cap),
+            calls: Arc::default(),
         })
+    }
+
+    /// Counts calls there from now on.
+    pub(super) fn count_in(&mut self, calls: Arc<Calls>) {
+        self.calls = calls;
     }
 
     /// Asks, and has the answer read.
@@ -76,9 +90,11 @@ impl Sender {
     ) -> Result<T, Failure> {
         let mut backoff = Backoff::new(self.retry.0, self.retry.1);
         loop {
+            let started = Instant::now();
             let outcome = self.try_once(asked).await.and_then(|body| {
                 read(&body).map_err(|problem| Failure::Unreadable(problem).into())
             });
+            self.count(started, outcome.as_ref().err().map(|Failed(failure, _)| failure));
             let Failed(failure, wanted) = match outcome {
                 Ok(read) => return Ok(read),
                 Err(failed) => failed,
@@ -90,6 +106,16 @@ impl Sender {
             tracing::debug!(operation = asked.operation, bucket = asked.bucket, %failure, "again");
             tokio::time::sleep(wait.min(MAX_WAIT)).await;
         }
+    }
+
+    fn count(&self, started: Instant, failure: Option<&Failure>) {
+        let words = failure.map(ToString::to_string).unwrap_or_default();
+        let ended = match failure {
+            None => Ended::Well,
+            Some(Failure::Credentials(_) | Failure::Forbidden(_)) => Ended::Unauthorized(&words),
+            Some(_) => Ended::Failed(&words),
+        };
+        self.calls.ended(clock::now(), started.elapsed(), ended);
     }
 
     async fn try_once(&self, asked: &Asked<'_>) -> Result<Vec<u8>, Failed> {

@@ -13,12 +13,12 @@
 //!
 //! Cloud (REST API version 3) and Data Center (version 2, from 8.4 on) are both spoken.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::domain::{ticket::Draft, time::Micros};
+use crate::domain::{calls::Calls, ticket::Draft, time::Micros};
 
 pub mod attempt;
 mod failure;
@@ -72,6 +72,13 @@ impl Jira {
     /// When the settings name no Jira that could be reached.
     pub fn new(settings: &Settings) -> Result<Self, String> {
         Ok(Self { settings: settings.clone(), sender: Sender::new(settings)? })
+    }
+
+    /// The same, its calls counted there.
+    #[must_use]
+    pub fn counted(mut self, calls: Arc<Calls>) -> Self {
+        self.sender.count_in(calls);
+        self
     }
 
     #[must_use]

@@ -5,8 +5,8 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     adapters::{clock, http},
     domain::{
+        calls::{Calls, Ended},
         secret::Secret,
         time::{Micros, later},
     },
@@ -40,6 +41,7 @@ pub(super) struct Sender {
     pat: Secret,
     throttle: Mutex<Throttle>,
     pace: Pace,
+    calls: Arc<Calls>,
 }
 
 impl fmt::Debug for Sender {
@@ -113,7 +115,13 @@ impl Sender {
             pat: settings.pat.clone(),
             throttle: Mutex::default(),
             pace: Pace::new(settings.rate_per_second, settings.rate_per_hour),
+            calls: Arc::default(),
         })
+    }
+
+    /// Counts calls there from now on.
+    pub(super) fn count_in(&mut self, calls: Arc<Calls>) {
+        self.calls = calls;
     }
 
     pub(super) fn set_hubs(&self, hubs: u32) {
@@ -137,6 +145,23 @@ impl Sender {
         is_answer: impl Fn(&StatusCode) -> bool,
     ) -> Result<Answer, Failure> {
         self.wait_turn(&call).await?;
+        let started = Instant::now();
+        let outcome = self.send_now(call, is_answer).await;
+        let ended = outcome.as_ref().err().map(|failure| (failure, failure.to_string()));
+        let ended = match &ended {
+            None => Ended::Well,
+            Some((Failure::Unauthorized(_), words)) => Ended::Unauthorized(words),
+            Some((_, words)) => Ended::Failed(words),
+        };
+        self.calls.ended(clock::now(), started.elapsed(), ended);
+        outcome
+    }
+
+    async fn send_now(
+        &self,
+        call: Call<'_>,
+        is_answer: impl Fn(&StatusCode) -> bool,
+    ) -> Result<Answer, Failure> {
         let mut response = self.request(&call)?.send().await.map_err(failure::of_transport)?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());

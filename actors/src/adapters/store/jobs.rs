@@ -15,6 +15,7 @@ use crate::domain::{
     event::{Kind, Severity},
     fault::FaultId,
     job::{Action, State, Step},
+    notification::Notification,
     storm::Storm,
     time::Micros,
 };
@@ -74,6 +75,18 @@ pub struct Intent {
     pub due_in: Duration,
 }
 
+impl Intent {
+    /// Whether it is due to a fault that came back: its ticket is opened again, or a new one is
+    /// linked to the one before.
+    fn is_comeback(&self) -> bool {
+        match self.action {
+            Action::Reopen => true,
+            Action::Create => self.request["before"].is_string(),
+            Action::Comment | Action::Edit => false,
+        }
+    }
+}
+
 /// What was decided about a fault.
 #[derive(Clone, Debug)]
 pub struct Decided {
@@ -89,6 +102,14 @@ pub struct Decided {
     pub again_at: Option<Micros>,
     pub comeback: Comeback,
     pub intent: Option<Intent>,
+}
+
+impl Decided {
+    /// What people should know of it: that the fault came back after its ticket was done.
+    pub(crate) fn notification(&self) -> Option<Notification> {
+        let action = self.intent.as_ref().filter(|intent| intent.is_comeback())?.action;
+        Some(Notification::came_back(self.fault, &self.environment, &self.title, action))
+    }
 }
 
 /// How many new tickets an environment gets before it is a storm.
@@ -188,10 +209,20 @@ pub struct SeenTicket {
 pub struct JobFilter {
     pub ids: Option<Vec<JobId>>,
     pub state: Option<State>,
+    pub action: Option<Action>,
+    pub environment: Option<String>,
     pub fault: Option<FaultId>,
     pub key: Option<String>,
     /// A part of what was sent, of the answer or of the error.
     pub text: Option<String>,
+    /// Made then or later …
+    pub since: Option<Micros>,
+    /// … and before.
+    pub until: Option<Micros>,
+    /// With lower numbers.
+    pub before: Option<JobId>,
+    /// With this number or higher ones.
+    pub from: Option<JobId>,
 }
 
 /// What people do with jobs.
@@ -214,28 +245,44 @@ impl Steer {
 }
 
 /// A job as a person sees it.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Job)]
 pub struct StoredJob {
     pub id: JobId,
     pub fault: FaultId,
+    /// The number of the fault's ticket.
     pub incident: i32,
+    /// `create`, `comment`, `reopen` or `edit`.
     pub action: String,
+    /// What makes it one of its kind: of a comment the milestone.
     pub mark: String,
     pub environment: String,
+    /// `waiting`, `active`, `delayed`, `completed`, `dead`, `unknown` or `discarded`.
     pub state: String,
     pub rule: String,
     pub attempts: i32,
+    /// How often it was looked for in vain.
     pub searches: i32,
+    /// The ticket's key in Jira, once it has one.
     pub key: Option<String>,
+    /// The label by which the ticket is found.
     pub locator: String,
+    /// What went wrong last; empty for nothing.
     pub error: String,
+    /// What is sent.
+    #[schema(value_type = Object)]
     pub request: Box<RawValue>,
+    /// What Jira answered, or would have been sent in a dry run.
+    #[schema(value_type = Option<Object>)]
     pub response: Option<Box<RawValue>>,
     #[serde(serialize_with = "as_rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Micros,
     #[serde(serialize_with = "as_rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub updated_at: Micros,
     #[serde(serialize_with = "as_rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub due_at: Micros,
 }
 
@@ -256,6 +303,23 @@ pub struct StoredTicket {
 
 /// How many jobs there are in each state.
 pub type JobCounts = Vec<(State, u64)>;
+/// How many jobs there are of each action and state.
+pub type QueueCounts = Vec<(Action, State, u64)>;
+
+/// Why a job was given up.
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct StoredFailure {
+    #[serde(serialize_with = "as_rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Micros,
+    pub error: String,
+    /// Pairs of a field and what the tracker says is wrong with it.
+    #[schema(value_type = Vec<Vec<String>>)]
+    pub problems: Box<RawValue>,
+    /// What was sent.
+    #[schema(value_type = Object)]
+    pub request: Box<RawValue>,
+}
 
 /// The part of a [`Store`](super::Store) that dispatch needs.
 #[async_trait]
@@ -328,8 +392,25 @@ pub trait JobStore: Send + Sync {
     /// The newest jobs.
     async fn jobs(&self, filter: &JobFilter, limit: u32) -> Result<Vec<StoredJob>, StoreError>;
 
+    /// Of the next `span` jobs that a filter fits, its text left aside, the last one's number; `None`
+    /// where there are none.
+    async fn job_window(&self, filter: &JobFilter, span: u32) -> Result<Option<JobId>, StoreError>;
+
+    /// How many jobs of a filter there are of each action and state.
+    async fn job_queues(&self, filter: &JobFilter) -> Result<QueueCounts, StoreError>;
+
     /// How many jobs of a filter there are in each state.
-    async fn job_counts(&self, filter: &JobFilter) -> Result<JobCounts, StoreError>;
+    async fn job_counts(&self, filter: &JobFilter) -> Result<JobCounts, StoreError> {
+        let mut counts = [0; State::ALL.len()];
+        for (_, state, count) in self.job_queues(filter).await? {
+            counts[state as usize] += count;
+        }
+        let counts = State::ALL.into_iter().zip(counts);
+        Ok(counts.filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// Why a job was given up, each time, the oldest first.
+    async fn job_failures(&self, job: JobId) -> Result<Vec<StoredFailure>, StoreError>;
 
     /// Retries or discards all of a filter that can be; gives their numbers.
     async fn steer(

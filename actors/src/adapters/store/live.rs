@@ -39,11 +39,6 @@ pub trait LiveStore: Send + Sync {
 
     /// What hubs have told, as [`Self::changes`].
     async fn met(&self, feed: &Feed, limit: u32) -> Result<Vec<Met>, StoreError>;
-
-    /// How many notifications nobody has read; `None` where there are no notifications.
-    async fn unread(&self) -> Result<Option<u64>, StoreError> {
-        Ok(None)
-    }
 }
 
 /// The faults that an entry is about: `fault`, and the one that its subject names (`fault 7`), which

@@ -34,10 +34,13 @@ mod copy;
 mod fault_list;
 pub mod faults;
 mod hours;
+pub mod job_page;
 pub mod jobs;
 pub mod live;
 pub mod postgres;
+pub mod records;
 pub mod sqlite;
+pub mod statistics;
 pub mod streams;
 
 /// What the batch writer hands to [`Store::commit`].
@@ -107,6 +110,7 @@ pub trait Store:
     + live::LiveStore
     + streams::StreamStore
     + buckets::BucketStore
+    + records::RecordStore
     + 'static
 {
     /// `postgres` or `sqlite`.
@@ -278,15 +282,20 @@ pub struct StoredShape {
 }
 
 /// Who did what.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct AuditEntry {
     pub id: i64,
     #[serde(serialize_with = "as_rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub at: Micros,
     pub who: String,
     pub action: String,
     pub subject: String,
+    #[schema(value_type = Object)]
     pub details: Box<serde_json::value::RawValue>,
+    /// What it is about, where that is a fault or a job.
+    pub fault: Option<FaultId>,
+    pub job: Option<i64>,
 }
 
 /// An event as a person sees it.
@@ -336,18 +345,26 @@ pub struct StoredFault {
 }
 
 /// A rejected message.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct StoredRejected {
     pub id: i64,
     #[serde(serialize_with = "as_rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub received_at: Micros,
+    /// `logdrains`, `errors`, `maxwell` or `bucket`.
     pub source: String,
     pub reason: String,
     /// The first bytes, as text where they are.
     #[serde(serialize_with = "as_lossy_text")]
+    #[schema(value_type = String)]
     pub bytes: Vec<u8>,
+    /// The message's true length in bytes; at most a MiB of it is kept.
     pub length: i64,
+    /// How many messages it stands for.
     pub messages: i32,
+    #[serde(serialize_with = "as_optional_rfc3339")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub replayed_at: Option<Micros>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "called by serde")]
@@ -355,6 +372,17 @@ fn as_rfc3339<S: serde::Serializer>(micros: &Micros, serializer: S) -> Result<S:
     match jiff::Timestamp::from_microsecond(*micros) {
         Ok(timestamp) => serializer.collect_str(&timestamp),
         Err(_) => serializer.serialize_i64(*micros),
+    }
+}
+
+#[expect(clippy::ref_option, reason = "called by serde")]
+fn as_optional_rfc3339<S: serde::Serializer>(
+    micros: &Option<Micros>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match micros {
+        Some(micros) => as_rfc3339(micros, serializer),
+        None => serializer.serialize_none(),
     }
 }
 

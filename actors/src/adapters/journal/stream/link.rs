@@ -14,7 +14,10 @@ use super::{
     route::{Found, Route, warnings},
     trouble::{Trouble, describe},
 };
-use crate::domain::retry::Backoff;
+use crate::{
+    adapters::clock,
+    domain::{calls::Ended, retry::Backoff},
+};
 
 /// See the [module](self).
 pub struct Link {
@@ -83,8 +86,10 @@ impl Link {
         if self.retry_at.is_some_and(|at| at > Instant::now()) {
             return false;
         }
+        let started = Instant::now();
         match self.route.find().await {
             Ok(found) => {
+                self.count(started, Ended::Well);
                 self.connection = Some((found.connection.clone(), found.server.clone()));
                 self.retry_at = None;
                 if self.refused_at.is_none() {
@@ -94,6 +99,7 @@ impl Link {
                 true
             }
             Err(trouble) => {
+                self.count(started, trouble.ended());
                 self.note(&trouble);
                 false
             }
@@ -135,14 +141,24 @@ impl Link {
     /// # Errors
     /// When Redis is away, or refuses one of them.
     pub async fn run<T: FromRedisValue>(&mut self, commands: &Pipeline) -> RedisResult<T> {
-        let Some((connection, _)) = &mut self.connection else {
+        let Some((connection, server)) = &mut self.connection else {
             return Err((ErrorKind::Io, "not connected").into());
         };
+        let started = Instant::now();
         let outcome = commands.query_async(connection).await;
-        if let Err(error) = &outcome {
-            self.failed(error);
+        match &outcome {
+            Ok(_) => self.count(started, Ended::Well),
+            Err(error) => {
+                let trouble = describe(&self.route.address().kind, server, error);
+                self.count(started, trouble.ended());
+                self.failed(error);
+            }
         }
         outcome
+    }
+
+    fn count(&self, started: Instant, ended: Ended<'_>) {
+        self.status.calls().ended(clock::now(), started.elapsed(), ended);
     }
 
     /// A handle of the connection, for a command that outlives a call; report its failure with

@@ -58,10 +58,8 @@ impl Route {
     pub(super) async fn find(&mut self) -> Result<Found, Trouble> {
         let limit = self.timeout * 2;
         let found = timeout(limit, self.find_by_kind()).await.unwrap_or_else(|_| {
-            Err(Trouble {
-                text: format!("Redis: no server of the stream is found within {limit:?}"),
-                is_refusal: false,
-            })
+            let text = format!("Redis: no server of the stream is found within {limit:?}");
+            Err(Trouble::new(text))
         });
         if found.is_err() {
             self.first = (self.first + 1) % self.address.nodes.len();
@@ -105,7 +103,7 @@ impl Route {
                 }
                 Err(_) => format!("the Sentinel at {sentinel}: no answer within {each:?}"),
             };
-            last = Some(Trouble { text, is_refusal: false });
+            last = Some(Trouble::new(text));
         }
         Err(last.expect("an address has nodes"))
     }
@@ -163,7 +161,7 @@ impl Route {
                     "Redis at {server}: it is a replica of {of} and takes no writes: after a \
                      fail-over, or by its settings (READONLY)"
                 );
-                return Ok(Err(Trouble { text, is_refusal: false }));
+                return Ok(Err(Trouble::new(text)));
             }
         };
         let settings = settings_of(replies);

@@ -3,14 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use super::format;
+use crate::domain::calls::Calls;
 
 /// How the hand-over goes. Changed by stages while they work.
 #[derive(Debug, Default)]
 pub struct Status {
     state: Mutex<State>,
+    calls: Calls,
 }
 
 /// See [`Status::look`].
@@ -47,6 +50,18 @@ impl State {
 }
 
 impl Status {
+    /// Counts its calls over a window of this length.
+    #[must_use]
+    pub fn over(window: Duration) -> Self {
+        Self { state: Mutex::default(), calls: Calls::new(window) }
+    }
+
+    /// How the commands went that were sent.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

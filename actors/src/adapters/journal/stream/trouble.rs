@@ -3,6 +3,7 @@
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::address::{Kind, Node};
+use crate::domain::calls::Ended;
 
 /// Why Redis cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +11,24 @@ pub(super) struct Trouble {
     pub text: String,
     /// It answers, and refuses.
     pub is_refusal: bool,
+    /// It does not accept our credentials.
+    pub is_unauthorized: bool,
+}
+
+impl Trouble {
+    /// Something that no server has said.
+    pub(super) fn new(text: String) -> Self {
+        Self { text, is_refusal: false, is_unauthorized: false }
+    }
+
+    /// As calls are counted.
+    pub(super) fn ended(&self) -> Ended<'_> {
+        if self.is_unauthorized {
+            Ended::Unauthorized(&self.text)
+        } else {
+            Ended::Failed(&self.text)
+        }
+    }
 }
 
 /// The server's own code and words.
@@ -27,7 +46,8 @@ pub(super) fn describe(kind: &Kind, server: &Node, error: &RedisError) -> Troubl
             Some(meaning) => format!("Redis at {server}: {meaning} ({code} {details})"),
             None => format!("Redis at {server}: {code} {details}"),
         };
-        return Trouble { text, is_refusal: true };
+        let is_unauthorized = matches!(&*code, "NOAUTH" | "WRONGPASS" | "NOPERM");
+        return Trouble { text, is_refusal: true, is_unauthorized };
     }
     let text = match error.kind() {
         ErrorKind::AuthenticationFailed => {
@@ -36,7 +56,11 @@ pub(super) fn describe(kind: &Kind, server: &Node, error: &RedisError) -> Troubl
         _ if error.is_timeout() => "no answer in time (handoff.timeout)".to_owned(),
         _ => error.to_string(),
     };
-    Trouble { text: format!("Redis at {server}: {text}"), is_refusal: false }
+    Trouble {
+        text: format!("Redis at {server}: {text}"),
+        is_refusal: false,
+        is_unauthorized: error.kind() == ErrorKind::AuthenticationFailed,
+    }
 }
 
 /// What a code means for the hand-over, and what to do.

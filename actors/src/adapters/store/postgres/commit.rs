@@ -6,13 +6,14 @@ use futures_util::{SinkExt, future::try_join3};
 use tokio_postgres::{Error, Transaction, types::Type};
 use uuid::Uuid;
 
-use super::{chain, faults, timestamp, unavailable};
+use super::{chain, faults, statistics, timestamp, unavailable};
 use crate::{
     adapters::{
         journal::Origin,
         store::{
             Commit, Committed, Left, RejectedRow, StoreError, Why, announced, as_i64,
-            assignments::Assignments, copy, rejected_rows, sum_faults, tallies_with,
+            assignments::Assignments, copy, rejected_rows, statistics::sum_days, sum_faults,
+            tallies_with,
         },
     },
     domain::{event::Source, ledger::Tally, object::ChangeId},
@@ -60,6 +61,7 @@ pub(super) async fn commit(
         add_to_ledger(&transaction, commit.origin, &tallies),
     )
     .await?;
+    statistics::add(&transaction, &sum_days(commit, left)).await?;
     transaction.commit().await?;
     assignments.committed();
     Ok(Committed { tallies, faults })

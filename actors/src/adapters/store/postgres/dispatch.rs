@@ -2,7 +2,10 @@
 //! after another, so that they share it; a decision about less than another hub has decided about is
 //! dropped.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use deadpool_postgres::Object;
 use serde_json::Value;
@@ -11,7 +14,7 @@ use tokio_postgres::{
     types::{Json, Type},
 };
 
-use super::{row::micros_of, timestamp};
+use super::{notifications::notify, row::micros_of, timestamp};
 use crate::{
     adapters::store::{
         as_i64, as_u64,
@@ -23,6 +26,7 @@ use crate::{
         fault::FaultId,
         fault_state::Mute,
         job::Action,
+        notification::Notification,
         shape::Shape,
         storm::Storm,
     },
@@ -144,7 +148,12 @@ pub(super) async fn decide(
             told.push((decided.fault, reason));
         }
     }
-    written.intents = add_intents(&transaction, &intents).await?;
+    let added = add_intents(&transaction, &intents).await?;
+    written.intents = added.len() as u64;
+    let is_added = |decided: &&Decided| added.contains(&decided.fault);
+    let back: Vec<_> =
+        decisions.iter().filter(is_added).filter_map(Decided::notification).collect();
+    notify(&transaction, &back).await?;
     tell(&transaction, &told).await?;
     transaction.commit().await?;
     Ok(written)
@@ -221,13 +230,14 @@ pub(super) struct Reason<'a> {
     pub text: &'a str,
 }
 
-/// Writes what is to be done, and why; what was written before is left as it is.
+/// Writes what is to be done, and why; what was written before is left as it is. Gives the faults
+/// about which something was.
 pub(super) async fn add_intents(
     transaction: &Transaction<'_>,
     intents: &[(FaultId, &str, Reason<'_>, &Intent)],
-) -> Result<u64, Error> {
+) -> Result<HashSet<FaultId>, Error> {
     if intents.is_empty() {
-        return Ok(0);
+        return Ok(HashSet::new());
     }
     add_tickets(transaction, intents).await?;
     let faults: Vec<i64> = intents.iter().map(|(fault, ..)| *fault).collect();
@@ -242,8 +252,8 @@ pub(super) async fn add_intents(
     let waits: Vec<f64> = intents.iter().map(|(.., intent)| intent.due_in.as_secs_f64()).collect();
     let requests: Vec<Json<&Value>> =
         intents.iter().map(|(.., intent)| Json(&intent.request)).collect();
-    transaction
-        .execute_typed(
+    let added = transaction
+        .query_typed(
             "WITH given AS MATERIALIZED (
                  SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[],
                      $5::text[], $6::text[], $7::text[], $8::float8[], $9::json[], $10::text[])
@@ -260,7 +270,8 @@ pub(super) async fn add_intents(
              SELECT given.who, 'job.intend', 'fault ' || added.fault,
                  json_build_object('reason', given.reason, 'action', added.action, 'to', 'waiting'),
                  added.fault, added.id
-             FROM added JOIN given USING (fault, incident, action, mark)",
+             FROM added JOIN given USING (fault, incident, action, mark)
+             RETURNING fault",
             &[
                 (&faults, Type::INT8_ARRAY),
                 (&environments, Type::TEXT_ARRAY),
@@ -274,7 +285,8 @@ pub(super) async fn add_intents(
                 (&people, Type::TEXT_ARRAY),
             ],
         )
-        .await
+        .await?;
+    Ok(added.iter().map(|row| row.get(0)).collect())
 }
 
 async fn add_tickets(
@@ -404,6 +416,44 @@ pub(super) async fn begin_storm(
         .await?;
     let reason = Reason { who: "rules", text: title };
     add_intents(&transaction, &[(fault, environment, reason, intent)]).await?;
+    notify(&transaction, &[Notification::storm_began(environment, fault)]).await?;
+    transaction.commit().await
+}
+
+pub(super) async fn end_storm(client: &mut Object, fault: FaultId) -> Result<(), Error> {
+    let transaction = client.transaction().await?;
+    let sql = "UPDATE storms SET ended_at = now() WHERE fault = $1 AND ended_at IS NULL
+               RETURNING environment";
+    if let Some(row) = transaction.query_opt(sql, &[&fault]).await? {
+        notify(&transaction, &[Notification::storm_ended(row.get(0), fault)]).await?;
+    }
+    transaction.commit().await
+}
+
+/// See [`JobStore::pause`](crate::adapters::store::jobs::JobStore::pause).
+pub(super) async fn pause(client: &mut Object, is_paused: bool, who: &str) -> Result<(), Error> {
+    const NAME: &str = "dispatch_paused";
+    let transaction = client.transaction().await?;
+    let switched = transaction
+        .query_opt(
+            "WITH old AS (SELECT is_on FROM switches WHERE name = $1)
+             INSERT INTO switches (name, is_on) VALUES ($1, $2)
+             ON CONFLICT (name) DO UPDATE SET is_on = $2
+             RETURNING coalesce((SELECT is_on FROM old), false) <> $2",
+            &[&NAME, &is_paused],
+        )
+        .await?;
+    let action = if is_paused { "dispatch.pause" } else { "dispatch.resume" };
+    transaction
+        .execute(
+            "INSERT INTO audit_trail (who, action, subject, details)
+             VALUES ($1, $2, 'dispatch', '{}')",
+            &[&who, &action],
+        )
+        .await?;
+    if switched.is_some_and(|row| row.get(0)) {
+        notify(&transaction, &[Notification::dispatch(is_paused, who)]).await?;
+    }
     transaction.commit().await
 }
 

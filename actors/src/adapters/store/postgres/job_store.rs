@@ -9,8 +9,9 @@ use crate::{
     adapters::store::{
         AuditEntry, StoreError, as_u64,
         jobs::{
-            Budget, Decided, Holder, Intent, Job, JobCounts, JobFilter, JobId, JobStore, Outcome,
-            SeenTicket, Steer, StoredJob, StoredTicket, Undecided, Which, Why, Written,
+            Budget, Decided, Holder, Intent, Job, JobFilter, JobId, JobStore, Outcome, QueueCounts,
+            SeenTicket, Steer, StoredFailure, StoredJob, StoredTicket, Undecided, Which, Why,
+            Written,
         },
     },
     domain::{fault::FaultId, storm::Storm, time::Micros},
@@ -108,8 +109,11 @@ impl JobStore for Postgres {
     }
 
     async fn end_storm(&self, fault: FaultId) -> Result<(), StoreError> {
-        let sql = "UPDATE storms SET ended_at = now() WHERE fault = $1 AND ended_at IS NULL";
-        self.query(sql, &[&fault]).await.map(drop)
+        self.in_time(async {
+            let mut client = self.client().await?;
+            dispatch::end_storm(&mut client, fault).await.map_err(unavailable)
+        })
+        .await
     }
 
     async fn claim(
@@ -173,12 +177,26 @@ impl JobStore for Postgres {
         .await
     }
 
-    async fn job_counts(&self, filter: &JobFilter) -> Result<JobCounts, StoreError> {
+    async fn job_window(&self, filter: &JobFilter, span: u32) -> Result<Option<JobId>, StoreError> {
         self.in_time(async {
             let client = self.client().await?;
-            jobs::counts(&client, filter).await.map_err(unavailable)
+            jobs::window(&client, filter, span).await.map_err(unavailable)
         })
         .await
+    }
+
+    async fn job_queues(&self, filter: &JobFilter) -> Result<QueueCounts, StoreError> {
+        self.in_time(async {
+            let client = self.client().await?;
+            jobs::queues(&client, filter).await.map_err(unavailable)
+        })
+        .await
+    }
+
+    async fn job_failures(&self, job: JobId) -> Result<Vec<StoredFailure>, StoreError> {
+        let sql = "SELECT at, error, problems, request FROM job_failures WHERE job = $1
+                   ORDER BY id LIMIT $2";
+        Ok(self.query(sql, &[&job, &ENTRIES]).await?.iter().map(jobs::failure_of).collect())
     }
 
     async fn steer(
@@ -206,7 +224,7 @@ impl JobStore for Postgres {
         let (decision, decided_count) = (row.get(0), row.get(1));
         let rows = self
             .query(
-                "SELECT id, at, who, action, subject, details FROM audit_trail WHERE fault = $1
+                "SELECT id, at, who, action, subject, details, fault, job FROM audit_trail WHERE fault = $1
                  ORDER BY id DESC LIMIT $2",
                 &[&fault, &ENTRIES],
             )
@@ -217,7 +235,7 @@ impl JobStore for Postgres {
     async fn history(&self, job: JobId) -> Result<Vec<AuditEntry>, StoreError> {
         let rows = self
             .query(
-                "SELECT id, at, who, action, subject, details FROM audit_trail WHERE job = $1
+                "SELECT id, at, who, action, subject, details, fault, job FROM audit_trail WHERE job = $1
                  ORDER BY id LIMIT $2",
                 &[&job, &ENTRIES],
             )
@@ -231,16 +249,10 @@ impl JobStore for Postgres {
     }
 
     async fn pause(&self, is_paused: bool, who: &str) -> Result<(), StoreError> {
-        let action = if is_paused { "dispatch.pause" } else { "dispatch.resume" };
-        self.query(
-            "WITH switched AS (
-                 INSERT INTO switches (name, is_on) VALUES ('dispatch_paused', $1)
-                 ON CONFLICT (name) DO UPDATE SET is_on = $1)
-             INSERT INTO audit_trail (who, action, subject, details)
-             VALUES ($2, $3, 'dispatch', '{}')",
-            &[&is_paused, &who, &action],
-        )
+        self.in_time(async {
+            let mut client = self.client().await?;
+            dispatch::pause(&mut client, is_paused, who).await.map_err(unavailable)
+        })
         .await
-        .map(drop)
     }
 }

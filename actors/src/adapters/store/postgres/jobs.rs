@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use deadpool_postgres::Object;
 use serde_json::{Value, value::RawValue};
-use tokio_postgres::{
-    Error, Row, Transaction,
-    types::{Json, ToSql},
-};
+use tokio_postgres::{Error, Row, Transaction, types::Json};
 
-use super::row::micros_of;
+use super::{conditions::Conditions, notifications::notify, row::micros_of, timestamp};
 use crate::{
     adapters::store::{
         as_u64,
         jobs::{
-            Holder, Job, JobCounts, JobFilter, JobId, Outcome, SeenTicket, Steer, StoredJob,
-            StoredTicket, TicketChange,
+            Holder, Job, JobFilter, JobId, Outcome, QueueCounts, SeenTicket, Steer, StoredFailure,
+            StoredJob, StoredTicket, TicketChange,
         },
     },
-    domain::job::{Action, State, Step},
+    domain::{
+        job::{Action, State, Step},
+        notification::Notification,
+    },
 };
 
 /// See [`JobStore::claim`](crate::adapters::store::jobs::JobStore::claim). A job whose holder was
@@ -99,7 +99,7 @@ pub(super) async fn settle(
                  holder = NULL, lease_until = NULL, error = $7, updated_at = now(),
                  response = coalesce($8, response)
              WHERE id = $1 AND holder = $2 AND state = 'active'
-             RETURNING fault, incident, attempts, request",
+             RETURNING fault, incident, attempts, request, action",
             &[
                 &job,
                 &holder,
@@ -126,6 +126,8 @@ pub(super) async fn settle(
                 &[&job, &outcome.error, &problems, &request],
             )
             .await?;
+        let died = Notification::job_died(job, row.get(4), fault, &outcome.error);
+        notify(&transaction, &[died]).await?;
     }
     let details = serde_json::json!({
         "from": "active", "to": state.name(), "attempts": row.get::<_, i32>(2),
@@ -253,18 +255,28 @@ async fn resolve_by_tickets(
         .map(drop)
 }
 
-/// The conditions of a filter; its parameters are the first five of a statement.
-const FILTER: &str = "($1::bigint[] IS NULL OR job.id = ANY($1))
-    AND ($2::text IS NULL OR job.state = $2)
-    AND ($3::bigint IS NULL OR job.fault = $3)
-    AND ($4::text IS NULL OR EXISTS (SELECT 1 FROM tickets
-        WHERE (tickets.fault, tickets.incident) = (job.fault, job.incident) AND key = $4))
-    AND ($5::text IS NULL OR strpos(lower(job.request::text || coalesce(job.response::text, '')
-        || job.error), lower($5)) > 0)";
-
-#[expect(clippy::ref_option_ref, reason = "a parameter is referred to")]
-fn parameters<'a>(filter: &'a JobFilter, state: &'a Option<&str>) -> [&'a (dyn ToSql + Sync); 5] {
-    [&filter.ids, state, &filter.fault, &filter.key, &filter.text]
+/// The conditions of a filter of `jobs AS job`.
+fn of(filter: &JobFilter) -> Conditions {
+    let mut conditions = Conditions::default();
+    conditions.add("job.id = ANY($)", filter.ids.clone());
+    conditions.add("job.state = $", filter.state.map(State::name));
+    conditions.add("job.action = $", filter.action.map(Action::name));
+    conditions.add("job.environment = $", filter.environment.clone());
+    conditions.add("job.fault = $", filter.fault);
+    conditions.add(
+        "(job.fault, job.incident) IN (SELECT fault, incident FROM tickets WHERE key = $)",
+        filter.key.clone(),
+    );
+    conditions.add(
+        "strpos(lower(job.request::text || coalesce(job.response::text, '') || job.error),
+             lower($)) > 0",
+        filter.text.clone(),
+    );
+    conditions.add("job.created_at >= $", filter.since.map(timestamp));
+    conditions.add("job.created_at < $", filter.until.map(timestamp));
+    conditions.add("job.id < $", filter.before);
+    conditions.add("job.id >= $", filter.from);
+    conditions
 }
 
 pub(super) async fn jobs(
@@ -272,26 +284,58 @@ pub(super) async fn jobs(
     filter: &JobFilter,
     limit: u32,
 ) -> Result<Vec<StoredJob>, Error> {
-    let state = filter.state.map(State::name);
-    let limit = i64::from(limit);
+    let mut conditions = of(filter);
+    let limit = conditions.parameter(i64::from(limit));
     let sql = format!(
         "SELECT job.id, job.fault, job.incident, job.action, job.mark, job.environment, job.state,
              job.rule, job.attempts, job.searches, ticket.key, ticket.locator, job.error,
              job.request, job.response, job.created_at, job.updated_at, job.due_at
          FROM jobs AS job JOIN tickets AS ticket USING (fault, incident)
-         WHERE {FILTER} ORDER BY job.id DESC LIMIT $6"
+         WHERE {} ORDER BY job.id DESC LIMIT {limit}",
+        conditions.sql()
     );
-    let mut all: Vec<&(dyn ToSql + Sync)> = parameters(filter, &state).to_vec();
-    all.push(&limit);
-    Ok(client.query(&sql, &all).await?.iter().map(stored_job_of).collect())
+    let rows = client.query(&sql, &conditions.parameters()).await?;
+    Ok(rows.iter().map(stored_job_of).collect())
 }
 
-pub(super) async fn counts(client: &Object, filter: &JobFilter) -> Result<JobCounts, Error> {
-    let state = filter.state.map(State::name);
-    let sql = format!("SELECT state, count(*) FROM jobs AS job WHERE {FILTER} GROUP BY state");
-    let rows = client.query(&sql, &parameters(filter, &state)).await?;
-    let count = |row: &Row| Some((State::from_name(row.get(0))?, as_u64(row.get(1))));
+/// See [`JobStore::job_window`](crate::adapters::store::jobs::JobStore::job_window).
+pub(super) async fn window(
+    client: &Object,
+    filter: &JobFilter,
+    span: u32,
+) -> Result<Option<JobId>, Error> {
+    let mut conditions = of(&JobFilter { text: None, ..filter.clone() });
+    let span = conditions.parameter(i64::from(span));
+    let sql = format!(
+        "SELECT min(id) FROM (
+             SELECT job.id FROM jobs AS job WHERE {} ORDER BY job.id DESC LIMIT {span}) AS spanned",
+        conditions.sql()
+    );
+    Ok(client.query_one(&sql, &conditions.parameters()).await?.get(0))
+}
+
+pub(super) async fn queues(client: &Object, filter: &JobFilter) -> Result<QueueCounts, Error> {
+    let conditions = of(filter);
+    let sql = format!(
+        "SELECT job.action, job.state, count(*) FROM jobs AS job WHERE {} GROUP BY 1, 2
+         ORDER BY 1, 2",
+        conditions.sql()
+    );
+    let rows = client.query(&sql, &conditions.parameters()).await?;
+    let count = |row: &Row| {
+        let (action, state) = (Action::from_name(row.get(0))?, State::from_name(row.get(1))?);
+        Some((action, state, as_u64(row.get(2))))
+    };
     Ok(rows.iter().filter_map(count).collect())
+}
+
+pub(super) fn failure_of(row: &Row) -> StoredFailure {
+    StoredFailure {
+        at: micros_of(row, 0),
+        error: row.get(1),
+        problems: row.get::<_, Json<Box<RawValue>>>(2).0,
+        request: row.get::<_, Json<Box<RawValue>>>(3).0,
+    }
 }
 
 fn stored_job_of(row: &Row) -> StoredJob {
@@ -324,10 +368,13 @@ pub(super) async fn steer(
     steer: &Steer,
     who: &str,
 ) -> Result<Vec<JobId>, Error> {
-    let state = filter.state.map(State::name);
     let transaction = client.transaction().await?;
-    let sql = format!("SELECT id, state FROM jobs AS job WHERE {FILTER} ORDER BY id FOR UPDATE");
-    let rows = transaction.query(&sql, &parameters(filter, &state)).await?;
+    let conditions = of(filter);
+    let sql = format!(
+        "SELECT id, state FROM jobs AS job WHERE {} ORDER BY id FOR UPDATE OF job",
+        conditions.sql()
+    );
+    let rows = transaction.query(&sql, &conditions.parameters()).await?;
     let mut steered: [Vec<JobId>; 7] = Default::default();
     for row in rows {
         let from = State::from_name(row.get(1));

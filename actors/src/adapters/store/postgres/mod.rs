@@ -36,6 +36,7 @@ use crate::{
 
 mod buckets;
 mod commit;
+mod conditions;
 mod connection;
 mod dispatch;
 mod fault_store;
@@ -45,8 +46,11 @@ mod jobs;
 mod lessons;
 mod live;
 mod migration;
+mod notifications;
 mod partitions;
+mod records;
 mod row;
+mod statistics;
 mod steering;
 mod streams;
 
@@ -341,7 +345,7 @@ impl Store for Postgres {
     async fn audit(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         let rows = self
             .query(
-                "SELECT id, at, who, action, subject, details FROM audit_trail
+                "SELECT id, at, who, action, subject, details, fault, job FROM audit_trail
                  ORDER BY id DESC LIMIT $1",
                 &[&i64::from(limit)],
             )
@@ -352,7 +356,8 @@ impl Store for Postgres {
     async fn rejected(&self, limit: u32) -> Result<Vec<StoredRejected>, StoreError> {
         let rows = self
             .query(
-                "SELECT id, received_at, source, reason, bytes, length, messages FROM rejected
+                "SELECT id, received_at, source, reason, bytes, length, messages, replayed_at
+                 FROM rejected
                  ORDER BY id DESC LIMIT $1",
                 &[&i64::from(limit)],
             )
@@ -363,7 +368,8 @@ impl Store for Postgres {
     async fn unreplayed(&self, after: i64, limit: u32) -> Result<Vec<StoredRejected>, StoreError> {
         let rows = self
             .query(
-                "SELECT id, received_at, source, reason, bytes, length, messages FROM rejected
+                "SELECT id, received_at, source, reason, bytes, length, messages, replayed_at
+                 FROM rejected
                  WHERE replayed_at IS NULL AND id > $1 ORDER BY id LIMIT $2",
                 &[&after, &i64::from(limit)],
             )

@@ -12,6 +12,10 @@ pub(super) fn micros_of(row: &Row, column: usize) -> Micros {
     row.get::<_, jiff::Timestamp>(column).as_microsecond()
 }
 
+pub(super) fn optional_micros_of(row: &Row, column: usize) -> Option<Micros> {
+    row.get::<_, Option<jiff::Timestamp>>(column).map(jiff::Timestamp::as_microsecond)
+}
+
 pub(super) fn event_of(row: &Row) -> StoredEvent {
     StoredEvent {
         occurred_at: micros_of(row, 0),
@@ -75,6 +79,8 @@ pub(super) fn audit_of(row: &Row) -> AuditEntry {
         action: row.get(3),
         subject: row.get(4),
         details: row.get::<_, Json<Box<RawValue>>>(5).0,
+        fault: row.get(6),
+        job: row.get(7),
     }
 }
 
@@ -87,5 +93,6 @@ pub(super) fn rejected_of(row: &Row) -> StoredRejected {
         bytes: row.get(4),
         length: row.get(5),
         messages: row.get(6),
+        replayed_at: optional_micros_of(row, 7),
     }
 }

@@ -5,14 +5,14 @@ use rusqlite::{
     types::{ToSqlOutput, ValueRef},
 };
 
-use super::{faults, position_of};
+use super::{faults, position_of, statistics};
 use crate::{
     adapters::{
         clock,
         journal::Origin,
         store::{
             Commit, Committed, Left, StoreError, Why, announced, as_i64, assignments::Assignments,
-            rejected_rows, sum_faults, tallies_with,
+            rejected_rows, statistics::sum_days, sum_faults, tallies_with,
         },
     },
     domain::{batch::Span, event::Source, ledger::Tally},
@@ -33,6 +33,7 @@ pub(super) fn commit(
     add_rejected(&transaction, commit, &left, origin)?;
     let tallies = tallies_with(commit, &left);
     add_to_ledger(&transaction, commit.origin, &tallies)?;
+    statistics::add(&transaction, &sum_days(commit, &left))?;
     transaction.commit()?;
     assignments.committed();
     Ok(Committed { tallies, faults })

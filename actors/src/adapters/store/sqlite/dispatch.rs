@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde_json::json;
 
-use super::row::rows;
+use super::{notifications::notify, row::rows};
 use crate::{
     adapters::{
         clock,
@@ -23,6 +23,7 @@ use crate::{
         fault::FaultId,
         fault_state::Mute,
         job::Action,
+        notification::Notification,
         shape::Shape,
         storm::Storm,
         time::{Micros, later, micros},
@@ -172,6 +173,9 @@ pub(super) fn decide(
                 let environment = &decided.environment;
                 let job = add_intent(&transaction, decided.fault, environment, reason, intent)?;
                 written.intents += u64::from(job.is_some());
+                if let Some(back) = decided.notification().filter(|_| job.is_some()) {
+                    notify(&transaction, &back)?;
+                }
             }
             _ if is_new => {
                 let details = json!({ "reason": reason });
@@ -384,6 +388,41 @@ pub(super) fn begin_storm(
     )?;
     let reason = Reason { who: "rules", text: title };
     add_intent(&transaction, fault, environment, reason, intent)?;
+    notify(&transaction, &Notification::storm_began(environment, fault))?;
+    Ok(transaction.commit()?)
+}
+
+pub(super) fn end_storm(connection: &mut Connection, fault: FaultId) -> Result<(), StoreError> {
+    let transaction = begin(connection)?;
+    let sql = "UPDATE storms SET ended_at = ?2 WHERE fault = ?1 AND ended_at IS NULL
+               RETURNING environment";
+    let ended: Option<String> =
+        transaction.query_row(sql, params![fault, clock::now()], |row| row.get(0)).optional()?;
+    if let Some(environment) = ended {
+        notify(&transaction, &Notification::storm_ended(&environment, fault))?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// See [`JobStore::pause`](crate::adapters::store::jobs::JobStore::pause).
+pub(super) fn pause(
+    connection: &mut Connection,
+    is_paused: bool,
+    who: &str,
+) -> Result<(), StoreError> {
+    let transaction = begin(connection)?;
+    let sql = "SELECT is_on FROM switches WHERE name = 'dispatch_paused'";
+    let was_paused = transaction.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or(false);
+    transaction.execute(
+        "INSERT INTO switches (name, is_on) VALUES ('dispatch_paused', ?1)
+         ON CONFLICT (name) DO UPDATE SET is_on = ?1",
+        [is_paused],
+    )?;
+    let action = if is_paused { "dispatch.pause" } else { "dispatch.resume" };
+    audit(&transaction, &Entry { who, action, details: json!({}) }, "dispatch", None, None)?;
+    if is_paused != was_paused {
+        notify(&transaction, &Notification::dispatch(is_paused, who))?;
+    }
     Ok(transaction.commit()?)
 }
 

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     Sqlite,
-    dispatch::{self, Chosen, Entry},
+    dispatch::{self, Chosen},
     jobs, on,
     row::{audit_of, rows},
 };
@@ -17,9 +17,9 @@ use crate::{
         store::{
             AuditEntry, StoreError, as_u64,
             jobs::{
-                Budget, Decided, Holder, Intent, Job, JobCounts, JobFilter, JobId, JobStore,
-                Outcome, SeenTicket, Steer, StoredJob, StoredTicket, Undecided, Which, Why,
-                Written,
+                Budget, Decided, Holder, Intent, Job, JobFilter, JobId, JobStore, Outcome,
+                QueueCounts, SeenTicket, Steer, StoredFailure, StoredJob, StoredTicket, Undecided,
+                Which, Why, Written,
             },
         },
     },
@@ -101,12 +101,7 @@ impl JobStore for Sqlite {
     }
 
     async fn end_storm(&self, fault: FaultId) -> Result<(), StoreError> {
-        on(&self.writer, move |connection| {
-            let sql = "UPDATE storms SET ended_at = ?2 WHERE fault = ?1 AND ended_at IS NULL";
-            connection.execute(sql, params![fault, clock::now()])?;
-            Ok(())
-        })
-        .await
+        on(&self.writer, move |connection| dispatch::end_storm(connection, fault)).await
     }
 
     async fn claim(
@@ -150,9 +145,23 @@ impl JobStore for Sqlite {
         on(&self.reader, move |connection| jobs::jobs(connection, &filter, limit)).await
     }
 
-    async fn job_counts(&self, filter: &JobFilter) -> Result<JobCounts, StoreError> {
+    async fn job_window(&self, filter: &JobFilter, span: u32) -> Result<Option<JobId>, StoreError> {
         let filter = filter.clone();
-        on(&self.reader, move |connection| jobs::counts(connection, &filter)).await
+        on(&self.reader, move |connection| jobs::window(connection, &filter, span)).await
+    }
+
+    async fn job_queues(&self, filter: &JobFilter) -> Result<QueueCounts, StoreError> {
+        let filter = filter.clone();
+        on(&self.reader, move |connection| jobs::queues(connection, &filter)).await
+    }
+
+    async fn job_failures(&self, job: JobId) -> Result<Vec<StoredFailure>, StoreError> {
+        on(&self.reader, move |connection| {
+            let sql = "SELECT at, error, problems, request FROM job_failures WHERE job = ?1
+                       ORDER BY id LIMIT ?2";
+            rows(connection, sql, params![job, ENTRIES], jobs::failure_of)
+        })
+        .await
     }
 
     async fn steer(
@@ -178,7 +187,7 @@ impl JobStore for Sqlite {
             let Some((decision, decided_count)) = decided else { return Ok(None) };
             let audit = rows(
                 connection,
-                "SELECT id, at, who, action, subject, details FROM audit_trail WHERE fault = ?1
+                "SELECT id, at, who, action, subject, details, fault, job FROM audit_trail WHERE fault = ?1
                  ORDER BY id DESC LIMIT ?2",
                 params![fault, ENTRIES],
                 audit_of,
@@ -192,7 +201,7 @@ impl JobStore for Sqlite {
         on(&self.reader, move |connection| {
             rows(
                 connection,
-                "SELECT id, at, who, action, subject, details FROM audit_trail WHERE job = ?1
+                "SELECT id, at, who, action, subject, details, fault, job FROM audit_trail WHERE job = ?1
                  ORDER BY id LIMIT ?2",
                 params![job, ENTRIES],
                 audit_of,
@@ -211,18 +220,6 @@ impl JobStore for Sqlite {
 
     async fn pause(&self, is_paused: bool, who: &str) -> Result<(), StoreError> {
         let who = who.to_owned();
-        on(&self.writer, move |connection| {
-            let transaction = dispatch::begin(connection)?;
-            transaction.execute(
-                "INSERT INTO switches (name, is_on) VALUES ('dispatch_paused', ?1)
-                 ON CONFLICT (name) DO UPDATE SET is_on = ?1",
-                [is_paused],
-            )?;
-            let action = if is_paused { "dispatch.pause" } else { "dispatch.resume" };
-            let entry = Entry { who: &who, action, details: serde_json::json!({}) };
-            dispatch::audit(&transaction, &entry, "dispatch", None, None)?;
-            Ok(transaction.commit()?)
-        })
-        .await
+        on(&self.writer, move |connection| dispatch::pause(connection, is_paused, &who)).await
     }
 }

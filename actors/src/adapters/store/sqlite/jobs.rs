@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::{Value, json};
 
 use super::{
+    conditions::Conditions,
     dispatch::{Entry, audit, begin},
+    notifications::notify,
     row::{raw_json, rows},
 };
 use crate::{
@@ -15,13 +17,14 @@ use crate::{
         store::{
             StoreError, as_u64,
             jobs::{
-                Holder, Job, JobCounts, JobFilter, JobId, Outcome, SeenTicket, Steer, StoredJob,
-                StoredTicket, TicketChange,
+                Holder, Job, JobFilter, JobId, Outcome, QueueCounts, SeenTicket, Steer,
+                StoredFailure, StoredJob, StoredTicket, TicketChange,
             },
         },
     },
     domain::{
         job::{Action, State, Step},
+        notification::Notification,
         time::later,
     },
 };
@@ -111,7 +114,7 @@ pub(super) fn settle(
                  holder = NULL, lease_until = NULL, error = ?7, updated_at = ?9,
                  response = coalesce(?8, response)
              WHERE id = ?1 AND holder = ?2 AND state = 'active'
-             RETURNING fault, incident, attempts, request",
+             RETURNING fault, incident, attempts, request, action",
             params![
                 job,
                 holder.to_string(),
@@ -123,10 +126,13 @@ pub(super) fn settle(
                 outcome.response.as_ref().map(Value::to_string),
                 now,
             ],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i32>(2)?, row.get::<_, String>(3)?)),
+            |row| {
+                let (attempts, request): (i32, String) = (row.get(2)?, row.get(3)?);
+                Ok((row.get(0)?, row.get(1)?, attempts, request, row.get::<_, String>(4)?))
+            },
         )
         .optional()?;
-    let Some((fault, incident, attempts, request)) = settled else { return Ok(false) };
+    let Some((fault, incident, attempts, request, action)) = settled else { return Ok(false) };
     if let Some(change) = &outcome.ticket {
         change_ticket(&transaction, fault, incident, change)?;
     }
@@ -136,6 +142,7 @@ pub(super) fn settle(
              VALUES (?1, ?2, ?3, ?4, ?5)",
             params![now, job, outcome.error, json!(outcome.problems).to_string(), request],
         )?;
+        notify(&transaction, &Notification::job_died(job, &action, fault, &outcome.error))?;
     }
     let details = json!({
         "from": "active", "to": state.name(), "attempts": attempts, "error": outcome.error,
@@ -254,23 +261,28 @@ fn resolve_by_ticket(
     Ok(())
 }
 
-/// The conditions of a filter; its parameters are the first five of a statement.
-const FILTER: &str = "(?1 IS NULL OR job.id IN (SELECT value FROM json_each(?1)))
-    AND (?2 IS NULL OR job.state = ?2)
-    AND (?3 IS NULL OR job.fault = ?3)
-    AND (?4 IS NULL OR EXISTS (SELECT 1 FROM tickets
-        WHERE (tickets.fault, tickets.incident) = (job.fault, job.incident) AND key = ?4))
-    AND (?5 IS NULL OR instr(lower(job.request || coalesce(job.response, '') || job.error),
-        lower(?5)) > 0)";
-
-fn parameters(filter: &JobFilter) -> Vec<Box<dyn ToSql + '_>> {
-    vec![
-        Box::new(filter.ids.as_ref().map(|ids| json!(ids).to_string())),
-        Box::new(filter.state.map(State::name)),
-        Box::new(filter.fault),
-        Box::new(&filter.key),
-        Box::new(&filter.text),
-    ]
+/// The conditions of a filter of `jobs AS job`.
+fn of(filter: &JobFilter) -> Conditions {
+    let mut conditions = Conditions::default();
+    let ids = filter.ids.as_ref().map(|ids| json!(ids).to_string());
+    conditions.add("job.id IN (SELECT value FROM json_each(?))", ids);
+    conditions.add("job.state = ?", filter.state.map(State::name));
+    conditions.add("job.action = ?", filter.action.map(Action::name));
+    conditions.add("job.environment = ?", filter.environment.clone());
+    conditions.add("job.fault = ?", filter.fault);
+    conditions.add(
+        "(job.fault, job.incident) IN (SELECT fault, incident FROM tickets WHERE key = ?)",
+        filter.key.clone(),
+    );
+    conditions.add(
+        "instr(lower(job.request || coalesce(job.response, '') || job.error), lower(?)) > 0",
+        filter.text.clone(),
+    );
+    conditions.add("job.created_at >= ?", filter.since);
+    conditions.add("job.created_at < ?", filter.until);
+    conditions.add("job.id < ?", filter.before);
+    conditions.add("job.id >= ?", filter.from);
+    conditions
 }
 
 pub(super) fn jobs(
@@ -278,24 +290,62 @@ pub(super) fn jobs(
     filter: &JobFilter,
     limit: u32,
 ) -> Result<Vec<StoredJob>, StoreError> {
+    let mut conditions = of(filter);
+    let limit = conditions.parameter(limit);
     let sql = format!(
         "SELECT job.id, job.fault, job.incident, job.action, job.mark, job.environment, job.state,
              job.rule, job.attempts, job.searches, ticket.key, ticket.locator, job.error,
              job.request, job.response, job.created_at, job.updated_at, job.due_at
          FROM jobs AS job JOIN tickets AS ticket USING (fault, incident)
-         WHERE {FILTER} ORDER BY job.id DESC LIMIT ?6"
+         WHERE {} ORDER BY job.id DESC LIMIT {limit}",
+        conditions.sql()
     );
-    let mut all = parameters(filter);
-    all.push(Box::new(limit));
-    rows(connection, &sql, params_from_iter(all), stored_job_of)
+    rows(connection, &sql, conditions.parameters(), stored_job_of)
 }
 
-pub(super) fn counts(connection: &Connection, filter: &JobFilter) -> Result<JobCounts, StoreError> {
-    let sql = format!("SELECT state, count(*) FROM jobs AS job WHERE {FILTER} GROUP BY state");
-    let counts = rows(connection, &sql, params_from_iter(parameters(filter)), |row| {
-        Ok((State::from_name(row.get_ref(0)?.as_str()?), as_u64(row.get(1)?)))
+/// See [`JobStore::job_window`](crate::adapters::store::jobs::JobStore::job_window).
+pub(super) fn window(
+    connection: &Connection,
+    filter: &JobFilter,
+    span: u32,
+) -> Result<Option<JobId>, StoreError> {
+    let mut conditions = of(&JobFilter { text: None, ..filter.clone() });
+    let span = conditions.parameter(span);
+    let sql = format!(
+        "SELECT min(id) FROM (
+             SELECT job.id FROM jobs AS job WHERE {} ORDER BY job.id DESC LIMIT {span})",
+        conditions.sql()
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    Ok(statement.query_one(conditions.parameters(), |row| row.get(0))?)
+}
+
+pub(super) fn queues(
+    connection: &Connection,
+    filter: &JobFilter,
+) -> Result<QueueCounts, StoreError> {
+    let conditions = of(filter);
+    let sql = format!(
+        "SELECT job.action, job.state, count(*) FROM jobs AS job WHERE {} GROUP BY 1, 2
+         ORDER BY 1, 2",
+        conditions.sql()
+    );
+    let counts = rows(connection, &sql, conditions.parameters(), |row| {
+        let action = Action::from_name(row.get_ref(0)?.as_str()?);
+        let state = State::from_name(row.get_ref(1)?.as_str()?);
+        Ok((action, state, as_u64(row.get(2)?)))
     })?;
-    Ok(counts.into_iter().filter_map(|(state, count)| Some((state?, count))).collect())
+    let known = |(action, state, count)| Some((action?, state?, count));
+    Ok(counts.into_iter().filter_map(known).collect())
+}
+
+pub(super) fn failure_of(row: &Row<'_>) -> rusqlite::Result<StoredFailure> {
+    Ok(StoredFailure {
+        at: row.get(0)?,
+        error: row.get(1)?,
+        problems: raw_json(row.get(2)?),
+        request: raw_json(row.get(3)?),
+    })
 }
 
 fn stored_job_of(row: &Row<'_>) -> rusqlite::Result<StoredJob> {

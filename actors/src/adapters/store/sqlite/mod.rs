@@ -31,6 +31,7 @@ use crate::{
 
 mod buckets;
 mod commit;
+mod conditions;
 mod dispatch;
 mod fault_store;
 mod faults;
@@ -38,7 +39,10 @@ mod job_store;
 mod jobs;
 mod lessons;
 mod live;
+mod notifications;
+mod records;
 mod row;
+mod statistics;
 mod steering;
 mod streams;
 
@@ -326,7 +330,7 @@ impl Store for Sqlite {
         on(&self.reader, move |connection| {
             rows(
                 connection,
-                "SELECT id, at, who, action, subject, details FROM audit_trail
+                "SELECT id, at, who, action, subject, details, fault, job FROM audit_trail
                  ORDER BY id DESC LIMIT ?1",
                 params![limit],
                 audit_of,
@@ -339,7 +343,8 @@ impl Store for Sqlite {
         on(&self.reader, move |connection| {
             rows(
                 connection,
-                "SELECT id, received_at, source, reason, bytes, length, messages FROM rejected
+                "SELECT id, received_at, source, reason, bytes, length, messages, replayed_at
+                 FROM rejected
                  ORDER BY id DESC LIMIT ?1",
                 params![limit],
                 rejected_of,
@@ -352,7 +357,8 @@ impl Store for Sqlite {
         on(&self.reader, move |connection| {
             rows(
                 connection,
-                "SELECT id, received_at, source, reason, bytes, length, messages FROM rejected
+                "SELECT id, received_at, source, reason, bytes, length, messages, replayed_at
+                 FROM rejected
                  WHERE replayed_at IS NULL AND id > ?1 ORDER BY id LIMIT ?2",
                 params![after, limit],
                 rejected_of,

@@ -84,6 +84,8 @@ pub(super) fn audit_of(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
         action: row.get(3)?,
         subject: row.get(4)?,
         details: raw_json(row.get(5)?),
+        fault: row.get(6)?,
+        job: row.get(7)?,
     })
 }
 
@@ -101,5 +103,6 @@ pub(super) fn rejected_of(row: &Row<'_>) -> rusqlite::Result<StoredRejected> {
         bytes: row.get(4)?,
         length: row.get(5)?,
         messages: row.get(6)?,
+        replayed_at: row.get(7)?,
     })
 }
