@@ -217,7 +217,7 @@ async fn people_teach_and_are_told_why() {
     assert_eq!(faults["cannot open file <path> today"], (files, 1));
     let audit = program.json("/api/audit").await;
     let entries = audit["audit"].as_array().unwrap().iter();
-    let by_people = entries.filter(|entry| entry["who"] == "api");
+    let by_people = entries.filter(|entry| entry["who"] == "anyone");
     let actions: Vec<_> = by_people.map(|entry| entry["action"].clone()).collect();
     assert_eq!(actions, ["fault.merge", "fault.split"]);
 

@@ -36,7 +36,7 @@ use crate::{
         fault::FaultId,
         job::Action,
         retry::Backoff,
-        rule::{Facts, FaultState, Plan, Rules, Verdict},
+        rule::{Facts, Plan, Rules, Verdict},
         shape::{cut, secret::without_secrets},
         storm::Storm,
         ticket::Draft,
@@ -312,8 +312,15 @@ fn told(action: Action, mark: String, request: serde_json::Value) -> Intent {
     }
 }
 
+/// The ticket of a fault that a person wants: as the rules say, whatever they wait for.
+#[must_use]
+pub fn draft_by_hand(rules: &Rules, fault: &Undecided) -> Draft {
+    rules.plan_by_hand(&facts(fault, &|_| Some(u64::MAX)), clock::now()).draft
+}
+
 /// A name that no other ticket has, in this or another store.
-fn new_locator() -> String {
+#[must_use]
+pub fn new_locator() -> String {
     format!("fl-{}", &Uuid::new_v4().simple().to_string()[..16])
 }
 
@@ -324,11 +331,6 @@ fn shown(latest: &str) -> Cow<'_, str> {
 }
 
 fn facts<'a>(fault: &'a Undecided, count_within: &'a dyn Fn(Duration) -> Option<u64>) -> Facts<'a> {
-    let state = match &fault.fault.ticket {
-        None => FaultState::New,
-        Some(ticket) if ticket.is_done => FaultState::Regression,
-        Some(_) => FaultState::Known,
-    };
     Facts {
         fault: fault.fault.fault,
         environment: &fault.environment,
@@ -343,7 +345,7 @@ fn facts<'a>(fault: &'a Undecided, count_within: &'a dyn Fn(Duration) -> Option<
         count: fault.fault.count,
         first_seen: fault.first_seen,
         last_seen: fault.fault.last_seen,
-        state,
+        state: fault.fault.state(),
         selected_by: &fault.rule,
         count_within,
     }
@@ -364,8 +366,10 @@ fn decided(fault: &Undecided, decision: Decision, plan: Option<&Plan>) -> Decide
         title: fault.title.clone(),
         count: fault.fault.count,
         incident: fault.fault.incident,
+        steered: fault.steered,
         reason: decision.reason,
         again_at: decision.again_at,
+        comeback: decision.comeback,
         intent,
     }
 }

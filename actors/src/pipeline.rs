@@ -34,6 +34,7 @@ use crate::{
     domain::{
         batch::Batch,
         calls::Calls,
+        decision::Tracker,
         fault::FaultId,
         ledger::Ledger,
         parse,
@@ -104,6 +105,19 @@ pub struct JiraState {
     pub counters: Arc<jira_worker::Counters>,
     /// How requests to Jira went.
     pub calls: Arc<Calls>,
+    /// Where there is one.
+    pub client: Option<Arc<Jira>>,
+    /// What decisions know of it.
+    pub tracker: Tracker,
+    pub rules: Arc<Rules>,
+    decide: Notices<Vec<FaultId>>,
+}
+
+impl JiraState {
+    /// Has dispatch look at a fault soon, after a person has said something about it.
+    pub fn decide_about(&self, fault: FaultId) {
+        self.decide.tell(vec![fault]);
+    }
 }
 
 /// The stages behind the store: what is to be done in Jira, and doing it.
@@ -121,13 +135,14 @@ impl Dispatch {
         jira: Option<Arc<Jira>>,
         store: Arc<dyn Store>,
         rules: Arc<Rules>,
-        met: Noticed<Vec<FaultId>>,
+        (met_out, met): (Notices<Vec<FaultId>>, Noticed<Vec<FaultId>>),
         calls: Arc<Calls>,
     ) -> Self {
         let (due_out, due) = Notices::bounded(TO_WORKER);
+        let tracker = jira_dispatch::Settings::from(&settings).tracker;
         let decider = {
             let settings = jira_dispatch::Settings::from(&settings);
-            let store = store.clone();
+            let (store, rules) = (store.clone(), rules.clone());
             let make = move || {
                 JiraDispatch::new(
                     settings.clone(),
@@ -140,7 +155,15 @@ impl Dispatch {
             supervise::<JiraDispatch>(supervisor, make).await
         };
         let counters = Arc::new(jira_worker::Counters::new(settings.breaker()));
-        let state = JiraState { is_dry_run: jira.is_none(), counters: counters.clone(), calls };
+        let state = JiraState {
+            is_dry_run: jira.is_none(),
+            counters: counters.clone(),
+            calls,
+            client: jira.clone(),
+            tracker,
+            rules,
+            decide: met_out,
+        };
         let watch = match &jira {
             Some(jira) if !settings.poll_every.is_zero() => {
                 let settings = ticket_watch::Settings {
@@ -226,7 +249,7 @@ impl Pipeline {
             rules: rules.clone(),
             store: store.clone(),
             counters: counters.clone(),
-            met: met_out,
+            met: met_out.clone(),
             aggregator: aggregator_out,
             broken: broken_out,
         });
@@ -259,6 +282,7 @@ impl Pipeline {
         let watcher =
             Watcher::start(&supervisor, settings.bucket_watcher, &store, &spool, window).await;
         let watcher = watcher.map_err(|problem| format!("bucket_watcher.{problem}"))?;
+        let met = (met_out, met);
         let dispatch =
             Dispatch::start(&supervisor, jira_settings, jira, store, rules, met, jira_calls).await;
         Ok(Self {

@@ -10,6 +10,10 @@ use faultline_actors::{
             AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store,
             StoreError, StoredEvent, StoredFault, StoredRejected, TeachError,
             buckets::{BucketStore, Epoch, Kept, Part, Place, Step},
+            faults::{
+                self, ByHand, Facets, FaultFilter, FaultHour, FaultStore, Link, ListedFault,
+                NewFault, Occurrences, Sorting, SteerError,
+            },
             jobs::{
                 Budget, Decided, Holder, Intent, Job, JobFilter, JobId, JobStore, Outcome,
                 QueueCounts, SeenTicket, Steer, StoredFailure, StoredJob, StoredTicket, Undecided,
@@ -25,8 +29,10 @@ use faultline_actors::{
         },
     },
     domain::{
+        decision::Tracker,
         event::Source,
         fault::FaultId,
+        fault_state,
         feed::Feed,
         ledger::Tally,
         lesson::{Lesson, Unteachable},
@@ -222,9 +228,6 @@ impl LiveStore for Nothing {
     async fn met(&self, _: &Feed, _: u32) -> Result<Vec<Met>, StoreError> {
         Ok(Vec::new())
     }
-    async fn faults_by_id(&self, _: &[FaultId]) -> Result<Vec<StoredFault>, StoreError> {
-        Ok(Vec::new())
-    }
 }
 
 #[async_trait]
@@ -269,5 +272,55 @@ impl BucketStore for Nothing {
     }
     async fn forget_announced(&self, _: Duration) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl FaultStore for Nothing {
+    async fn list_faults(
+        &self,
+        _: &FaultFilter,
+        _: Sorting,
+        _: Option<faults::Place>,
+        _: u32,
+    ) -> Result<Vec<ListedFault>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn fault_hours(&self, _: &[FaultId], _: Micros) -> Result<Vec<FaultHour>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn fault_occurrences(
+        &self,
+        _: FaultId,
+        _: Micros,
+        _: Micros,
+    ) -> Result<Vec<Occurrences>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn facets(&self) -> Result<Facets, StoreError> {
+        Ok(Facets::default())
+    }
+    async fn steer_fault(
+        &self,
+        fault: FaultId,
+        _: fault_state::Step,
+        _: &str,
+        _: &str,
+    ) -> Result<(), SteerError> {
+        Err(SteerError::NoFault(fault))
+    }
+    async fn make_ticket(
+        &self,
+        fault: FaultId,
+        _: &ByHand,
+        _: &Tracker,
+    ) -> Result<JobId, SteerError> {
+        Err(SteerError::NoFault(fault))
+    }
+    async fn make_fault(&self, _: &NewFault, _: &ByHand) -> Result<(FaultId, JobId), StoreError> {
+        Ok((1, 1))
+    }
+    async fn link_ticket(&self, fault: FaultId, _: &Link, _: &Tracker) -> Result<(), SteerError> {
+        Err(SteerError::NoFault(fault))
     }
 }

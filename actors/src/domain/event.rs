@@ -103,7 +103,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    const ALL: [Self; 8] = [
+    pub const ALL: [Self; 8] = [
         Self::Emergency,
         Self::Alert,
         Self::Critical,

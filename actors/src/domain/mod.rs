@@ -10,6 +10,7 @@ pub mod dedupe;
 pub mod error_report;
 pub mod event;
 pub mod fault;
+pub mod fault_state;
 pub mod feed;
 pub mod frame;
 pub mod job;

@@ -12,6 +12,9 @@ pub const MIN: Micros = -62_135_596_800_000_000;
 pub const MAX: Micros = 253_402_207_200_999_999;
 
 const SECOND: i64 = 1_000_000;
+/// An hour and a day in microseconds.
+pub const HOUR: Micros = 3_600 * SECOND;
+pub const DAY: Micros = 24 * HOUR;
 
 /// `micros` where it is a time that every store can hold.
 #[must_use]
@@ -29,6 +32,12 @@ pub fn micros(duration: Duration) -> Micros {
 #[must_use]
 pub fn later(moment: Micros, duration: Duration) -> Micros {
     moment.saturating_add(micros(duration)).min(MAX)
+}
+
+/// When the `step` (an hour, a day: microseconds) of a moment began, in UTC.
+#[must_use]
+pub fn start_of(step: Micros, moment: Micros) -> Micros {
+    moment.div_euclid(step) * step
 }
 
 /// The moment as RFC 3339 text; empty for what is none.

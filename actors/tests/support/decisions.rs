@@ -11,7 +11,10 @@ use faultline_actors::{
             jobs::{Decided, Intent, Outcome, TicketChange, Undecided, Which},
         },
     },
-    domain::job::{Action, Step},
+    domain::{
+        decision::Comeback,
+        job::{Action, Step},
+    },
 };
 use serde_json::json;
 
@@ -49,6 +52,8 @@ pub(crate) fn decided(undecided: &Undecided, intent: Option<Intent>) -> Decided 
         title: undecided.title.clone(),
         count: undecided.fault.count,
         incident: undecided.fault.incident,
+        steered: undecided.steered,
+        comeback: Comeback::No,
         reason: "a ticket".to_owned(),
         again_at: None,
         intent,

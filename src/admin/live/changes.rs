@@ -14,7 +14,8 @@ use faultline_actors::{
     adapters::{
         clock,
         store::{
-            StoreError, StoredFault,
+            StoreError,
+            faults::{Direction, FaultFilter, SortBy, Sorting},
             jobs::{Holder, JobFilter, JobId, StoredJob},
         },
     },
@@ -32,7 +33,10 @@ use super::{
     filter::{About, Topic},
     ring::Draft,
 };
-use crate::admin::Admin;
+use crate::admin::{
+    Admin,
+    faults::shown::{Fault, shown},
+};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// It is looked for so long after the last client left: it may come back and go on.
@@ -207,9 +211,8 @@ impl Changes {
         if faults.is_empty() {
             return Ok(());
         }
-        match self.admin.store.faults_by_id(&faults).await {
-            Ok(mut found) => {
-                found.sort_unstable_by_key(|fault| fault.id);
+        match self.read_faults(&faults).await {
+            Ok(found) => {
                 self.admin.live.ring.publish(found.into_iter().map(of_fault).collect());
                 Ok(())
             }
@@ -218,6 +221,14 @@ impl Changes {
                 Err(error)
             }
         }
+    }
+
+    async fn read_faults(&self, faults: &[FaultId]) -> Result<Vec<Fault>, StoreError> {
+        let filter = FaultFilter { ids: Some(faults.to_vec()), ..FaultFilter::default() };
+        let sorting = Sorting { by: SortBy::Id, direction: Direction::Ascending };
+        let limit = u32::try_from(faults.len()).unwrap_or(u32::MAX);
+        let listed = self.admin.store.list_faults(&filter, sorting, None, limit).await?;
+        shown(&self.admin, listed).await
     }
 
     async fn show_jobs(&mut self, room: usize) -> Result<(), StoreError> {
@@ -275,7 +286,7 @@ fn room(clients: usize) -> usize {
     (DELIVERED / clients.max(1)).clamp(LEAST, MOST)
 }
 
-fn of_fault(mut fault: StoredFault) -> Draft {
+fn of_fault(mut fault: Fault) -> Draft {
     let about = About {
         environment: fault.environment.clone(),
         service: fault.service.clone(),

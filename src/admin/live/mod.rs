@@ -43,7 +43,7 @@ use self::{
     tail::{Shown, Tail},
     throughput::{Count, Listed, Sample, Samples},
 };
-use super::{Admin, Asked, Settings, asked};
+use super::{Admin, Asked, Settings, asked, faults::shown::Fault};
 use crate::{problem::Problem, server::Cut};
 
 mod changes;
@@ -136,8 +136,7 @@ struct LiveData<'a> {
     hello: Hello,
     gap: Gap,
     /// As in `GET /api/faults`, its texts cut to 300 bytes.
-    #[schema(value_type = Object)]
-    fault: (),
+    fault: Fault,
     /// As in `GET /api/jobs`, without request and response.
     #[schema(value_type = Object)]
     job: (),

@@ -92,6 +92,7 @@ async fn act_on(jira: &Jira, job: &Job, key: &str) -> Result<(), Failure> {
     let text = job.request["text"].as_str().unwrap_or_default();
     match job.action {
         Action::Create => Ok(()),
+        Action::Edit if job.request["update"].is_object() => jira.update(key, &job.request).await,
         Action::Edit => {
             let (summary, description) = (&job.request["summary"], &job.request["description"]);
             jira.edit(key, summary.as_str(), description.as_str()).await

@@ -37,7 +37,7 @@ pub use {
     failure::{Failure, Limit},
     settings::{Api, ApiSetting, Settings},
     throttle::{Endpoint, Throttle},
-    wire::{COMMON_LABEL, Category, Created, Seen, create_request, seen_of_webhook},
+    wire::{COMMON_LABEL, Category, Created, Seen, adopt_request, create_request, seen_of_webhook},
 };
 
 /// The most tickets of one bulk create ("Bulk create issue": up to 50).
@@ -216,9 +216,17 @@ impl Jira {
         summary: Option<&str>,
         description: Option<&str>,
     ) -> Result<(), Failure> {
-        let body = wire::edit_request(self.api(), summary, description);
+        self.update(key, &wire::edit_request(self.api(), summary, description)).await
+    }
+
+    /// Changes a ticket as `body` says, in Jira's own words.
+    ///
+    /// # Errors
+    /// After [`Failure::Unknown`] it may be changed; doing it again must do no harm.
+    pub async fn update(&self, key: &str, body: &Value) -> Result<(), Failure> {
         let path = ["issue", key];
-        let call = Call { method: Method::PUT, ..Call::post(Endpoint::Edit, &path, body) };
+        let call = Call::post(Endpoint::Edit, &path, body.clone());
+        let call = Call { method: Method::PUT, ..call };
         self.sender.send(call.about(key)).await.map(drop)
     }
 

@@ -91,6 +91,20 @@ pub(super) fn edit_request(api: Api, summary: Option<&str>, description: Option<
     json!({"fields": fields})
 }
 
+/// What "Edit issue" is sent for a ticket that somebody else made: it gets what a ticket of ours has
+/// (the label by which changes are heard of, and its locator), and keeps all else.
+#[must_use]
+pub fn adopt_request(settings: &Settings, locator: &str) -> Value {
+    let add = |label: &str| json!({"add": text::label(label)});
+    match settings.locator_field.as_str() {
+        "" => json!({"update": {"labels": [add(COMMON_LABEL), add(locator)]}}),
+        field => json!({
+            "update": {"labels": [add(COMMON_LABEL)]},
+            "fields": {field: locator},
+        }),
+    }
+}
+
 pub(super) fn link_request(from: &str, to: &str) -> Value {
     json!({
         "type": {"name": "Relates"},

@@ -109,6 +109,7 @@ mod tests {
             count: 1,
             first_seen: 0,
             last_seen: 0,
+            hours: Vec::new(),
         }
     }
 

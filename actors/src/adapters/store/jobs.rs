@@ -11,7 +11,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{StoreError, as_rfc3339};
 use crate::domain::{
-    decision,
+    decision::{self, Comeback},
     event::{Kind, Severity},
     fault::FaultId,
     job::{Action, State, Step},
@@ -34,6 +34,8 @@ pub enum Which<'a> {
     After(FaultId),
     /// Those held back by a storm in this environment, those met most often first.
     Held(&'a str),
+    /// This one, also when nothing is to be decided.
+    Known(FaultId),
 }
 
 /// A fault about which something is to be decided.
@@ -53,6 +55,8 @@ pub struct Undecided {
     pub rule: String,
     /// It is held back by a storm.
     pub is_held: bool,
+    /// How often people, or the tracker, have said where it stands.
+    pub steered: u32,
 }
 
 /// An intent, as it is to be written.
@@ -89,12 +93,14 @@ pub struct Decided {
     pub fault: FaultId,
     pub environment: String,
     pub title: String,
-    /// The count and the incident that were decided about: where somebody else has decided about
-    /// later ones, this decision is not written.
+    /// The count and the incident that were decided about, and how often the fault was steered until
+    /// then: where somebody else has decided about later ones, this decision is not written.
     pub count: u64,
     pub incident: u32,
+    pub steered: u32,
     pub reason: String,
     pub again_at: Option<Micros>,
+    pub comeback: Comeback,
     pub intent: Option<Intent>,
 }
 
@@ -281,7 +287,7 @@ pub struct StoredJob {
 }
 
 /// A ticket as a person sees it.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct StoredTicket {
     pub fault: FaultId,
     pub incident: i32,
@@ -436,6 +442,15 @@ pub struct Why {
     pub decision: String,
     pub decided_count: i64,
     pub audit: Vec<super::AuditEntry>,
+}
+
+/// Whether a decision says that the fault has come back, and whether it is like any other again: not
+/// as long as its ticket is held back.
+pub(crate) fn comeback_of(decided: &Decided, is_held: bool) -> Comeback {
+    match decided.comeback {
+        Comeback::Heeded if is_held => Comeback::Noticed,
+        comeback => comeback,
+    }
 }
 
 /// Why a fault gets no ticket yet.

@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 
 use super::{
-    StoreError, StoredFault,
+    StoreError,
     jobs::{Holder, JobId},
 };
 use crate::domain::{fault::FaultId, feed::Feed};
@@ -39,9 +39,6 @@ pub trait LiveStore: Send + Sync {
 
     /// What hubs have told, as [`Self::changes`].
     async fn met(&self, feed: &Feed, limit: u32) -> Result<Vec<Met>, StoreError>;
-
-    /// These faults, in no order.
-    async fn faults_by_id(&self, faults: &[FaultId]) -> Result<Vec<StoredFault>, StoreError>;
 }
 
 /// The faults that an entry is about: `fault`, and the one that its subject names (`fault 7`), which

@@ -14,6 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 
+use self::hours::Hours;
 use super::journal::Origin;
 use crate::domain::{
     batch::{Batch, Rejected, Span},
@@ -31,6 +32,9 @@ pub mod access;
 mod assignments;
 pub mod buckets;
 mod copy;
+mod fault_list;
+pub mod faults;
+mod hours;
 pub mod job_page;
 pub mod jobs;
 pub mod live;
@@ -103,6 +107,7 @@ pub struct Position {
 #[async_trait]
 pub trait Store:
     jobs::JobStore
+    + faults::FaultStore
     + live::LiveStore
     + streams::StreamStore
     + buckets::BucketStore
@@ -431,6 +436,8 @@ pub(crate) struct FaultSum<'a> {
     pub count: u64,
     pub first_seen: Micros,
     pub last_seen: Micros,
+    /// By hour.
+    pub hours: Hours,
 }
 
 impl FaultSum<'_> {
@@ -450,6 +457,7 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, left: &Left) -> Vec<FaultSum<'a
     let mut sums: BTreeMap<(&str, &str, Fingerprint), FaultSum<'a>> = BTreeMap::new();
     for (index, batch) in commit.batches.iter().enumerate() {
         let text = |span: Span| text_of(batch, span);
+        let mut hours = hours::of_batch(index, batch, left);
         for (fault, delta) in batch.faults.iter().enumerate() {
             let left_count = left
                 .range((index, 0)..(index + 1, 0))
@@ -461,6 +469,7 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, left: &Left) -> Vec<FaultSum<'a
             }
             let (environment, service) = (text(delta.scope.environment), text(delta.scope.service));
             let example = text(batch.events[delta.example as usize].message);
+            let hours = hours.take(fault, delta, count);
             sums.entry((environment, service, delta.fingerprint))
                 .and_modify(|sum| {
                     sum.count += count;
@@ -470,6 +479,7 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, left: &Left) -> Vec<FaultSum<'a
                         sum.latest = cut(example, EXAMPLE);
                     }
                     sum.severity = sum.severity.min(delta.severity);
+                    hours::add(&mut sum.hours, &hours);
                 })
                 .or_insert_with(|| FaultSum {
                     environment,
@@ -485,6 +495,7 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, left: &Left) -> Vec<FaultSum<'a
                     count,
                     first_seen: delta.first_seen,
                     last_seen: delta.last_seen,
+                    hours: hours.clone(),
                 });
         }
     }

@@ -20,7 +20,7 @@ pub use self::{
     class::{Class, Priorities, Priority},
     object::ObjectFacts,
     pattern::Patterns,
-    plan::{Milestones, Plan, TicketDefaults},
+    plan::{COOL_OFF, Milestones, Plan, TicketDefaults},
     settings::{ColumnSettings, MatchSettings, Recurrence, RuleSettings, Texts, Then},
 };
 use self::{matching::Conditions, plan::Ticket, template::Templates};
@@ -77,7 +77,7 @@ pub enum FaultState {
     New,
     /// It has one that is not done.
     Known,
-    /// It came back after its ticket was done.
+    /// It came back after its ticket was done, or a person has resolved it.
     Regression,
 }
 
@@ -241,6 +241,16 @@ impl Rules {
             return not_yet.unwrap_or(Verdict::NoRule);
         }
         Verdict::Ticket(Box::new(self.plan(&applied, facts)))
+    }
+
+    /// The ticket that a person wants for a fault: the rules' one, or where they want none so far the
+    /// default one.
+    #[must_use]
+    pub fn plan_by_hand(&self, facts: &Facts<'_>, now: Micros) -> Plan {
+        match self.decide(facts, now) {
+            Verdict::Ticket(plan) => *plan,
+            _ => Plan { rule: "by hand".to_owned(), ..self.plan(&[], facts) },
+        }
     }
 
     /// Asks a rule whose conditions hold about expression, age and count, the dearest last.

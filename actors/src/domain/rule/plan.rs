@@ -92,7 +92,8 @@ impl Milestones {
     }
 }
 
-const COOL_OFF: Duration = Duration::from_mins(10);
+/// See [`Plan::cool_off`], where no rule says so.
+pub const COOL_OFF: Duration = Duration::from_mins(10);
 const COMMENT_EVERY: Duration = Duration::from_hours(1);
 
 impl Rules {

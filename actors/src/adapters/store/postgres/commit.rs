@@ -56,7 +56,7 @@ pub(super) async fn commit(
     let tallies = tallies_with(commit, left);
     let sums = sum_faults(commit, left);
     let (faults, (), ()) = try_join3(
-        faults::add(&transaction, &sums, assignments),
+        Box::pin(faults::add(&transaction, &sums, assignments)),
         add_rejected(&transaction, commit, left, origin),
         add_to_ledger(&transaction, commit.origin, &tallies),
     )

@@ -18,12 +18,13 @@ use super::{notifications::notify, row::micros_of, timestamp};
 use crate::{
     adapters::store::{
         as_i64, as_u64,
-        jobs::{Budget, Decided, HELD, Intent, Undecided, Which, Written, held_back},
+        jobs::{Budget, Decided, HELD, Intent, Undecided, Which, Written, comeback_of, held_back},
     },
     domain::{
-        decision,
+        decision::{self, Comeback},
         event::{Kind, Severity},
         fault::FaultId,
+        fault_state::Mute,
         job::Action,
         notification::Notification,
         shape::Shape,
@@ -38,29 +39,31 @@ pub(super) const UNDECIDED: &str = "SELECT fault.id, fault.count, fault.last_see
         fault.environment, fault.service, fault.kind, fault.severity, fault.fingerprint,
         fault.title, fault.example, fault.latest, fault.first_seen, fault.rule,
         fault.held_at IS NOT NULL, ticket.key, ticket.is_dry_run, ticket.is_done,
-        ticket.resolution, ticket.resolved_at, ticket.commented_at, ticket.commented_count
+        ticket.resolution, ticket.resolved_at, ticket.commented_at, ticket.commented_count,
+        fault.resolved_at, fault.muted_at IS NOT NULL, fault.muted_by, fault.muted_until,
+        fault.steered
     FROM faults AS fault
     LEFT JOIN LATERAL (SELECT * FROM tickets
-        WHERE tickets.fault = fault.id AND tickets.incident = fault.incident LIMIT 1) AS ticket ON true
-    WHERE fault.merged_into IS NULL AND fault.kind <> 'storm'";
+        WHERE tickets.fault = fault.id AND tickets.incident = fault.incident LIMIT 1) AS ticket ON true";
+/// Those that rules are asked about.
+const IS_ASKED: &str = "WHERE fault.merged_into IS NULL AND fault.kind NOT IN ('storm', 'manual')";
 
 /// The condition and order that choose `which` of them.
-pub(super) fn chosen(which: Which<'_>) -> &'static str {
+pub(super) fn chosen(which: Which<'_>) -> String {
+    const IS_DUE: &str = "fault.held_at IS NULL
+        AND (fault.count > fault.decided_count OR fault.decide_at <= now())";
     match which {
         Which::These(_) => {
-            "AND fault.held_at IS NULL AND fault.id = ANY($1)
-             AND (fault.count > fault.decided_count OR fault.decide_at <= now())
-             ORDER BY fault.id LIMIT $2"
+            format!("{IS_ASKED} AND {IS_DUE} AND fault.id = ANY($1) ORDER BY fault.id LIMIT $2")
         }
         Which::After(_) => {
-            "AND fault.held_at IS NULL AND fault.id > $1
-             AND (fault.count > fault.decided_count OR fault.decide_at <= now())
-             ORDER BY fault.id LIMIT $2"
+            format!("{IS_ASKED} AND {IS_DUE} AND fault.id > $1 ORDER BY fault.id LIMIT $2")
         }
-        Which::Held(_) => {
-            "AND fault.held_at IS NOT NULL AND fault.environment = $1
+        Which::Held(_) => format!(
+            "{IS_ASKED} AND fault.held_at IS NOT NULL AND fault.environment = $1
              ORDER BY fault.count DESC, fault.id LIMIT $2"
-        }
+        ),
+        Which::Known(_) => "WHERE fault.id = $1 LIMIT $2".to_owned(),
     }
 }
 
@@ -75,6 +78,10 @@ pub(super) fn undecided_of(row: &Row) -> Undecided {
         commented_at: commented_at.as_microsecond(),
         commented_count: as_u64(row.get(21)),
     });
+    let time =
+        |column| row.get::<_, Option<jiff::Timestamp>>(column).map(jiff::Timestamp::as_microsecond);
+    let mute =
+        || Mute { by: row.get::<_, Option<String>>(24).unwrap_or_default(), until: time(25) };
     Undecided {
         fault: decision::Undecided {
             fault: row.get(0),
@@ -82,6 +89,8 @@ pub(super) fn undecided_of(row: &Row) -> Undecided {
             last_seen: micros_of(row, 2),
             ticket,
             incident: row.get::<_, i32>(3).cast_unsigned(),
+            resolved_at: time(22),
+            mute: row.get::<_, bool>(23).then(mute),
         },
         environment: row.get(4),
         service: row.get(5),
@@ -94,6 +103,7 @@ pub(super) fn undecided_of(row: &Row) -> Undecided {
         first_seen: micros_of(row, 12),
         rule: row.get(13),
         is_held: row.get(14),
+        steered: row.get::<_, i32>(26).cast_unsigned(),
     }
 }
 
@@ -128,7 +138,7 @@ pub(super) async fn decide(
             intents.push((
                 decided.fault,
                 decided.environment.as_str(),
-                decided.reason.as_str(),
+                Reason { who: "rules", text: decided.reason.as_str() },
                 intent,
             ));
             continue;
@@ -164,6 +174,12 @@ async fn write_decisions(
         .collect();
     let again: Vec<Option<jiff::Timestamp>> =
         decisions.iter().map(|decided| decided.again_at.map(timestamp)).collect();
+    let comebacks: Vec<Comeback> = decisions
+        .iter()
+        .zip(held)
+        .map(|(decided, is_held)| comeback_of(decided, *is_held))
+        .collect();
+    let is = |comeback| comebacks.iter().map(|each| *each == comeback).collect::<Vec<bool>>();
     let after = |(decided, is_held): (&Decided, &bool)| match &decided.intent {
         Some(intent) if !is_held => i64::from(intent.incident.max(decided.incident)),
         _ => i64::from(decided.incident),
@@ -172,16 +188,22 @@ async fn write_decisions(
         .query_typed(
             "WITH given AS MATERIALIZED (
                  SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[],
-                     $5::text[], $6::timestamptz[], $7::boolean[])
-                     AS given (id, count, before, after, reason, again_at, is_held)),
+                     $5::text[], $6::timestamptz[], $7::boolean[], $8::bigint[], $9::boolean[],
+                     $10::boolean[])
+                     AS given (id, count, before, after, reason, again_at, is_held, steered,
+                         is_back, is_heeded)),
              old AS MATERIALIZED (
                  SELECT fault.id, fault.decision FROM faults AS fault JOIN given USING (id)
                  WHERE fault.decided_count <= given.count AND fault.incident = given.before
-                     AND fault.merged_into IS NULL
+                     AND fault.steered = given.steered AND fault.merged_into IS NULL
                  ORDER BY fault.id FOR NO KEY UPDATE OF fault)
              UPDATE faults SET decided_count = given.count, decision = given.reason,
                  decide_at = given.again_at, incident = given.after::integer,
-                 held_at = CASE WHEN given.is_held THEN coalesce(held_at, now()) END
+                 held_at = CASE WHEN given.is_held THEN coalesce(held_at, now()) END,
+                 resolved_at = CASE WHEN NOT given.is_heeded THEN faults.resolved_at END,
+                 came_back_at = CASE WHEN given.is_heeded OR faults.resolved_at IS NULL THEN NULL
+                     WHEN given.is_back THEN coalesce(faults.came_back_at, now())
+                     ELSE faults.came_back_at END
              FROM given JOIN old USING (id) WHERE faults.id = given.id
              RETURNING faults.id, old.decision <> given.reason",
             &[
@@ -192,17 +214,27 @@ async fn write_decisions(
                 (&reasons, Type::TEXT_ARRAY),
                 (&again, Type::TIMESTAMPTZ_ARRAY),
                 (&held, Type::BOOL_ARRAY),
+                (&column(&|decided| i64::from(decided.steered)), Type::INT8_ARRAY),
+                (&is(Comeback::Noticed), Type::BOOL_ARRAY),
+                (&is(Comeback::Heeded), Type::BOOL_ARRAY),
             ],
         )
         .await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
+/// Why something is to be done, and who says so.
+#[derive(Clone, Copy)]
+pub(super) struct Reason<'a> {
+    pub who: &'a str,
+    pub text: &'a str,
+}
+
 /// Writes what is to be done, and why; what was written before is left as it is. Gives the faults
 /// about which something was.
-async fn add_intents(
+pub(super) async fn add_intents(
     transaction: &Transaction<'_>,
-    intents: &[(FaultId, &str, &str, &Intent)],
+    intents: &[(FaultId, &str, Reason<'_>, &Intent)],
 ) -> Result<HashSet<FaultId>, Error> {
     if intents.is_empty() {
         return Ok(HashSet::new());
@@ -210,7 +242,8 @@ async fn add_intents(
     add_tickets(transaction, intents).await?;
     let faults: Vec<i64> = intents.iter().map(|(fault, ..)| *fault).collect();
     let environments: Vec<&str> = intents.iter().map(|(_, environment, ..)| *environment).collect();
-    let reasons: Vec<&str> = intents.iter().map(|(_, _, reason, _)| *reason).collect();
+    let reasons: Vec<&str> = intents.iter().map(|(_, _, reason, _)| reason.text).collect();
+    let people: Vec<&str> = intents.iter().map(|(_, _, reason, _)| reason.who).collect();
     let incidents: Vec<i32> =
         intents.iter().map(|(.., intent)| intent.incident.cast_signed()).collect();
     let actions: Vec<&str> = intents.iter().map(|(.., intent)| intent.action.name()).collect();
@@ -223,9 +256,9 @@ async fn add_intents(
         .query_typed(
             "WITH given AS MATERIALIZED (
                  SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[],
-                     $5::text[], $6::text[], $7::text[], $8::float8[], $9::json[])
+                     $5::text[], $6::text[], $7::text[], $8::float8[], $9::json[], $10::text[])
                      AS given (fault, environment, reason, incident, action, mark, rule, wait,
-                         request)),
+                         request, who)),
              added AS (
                  INSERT INTO jobs (fault, incident, action, mark, environment, state, due_at, rule,
                      request)
@@ -234,7 +267,7 @@ async fn add_intents(
                  FROM given ON CONFLICT DO NOTHING
                  RETURNING id, fault, incident, action, mark)
              INSERT INTO audit_trail (who, action, subject, details, fault, job)
-             SELECT 'rules', 'job.intend', 'fault ' || added.fault,
+             SELECT given.who, 'job.intend', 'fault ' || added.fault,
                  json_build_object('reason', given.reason, 'action', added.action, 'to', 'waiting'),
                  added.fault, added.id
              FROM added JOIN given USING (fault, incident, action, mark)
@@ -249,6 +282,7 @@ async fn add_intents(
                 (&rules, Type::TEXT_ARRAY),
                 (&waits, Type::FLOAT8_ARRAY),
                 (&requests, Type::JSON_ARRAY),
+                (&people, Type::TEXT_ARRAY),
             ],
         )
         .await?;
@@ -257,7 +291,7 @@ async fn add_intents(
 
 async fn add_tickets(
     transaction: &Transaction<'_>,
-    intents: &[(FaultId, &str, &str, &Intent)],
+    intents: &[(FaultId, &str, Reason<'_>, &Intent)],
 ) -> Result<(), Error> {
     let new: Vec<_> =
         intents.iter().filter(|(.., intent)| intent.action == Action::Create).collect();
@@ -380,7 +414,8 @@ pub(super) async fn begin_storm(
     transaction
         .execute("INSERT INTO storms (fault, environment) VALUES ($1, $2)", &[&fault, &environment])
         .await?;
-    add_intents(&transaction, &[(fault, environment, title, intent)]).await?;
+    let reason = Reason { who: "rules", text: title };
+    add_intents(&transaction, &[(fault, environment, reason, intent)]).await?;
     notify(&transaction, &[Notification::storm_began(environment, fault)]).await?;
     transaction.commit().await
 }
@@ -429,6 +464,7 @@ pub(super) async fn intend(
     intent: &Intent,
 ) -> Result<(), Error> {
     let transaction = client.transaction().await?;
-    add_intents(&transaction, &[(fault, environment, "a storm", intent)]).await?;
+    let reason = Reason { who: "rules", text: "a storm" };
+    add_intents(&transaction, &[(fault, environment, reason, intent)]).await?;
     transaction.commit().await
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::future::try_join;
+use futures_util::future::{try_join, try_join3};
 use tokio_postgres::{Transaction, types::Type};
 
 use super::{commit::Failure, timestamp};
@@ -14,6 +14,7 @@ use crate::{
     adapters::store::{
         FaultSum, StoreError, as_i64,
         assignments::{Assignment, Assignments, TEMPLATES},
+        fault_list::searched,
     },
     domain::{
         fault::{FaultId, Why},
@@ -36,9 +37,10 @@ pub(super) async fn add(
     }
     assignments.begin(newest_lesson(transaction).await?);
     let assigned = assign(transaction, sums, assignments).await?;
-    let (faults, ()) = try_join(
+    let (faults, (), ()) = try_join3(
         count_faults(transaction, sums, &assigned),
         count_shapes(transaction, sums, &assigned),
+        count_hours(transaction, sums, &assigned),
     )
     .await?;
     Ok(faults)
@@ -165,7 +167,12 @@ async fn store_new(
         assigned[*index] = Some(Assignment { shape, fault });
         joined.push((Assignment { shape, fault }, why, sum));
     }
-    try_join(add_founded(transaction, &founders), add_shapes(transaction, &joined)).await?;
+    try_join3(
+        add_founded(transaction, &founders),
+        add_shapes(transaction, &joined),
+        add_texts(transaction, &joined),
+    )
+    .await?;
     Ok(())
 }
 
@@ -250,6 +257,25 @@ async fn add_shapes(
     Ok(())
 }
 
+/// What searches look through.
+async fn add_texts(
+    transaction: &Transaction<'_>,
+    joined: &[(Assignment, Why, &FaultSum<'_>)],
+) -> Result<(), Failure> {
+    let ids: Vec<i64> = joined.iter().map(|(assignment, ..)| assignment.shape).collect();
+    let faults: Vec<i64> = joined.iter().map(|(assignment, ..)| assignment.fault).collect();
+    let text = |sum: &FaultSum<'_>| searched(sum.title, sum.template, sum.example);
+    let texts: Vec<String> = joined.iter().map(|(.., sum)| text(sum)).collect();
+    transaction
+        .query_typed(
+            "INSERT INTO fault_texts (shape, fault, text)
+             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[])",
+            &[(&ids, Type::INT8_ARRAY), (&faults, Type::INT8_ARRAY), (&texts, Type::TEXT_ARRAY)],
+        )
+        .await?;
+    Ok(())
+}
+
 fn times(sums: &[&FaultSum<'_>], get: fn(&FaultSum<'_>) -> Micros) -> Vec<jiff::Timestamp> {
     sums.iter().map(|sum| timestamp(get(sum))).collect()
 }
@@ -327,6 +353,36 @@ async fn count_shapes(
                 (&counts, Type::INT8_ARRAY),
                 (&times(&sums, |sum| sum.first_seen), Type::TIMESTAMPTZ_ARRAY),
                 (&times(&sums, |sum| sum.last_seen), Type::TIMESTAMPTZ_ARRAY),
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Adds to the hours of shapes. Whoever adds to a shape holds its fault; sorted all the same.
+async fn count_hours(
+    transaction: &Transaction<'_>,
+    sums: &[FaultSum<'_>],
+    assigned: &[Assignment],
+) -> Result<(), Failure> {
+    let mut hours: Vec<(i64, jiff::Timestamp, i64)> = Vec::with_capacity(sums.len());
+    for (sum, Assignment { shape, .. }) in sums.iter().zip(assigned) {
+        let of_sum = sum.hours.iter();
+        hours.extend(of_sum.map(|(hour, count)| (*shape, timestamp(*hour), as_i64(*count))));
+    }
+    hours.sort_unstable();
+    let shapes: Vec<i64> = hours.iter().map(|(shape, ..)| *shape).collect();
+    let starts: Vec<jiff::Timestamp> = hours.iter().map(|(_, hour, _)| *hour).collect();
+    let counts: Vec<i64> = hours.iter().map(|(.., count)| *count).collect();
+    transaction
+        .query_typed(
+            "INSERT INTO fault_hours (shape, hour, count)
+             SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[])
+             ON CONFLICT (shape, hour) DO UPDATE SET count = fault_hours.count + excluded.count",
+            &[
+                (&shapes, Type::INT8_ARRAY),
+                (&starts, Type::TIMESTAMPTZ_ARRAY),
+                (&counts, Type::INT8_ARRAY),
             ],
         )
         .await?;

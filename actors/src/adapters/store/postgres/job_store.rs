@@ -29,7 +29,9 @@ impl JobStore for Postgres {
         let limit = i64::from(limit);
         let rows = match which {
             Which::These(faults) => self.query(&sql, &[&faults, &limit]).await?,
-            Which::After(fault) => self.query(&sql, &[&fault, &limit]).await?,
+            Which::After(fault) | Which::Known(fault) => {
+                self.query(&sql, &[&fault, &limit]).await?
+            }
             Which::Held(environment) => self.query(&sql, &[&environment, &limit]).await?,
         };
         Ok(rows.iter().map(dispatch::undecided_of).collect())

@@ -182,36 +182,77 @@ async fn change_ticket(
 pub(super) async fn tickets_seen(client: &mut Object, seen: &[SeenTicket]) -> Result<u64, Error> {
     let transaction = client.transaction().await?;
     let mut changed = 0;
+    let mut turned: Vec<(i64, i32)> = Vec::new();
     for ticket in seen {
-        let resolved_at = ticket.resolved_at.map(timestamp);
-        changed += transaction
-            .execute(
-                "WITH changed AS (
-                     UPDATE tickets SET key = $1, status = $2, is_done = $3, resolution = $4,
-                         changed_at = $7,
-                         resolved_at = CASE WHEN $3 THEN coalesce($5, resolved_at, now()) END
-                     WHERE (key = $1 OR locator = ANY($6)) AND (changed_at IS NULL OR changed_at <= $7)
-                         AND (key, status, is_done, resolution) IS DISTINCT FROM ($1, $2, $3, $4)
-                     RETURNING fault)
+        let rows = see_ticket(&transaction, ticket).await?;
+        changed += rows.len() as u64;
+        let turns = rows.iter().filter(|row| row.get::<_, bool>(2) != ticket.is_done);
+        turned.extend(turns.map(|row| (row.get(0), row.get(1))));
+    }
+    if !turned.is_empty() {
+        resolve_by_tickets(&transaction, &turned).await?;
+    }
+    transaction.commit().await?;
+    Ok(changed)
+}
+
+/// Gives the tickets that were another way before: fault, incident, and whether they were done.
+async fn see_ticket(transaction: &Transaction<'_>, ticket: &SeenTicket) -> Result<Vec<Row>, Error> {
+    let resolved_at = ticket.resolved_at.map(super::timestamp);
+    transaction
+        .query(
+            "WITH old AS MATERIALIZED (
+                 SELECT fault, incident, is_done FROM tickets
+                 WHERE (key = $1 OR locator = ANY($6)) AND (changed_at IS NULL OR changed_at <= $7)
+                     AND (key, status, is_done, resolution) IS DISTINCT FROM ($1, $2, $3, $4)
+                 FOR NO KEY UPDATE),
+             changed AS (
+                 UPDATE tickets SET key = $1, status = $2, is_done = $3, resolution = $4,
+                     changed_at = $7,
+                     resolved_at = CASE WHEN $3 THEN coalesce($5, resolved_at, now()) END
+                 FROM old WHERE tickets.fault = old.fault AND tickets.incident = old.incident),
+             told AS (
                  INSERT INTO audit_trail (who, action, subject, details, fault)
                  SELECT 'jira', 'ticket.change', 'ticket ' || $1,
                      json_build_object('status', $2::text, 'is_done', $3::boolean,
                          'resolution', $4::text), fault
-                 FROM changed",
-                &[
-                    &ticket.key,
-                    &ticket.status,
-                    &ticket.is_done,
-                    &ticket.resolution,
-                    &resolved_at,
-                    &ticket.labels,
-                    &timestamp(ticket.changed_at),
-                ],
-            )
-            .await?;
-    }
-    transaction.commit().await?;
-    Ok(changed)
+                 FROM old)
+             SELECT fault, incident, is_done FROM old",
+            &[
+                &ticket.key,
+                &ticket.status,
+                &ticket.is_done,
+                &ticket.resolution,
+                &resolved_at,
+                &ticket.labels,
+                &super::timestamp(ticket.changed_at),
+            ],
+        )
+        .await
+}
+
+/// A fault whose newest ticket was done is resolved; one whose ticket was opened again is open.
+async fn resolve_by_tickets(
+    transaction: &Transaction<'_>,
+    turned: &[(i64, i32)],
+) -> Result<(), Error> {
+    let (faults, incidents): (Vec<i64>, Vec<i32>) = turned.iter().copied().unzip();
+    transaction
+        .execute(
+            "WITH turned AS MATERIALIZED (
+                 SELECT ticket.fault, CASE WHEN ticket.is_done THEN ticket.resolved_at END AS done_at
+                 FROM unnest($1::bigint[], $2::integer[]) AS given (fault, incident)
+                 JOIN faults ON faults.id = given.fault AND faults.incident = given.incident
+                 JOIN tickets AS ticket
+                     ON ticket.fault = given.fault AND ticket.incident = given.incident
+                 ORDER BY faults.id FOR NO KEY UPDATE OF faults)
+             UPDATE faults SET resolved_at = turned.done_at, came_back_at = NULL,
+                 steered = steered + 1, decide_at = now()
+             FROM turned WHERE faults.id = turned.fault",
+            &[&faults, &incidents],
+        )
+        .await
+        .map(drop)
 }
 
 /// The conditions of a filter of `jobs AS job`.
@@ -380,15 +421,20 @@ pub(super) const TICKETS: &str = "SELECT fault, incident, locator, key, is_dry_r
     is_done, resolution, created_at FROM tickets WHERE fault = $1 ORDER BY incident DESC";
 
 pub(super) fn stored_ticket_of(row: &Row) -> StoredTicket {
+    stored_ticket_from(row, 0)
+}
+
+/// The ticket whose columns begin at `first`.
+pub(super) fn stored_ticket_from(row: &Row, first: usize) -> StoredTicket {
     StoredTicket {
-        fault: row.get(0),
-        incident: row.get(1),
-        locator: row.get(2),
-        key: row.get(3),
-        is_dry_run: row.get(4),
-        status: row.get(5),
-        is_done: row.get(6),
-        resolution: row.get(7),
-        created_at: micros_of(row, 8),
+        fault: row.get(first),
+        incident: row.get(first + 1),
+        locator: row.get(first + 2),
+        key: row.get(first + 3),
+        is_dry_run: row.get(first + 4),
+        status: row.get(first + 5),
+        is_done: row.get(first + 6),
+        resolution: row.get(first + 7),
+        created_at: micros_of(row, first + 8),
     }
 }

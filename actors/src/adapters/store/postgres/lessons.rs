@@ -9,7 +9,7 @@ use tokio_postgres::{
 
 use super::{faults::LESSONS_LOCK, unavailable};
 use crate::{
-    adapters::store::{StoreError, TeachError},
+    adapters::store::{StoreError, TeachError, fault_list::searched},
     domain::{
         fault::FaultId,
         lesson::{Lesson, Unteachable},
@@ -79,7 +79,10 @@ async fn merge(
     let detail = format!("from fault {}", fault.id);
     transaction
         .execute(
-            "UPDATE fault_shapes SET fault = $2, why = 'merged', detail = $3 WHERE fault = $1",
+            "WITH moved AS (
+                 UPDATE fault_shapes SET fault = $2, why = 'merged', detail = $3 WHERE fault = $1
+                 RETURNING id)
+             UPDATE fault_texts SET fault = $2 FROM moved WHERE fault_texts.shape = moved.id",
             &[&fault.id, &into, &detail],
         )
         .await?;
@@ -119,7 +122,9 @@ async fn split(
     let detail = format!("from fault {}", fault.id);
     transaction
         .execute(
-            "UPDATE fault_shapes SET fault = $2, why = 'split', detail = $3 WHERE id = $1",
+            "WITH moved AS (
+                 UPDATE fault_shapes SET fault = $2, why = 'split', detail = $3 WHERE id = $1)
+             UPDATE fault_texts SET fault = $2 WHERE shape = $1",
             &[&shape, &new, &detail],
         )
         .await?;
@@ -149,10 +154,19 @@ async fn pin(
     }
     transaction
         .execute(
-            "INSERT INTO fault_shapes (environment, service, fingerprint, fault, title, template,
-                 why, detail, count, first_seen, last_seen)
-             VALUES ($1, $2, $3, $4, $5, '', 'pinned', '', 0, now(), now())",
-            &[&fault.environment, &fault.service, &fingerprint, &fault.id, &name],
+            "WITH shape AS (
+                 INSERT INTO fault_shapes (environment, service, fingerprint, fault, title, template,
+                     why, detail, count, first_seen, last_seen)
+                 VALUES ($1, $2, $3, $4, $5, '', 'pinned', '', 0, now(), now()) RETURNING id)
+             INSERT INTO fault_texts (shape, fault, text) SELECT id, $4, $6 FROM shape",
+            &[
+                &fault.environment,
+                &fault.service,
+                &fingerprint,
+                &fault.id,
+                &name,
+                &searched(name, "", ""),
+            ],
         )
         .await?;
     Ok(fault.id)

@@ -2,13 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::{
-    Postgres,
-    row::{FAULT, fault_of},
-};
+use super::Postgres;
 use crate::{
     adapters::store::{
-        StoreError, StoredFault,
+        StoreError,
         jobs::Holder,
         live::{Change, LiveStore, Met, faults_of},
     },
@@ -53,10 +50,5 @@ impl LiveStore for Postgres {
         let met =
             rows.iter().map(|row| Met { id: row.get(0), hub: row.get(1), faults: row.get(2) });
         Ok(met.collect())
-    }
-
-    async fn faults_by_id(&self, faults: &[FaultId]) -> Result<Vec<StoredFault>, StoreError> {
-        let sql = format!("SELECT {FAULT} FROM faults WHERE id = ANY($1)");
-        Ok(self.query(&sql, &[&faults]).await?.iter().map(fault_of).collect())
     }
 }

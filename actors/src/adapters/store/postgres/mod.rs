@@ -40,6 +40,7 @@ mod commit;
 mod conditions;
 mod connection;
 mod dispatch;
+mod fault_store;
 mod faults;
 mod job_store;
 mod jobs;
@@ -51,6 +52,7 @@ mod partitions;
 mod records;
 mod row;
 mod statistics;
+mod steering;
 mod streams;
 
 /// A hub that is frozen within a transaction holds up all others, which wait for its locks; the

@@ -11,13 +11,17 @@ use crate::{
         clock,
         store::{
             StoreError, as_i64, as_u64,
-            jobs::{Budget, Decided, HELD, Intent, Undecided, Which, Written, held_back},
+            jobs::{
+                Budget, Decided, HELD, Intent, JobId, Undecided, Which, Written, comeback_of,
+                held_back,
+            },
         },
     },
     domain::{
-        decision,
+        decision::{self, Comeback},
         event::{Kind, Severity},
         fault::FaultId,
+        fault_state::Mute,
         job::Action,
         notification::Notification,
         shape::Shape,
@@ -30,10 +34,13 @@ const UNDECIDED: &str = "SELECT fault.id, fault.count, fault.last_seen, fault.in
         fault.environment, fault.service, fault.kind, fault.severity, fault.fingerprint,
         fault.title, fault.example, fault.latest, fault.first_seen, fault.rule,
         fault.held_at IS NOT NULL, ticket.key, ticket.is_dry_run, ticket.is_done,
-        ticket.resolution, ticket.resolved_at, ticket.commented_at, ticket.commented_count
+        ticket.resolution, ticket.resolved_at, ticket.commented_at, ticket.commented_count,
+        fault.resolved_at, fault.muted_at IS NOT NULL, fault.muted_by, fault.muted_until,
+        fault.steered
     FROM faults AS fault
-    LEFT JOIN tickets AS ticket ON ticket.fault = fault.id AND ticket.incident = fault.incident
-    WHERE fault.merged_into IS NULL AND fault.kind <> 'storm'";
+    LEFT JOIN tickets AS ticket ON ticket.fault = fault.id AND ticket.incident = fault.incident";
+/// Those that rules are asked about.
+const IS_ASKED: &str = "WHERE fault.merged_into IS NULL AND fault.kind NOT IN ('storm', 'manual')";
 const IS_DUE: &str = "AND fault.held_at IS NULL
     AND (fault.count > fault.decided_count OR fault.decide_at <= ?1)";
 
@@ -42,6 +49,7 @@ pub(super) enum Chosen {
     These(Vec<FaultId>),
     After(FaultId),
     Held(String),
+    Known(FaultId),
 }
 
 impl From<Which<'_>> for Chosen {
@@ -50,6 +58,7 @@ impl From<Which<'_>> for Chosen {
             Which::These(faults) => Self::These(faults.to_vec()),
             Which::After(fault) => Self::After(fault),
             Which::Held(environment) => Self::Held(environment.to_owned()),
+            Which::Known(fault) => Self::Known(fault),
         }
     }
 }
@@ -63,21 +72,27 @@ pub(super) fn undecided(
     match chosen {
         Chosen::These(faults) => {
             let sql = format!(
-                "{UNDECIDED} {IS_DUE} AND fault.id IN (SELECT value FROM json_each(?2))
+                "{UNDECIDED} {IS_ASKED} {IS_DUE} AND fault.id IN (SELECT value FROM json_each(?2))
                  ORDER BY fault.id LIMIT ?3"
             );
             rows(connection, &sql, params![now, json!(faults).to_string(), limit], undecided_of)
         }
         Chosen::After(fault) => {
-            let sql = format!("{UNDECIDED} {IS_DUE} AND fault.id > ?2 ORDER BY fault.id LIMIT ?3");
+            let sql = format!(
+                "{UNDECIDED} {IS_ASKED} {IS_DUE} AND fault.id > ?2 ORDER BY fault.id LIMIT ?3"
+            );
             rows(connection, &sql, params![now, fault, limit], undecided_of)
         }
         Chosen::Held(environment) => {
             let sql = format!(
-                "{UNDECIDED} AND fault.held_at IS NOT NULL AND fault.environment = ?1
+                "{UNDECIDED} {IS_ASKED} AND fault.held_at IS NOT NULL AND fault.environment = ?1
                  ORDER BY fault.count DESC, fault.id LIMIT ?2"
             );
             rows(connection, &sql, params![environment, limit], undecided_of)
+        }
+        Chosen::Known(fault) => {
+            let sql = format!("{UNDECIDED} WHERE fault.id = ?1 LIMIT ?2");
+            rows(connection, &sql, params![fault, limit], undecided_of)
         }
     }
 }
@@ -95,6 +110,9 @@ fn undecided_of(row: &Row<'_>) -> rusqlite::Result<Undecided> {
             commented_count: as_u64(row.get(21)?),
         }),
     };
+    let by: Option<String> = row.get(24)?;
+    let mute = Mute { by: by.unwrap_or_default(), until: row.get(25)? };
+    let mute = row.get::<_, bool>(23)?.then_some(mute);
     Ok(Undecided {
         fault: decision::Undecided {
             fault: row.get(0)?,
@@ -102,6 +120,8 @@ fn undecided_of(row: &Row<'_>) -> rusqlite::Result<Undecided> {
             last_seen: row.get(2)?,
             ticket,
             incident: row.get(3)?,
+            resolved_at: row.get(22)?,
+            mute,
         },
         environment: row.get(4)?,
         service: row.get(5)?,
@@ -114,6 +134,7 @@ fn undecided_of(row: &Row<'_>) -> rusqlite::Result<Undecided> {
         first_seen: row.get(12)?,
         rule: row.get(13)?,
         is_held: row.get(14)?,
+        steered: row.get(26)?,
     })
 }
 
@@ -148,10 +169,11 @@ pub(super) fn decide(
         written.held += u64::from(is_held);
         match &decided.intent {
             Some(intent) if !is_held => {
-                let added =
-                    add_intent(&transaction, decided.fault, &decided.environment, reason, intent)?;
-                written.intents += u64::from(added);
-                if let Some(back) = decided.notification().filter(|_| added) {
+                let reason = Reason { who: "rules", text: reason };
+                let environment = &decided.environment;
+                let job = add_intent(&transaction, decided.fault, environment, reason, intent)?;
+                written.intents += u64::from(job.is_some());
+                if let Some(back) = decided.notification().filter(|_| job.is_some()) {
                     notify(&transaction, &back)?;
                 }
             }
@@ -167,7 +189,7 @@ pub(super) fn decide(
     Ok(written)
 }
 
-fn subject(fault: FaultId) -> String {
+pub(super) fn subject(fault: FaultId) -> String {
     format!("fault {fault}")
 }
 
@@ -182,13 +204,15 @@ fn write_decision(
     let old: Option<String> = transaction
         .prepare_cached(
             "SELECT decision FROM faults WHERE id = ?1 AND decided_count <= ?2 AND incident = ?3
-             AND merged_into IS NULL",
+             AND steered = ?4 AND merged_into IS NULL",
         )?
-        .query_row(params![decided.fault, as_i64(decided.count), decided.incident], |row| {
-            row.get(0)
-        })
+        .query_row(
+            params![decided.fault, as_i64(decided.count), decided.incident, decided.steered],
+            |row| row.get(0),
+        )
         .optional()?;
     let Some(old) = old else { return Ok(None) };
+    let comeback = comeback_of(decided, is_held);
     let after = match &decided.intent {
         Some(intent) if !is_held => intent.incident.max(decided.incident),
         _ => decided.incident,
@@ -196,7 +220,11 @@ fn write_decision(
     transaction
         .prepare_cached(
             "UPDATE faults SET decided_count = ?2, decision = ?3, decide_at = ?4, incident = ?5,
-                 held_at = CASE WHEN ?6 THEN coalesce(held_at, ?7) END WHERE id = ?1",
+                 held_at = CASE WHEN ?6 THEN coalesce(held_at, ?7) END,
+                 resolved_at = CASE WHEN NOT ?9 THEN resolved_at END,
+                 came_back_at = CASE WHEN ?9 OR resolved_at IS NULL THEN NULL
+                     WHEN ?8 THEN coalesce(came_back_at, ?7) ELSE came_back_at END
+             WHERE id = ?1",
         )?
         .execute(params![
             decided.fault,
@@ -206,18 +234,27 @@ fn write_decision(
             after,
             is_held,
             clock::now(),
+            comeback == Comeback::Noticed,
+            comeback == Comeback::Heeded,
         ])?;
     Ok(Some(old != reason))
 }
 
-/// Writes what is to be done, and why, unless that was written before.
-fn add_intent(
+/// Why something is to be done, and who says so.
+#[derive(Clone, Copy)]
+pub(super) struct Reason<'a> {
+    pub who: &'a str,
+    pub text: &'a str,
+}
+
+/// Writes what is to be done, and why, unless that was written before; gives its job.
+pub(super) fn add_intent(
     transaction: &Transaction<'_>,
     fault: FaultId,
     environment: &str,
-    reason: &str,
+    reason: Reason<'_>,
     intent: &Intent,
-) -> Result<bool, StoreError> {
+) -> Result<Option<JobId>, StoreError> {
     let now = clock::now();
     if intent.action == Action::Create {
         transaction
@@ -249,13 +286,13 @@ fn add_intent(
             now,
         ])?;
     if added == 0 {
-        return Ok(false);
+        return Ok(None);
     }
     let job = transaction.last_insert_rowid();
-    let details = json!({ "reason": reason, "action": intent.action.name(), "to": "waiting" });
-    let entry = Entry { who: "rules", action: "job.intend", details };
+    let details = json!({ "reason": reason.text, "action": intent.action.name(), "to": "waiting" });
+    let entry = Entry { who: reason.who, action: "job.intend", details };
     audit(transaction, &entry, &subject(fault), Some(fault), Some(job))?;
-    Ok(true)
+    Ok(Some(job))
 }
 
 /// An entry of the audit trail.
@@ -349,7 +386,8 @@ pub(super) fn begin_storm(
         "INSERT INTO storms (fault, environment, started_at) VALUES (?1, ?2, ?3)",
         params![fault, environment, clock::now()],
     )?;
-    add_intent(&transaction, fault, environment, title, intent)?;
+    let reason = Reason { who: "rules", text: title };
+    add_intent(&transaction, fault, environment, reason, intent)?;
     notify(&transaction, &Notification::storm_began(environment, fault))?;
     Ok(transaction.commit()?)
 }
@@ -395,6 +433,7 @@ pub(super) fn intend(
     intent: &Intent,
 ) -> Result<(), StoreError> {
     let transaction = begin(connection)?;
-    add_intent(&transaction, fault, environment, "a storm", intent)?;
+    let reason = Reason { who: "rules", text: "a storm" };
+    add_intent(&transaction, fault, environment, reason, intent)?;
     Ok(transaction.commit()?)
 }

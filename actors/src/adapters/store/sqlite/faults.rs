@@ -9,6 +9,7 @@ use crate::{
     adapters::store::{
         FaultSum, StoreError, as_i64,
         assignments::{Assignment, Assignments, TEMPLATES},
+        fault_list::searched,
     },
     domain::fault::{FaultId, Why},
 };
@@ -35,6 +36,10 @@ pub(super) fn add(
              latest = CASE WHEN ?4 >= last_seen THEN ?5 ELSE latest END,
              last_seen = max(last_seen, ?4) WHERE id = ?1",
     )?;
+    let mut count_hour = transaction.prepare_cached(
+        "INSERT INTO fault_hours (shape, hour, count) VALUES (?1, ?2, ?3)
+         ON CONFLICT (shape, hour) DO UPDATE SET count = count + excluded.count",
+    )?;
     for sum in sums {
         let assigned = match assignments.get(sum) {
             Some(assigned) => assigned,
@@ -45,6 +50,9 @@ pub(super) fn add(
         if count_fault.execute(params![assigned.fault, count, first, last, sum.latest])? != 1 {
             let problem = "a fault that was there is gone; looking again".to_owned();
             return Err(StoreError::Unavailable(problem));
+        }
+        for (hour, count) in &sum.hours {
+            count_hour.execute(params![assigned.shape, hour, as_i64(*count)])?;
         }
         faults.insert(assigned.fault);
     }
@@ -104,6 +112,9 @@ fn store_new(
             sum.first_seen,
         ])?;
     let shape = transaction.last_insert_rowid();
+    transaction
+        .prepare_cached("INSERT INTO fault_texts (shape, fault, text) VALUES (?1, ?2, ?3)")?
+        .execute(params![shape, fault, searched(sum.title, sum.template, sum.example)])?;
     assignments.gathering.add(&scope, sum.template, fault);
     assignments.newest_shape = shape;
     Ok(Assignment { shape, fault })

@@ -194,38 +194,71 @@ pub(super) fn tickets_seen(
     let transaction = begin(connection)?;
     let mut changed = 0;
     for ticket in seen {
-        let SeenTicket { key, labels, status, is_done, resolution, resolved_at, changed_at } =
-            ticket;
-        let fault = transaction
-            .query_row(
-                "UPDATE tickets SET key = ?1, status = ?2, is_done = ?3, resolution = ?4,
-                     changed_at = ?8,
-                     resolved_at = CASE WHEN ?3 THEN coalesce(?5, resolved_at, ?6) END
-                 WHERE (key = ?1 OR locator IN (SELECT value FROM json_each(?7)))
-                     AND (changed_at IS NULL OR changed_at <= ?8)
-                     AND (key, status, is_done, resolution) IS NOT (?1, ?2, ?3, ?4)
-                 RETURNING fault",
-                params![
-                    key,
-                    status,
-                    is_done,
-                    resolution,
-                    resolved_at,
-                    clock::now(),
-                    json!(labels).to_string(),
-                    changed_at
-                ],
-                |row| row.get(0),
-            )
-            .optional()?;
-        let Some(fault) = fault else { continue };
-        changed += 1;
-        let details = json!({ "status": status, "is_done": is_done, "resolution": resolution });
-        let entry = Entry { who: "jira", action: "ticket.change", details };
-        audit(&transaction, &entry, &format!("ticket {key}"), Some(fault), None)?;
+        for (fault, incident, was_done) in see_ticket(&transaction, ticket)? {
+            changed += 1;
+            if was_done != ticket.is_done {
+                resolve_by_ticket(&transaction, fault, incident)?;
+            }
+        }
     }
     transaction.commit()?;
     Ok(changed)
+}
+
+/// Gives the tickets that were another way before: fault, incident, and whether they were done.
+fn see_ticket(
+    transaction: &Transaction<'_>,
+    ticket: &SeenTicket,
+) -> Result<Vec<(i64, u32, bool)>, StoreError> {
+    let SeenTicket { key, labels, status, is_done, resolution, resolved_at, changed_at } = ticket;
+    let old = rows(
+        transaction,
+        "SELECT fault, incident, is_done FROM tickets
+         WHERE (key = ?1 OR locator IN (SELECT value FROM json_each(?5)))
+             AND (changed_at IS NULL OR changed_at <= ?6)
+             AND (key, status, is_done, resolution) IS NOT (?1, ?2, ?3, ?4)",
+        params![key, status, is_done, resolution, json!(labels).to_string(), changed_at],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    for (fault, incident, _) in &old {
+        transaction.execute(
+            "UPDATE tickets SET key = ?3, status = ?4, is_done = ?5, resolution = ?6,
+                 changed_at = ?7,
+                 resolved_at = CASE WHEN ?5 THEN coalesce(?8, resolved_at, ?9) END
+             WHERE fault = ?1 AND incident = ?2",
+            params![
+                fault,
+                incident,
+                key,
+                status,
+                is_done,
+                resolution,
+                changed_at,
+                resolved_at,
+                clock::now()
+            ],
+        )?;
+        let details = json!({ "status": status, "is_done": is_done, "resolution": resolution });
+        let entry = Entry { who: "jira", action: "ticket.change", details };
+        audit(transaction, &entry, &format!("ticket {key}"), Some(*fault), None)?;
+    }
+    Ok(old)
+}
+
+/// A fault whose newest ticket was done is resolved; one whose ticket was opened again is open.
+fn resolve_by_ticket(
+    transaction: &Transaction<'_>,
+    fault: i64,
+    incident: u32,
+) -> Result<(), StoreError> {
+    transaction.execute(
+        "UPDATE faults SET resolved_at = (SELECT CASE WHEN is_done THEN resolved_at END FROM tickets
+                 WHERE tickets.fault = ?1 AND tickets.incident = ?2),
+             came_back_at = NULL, steered = steered + 1, decide_at = ?3
+         WHERE id = ?1 AND incident = ?2",
+        params![fault, incident, clock::now()],
+    )?;
+    Ok(())
 }
 
 /// The conditions of a filter of `jobs AS job`.
@@ -377,17 +410,20 @@ pub(super) fn tickets(
 ) -> Result<Vec<StoredTicket>, StoreError> {
     let sql = "SELECT fault, incident, locator, key, is_dry_run, status, is_done, resolution,
                    created_at FROM tickets WHERE fault = ?1 ORDER BY incident DESC";
-    rows(connection, sql, [fault], |row| {
-        Ok(StoredTicket {
-            fault: row.get(0)?,
-            incident: row.get(1)?,
-            locator: row.get(2)?,
-            key: row.get(3)?,
-            is_dry_run: row.get(4)?,
-            status: row.get(5)?,
-            is_done: row.get(6)?,
-            resolution: row.get(7)?,
-            created_at: row.get(8)?,
-        })
+    rows(connection, sql, [fault], |row| stored_ticket_from(row, 0))
+}
+
+/// The ticket whose columns begin at `first`.
+pub(super) fn stored_ticket_from(row: &Row<'_>, first: usize) -> rusqlite::Result<StoredTicket> {
+    Ok(StoredTicket {
+        fault: row.get(first)?,
+        incident: row.get(first + 1)?,
+        locator: row.get(first + 2)?,
+        key: row.get(first + 3)?,
+        is_dry_run: row.get(first + 4)?,
+        status: row.get(first + 5)?,
+        is_done: row.get(first + 6)?,
+        resolution: row.get(first + 7)?,
+        created_at: row.get(first + 8)?,
     })
 }

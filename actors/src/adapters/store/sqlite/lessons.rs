@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use crate::{
     adapters::{
         clock,
-        store::{StoreError, TeachError},
+        store::{StoreError, TeachError, fault_list::searched},
     },
     domain::{
         fault::FaultId,
@@ -78,6 +78,11 @@ fn merge(
         return Err(Unteachable::Elsewhere.into());
     }
     transaction.execute(
+        "UPDATE fault_texts SET fault = ?2
+         WHERE shape IN (SELECT id FROM fault_shapes WHERE fault = ?1)",
+        params![fault.id, into],
+    )?;
+    transaction.execute(
         "UPDATE fault_shapes SET fault = ?2, why = 'merged', detail = ?3 WHERE fault = ?1",
         params![fault.id, into, format!("from fault {}", fault.id)],
     )?;
@@ -115,6 +120,8 @@ fn split(
         [shape],
     )?;
     let new = transaction.last_insert_rowid();
+    transaction
+        .execute("UPDATE fault_texts SET fault = ?2 WHERE shape = ?1", params![shape, new])?;
     transaction.execute(
         "UPDATE fault_shapes SET fault = ?2, why = 'split', detail = ?3 WHERE id = ?1",
         params![shape, new, format!("from fault {}", fault.id)],
@@ -145,6 +152,10 @@ fn pin(transaction: &Transaction<'_>, fault: &Fault, name: &str) -> Result<Fault
              detail, count, first_seen, last_seen)
          VALUES (?1, ?2, ?3, ?4, ?5, '', 'pinned', '', 0, ?6, ?6)",
         params![fault.environment, fault.service, fingerprint, fault.id, name, clock::now()],
+    )?;
+    transaction.execute(
+        "INSERT INTO fault_texts (shape, fault, text) VALUES (?1, ?2, ?3)",
+        params![transaction.last_insert_rowid(), fault.id, searched(name, "", "")],
     )?;
     Ok(fault.id)
 }

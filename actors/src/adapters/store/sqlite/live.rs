@@ -3,13 +3,10 @@
 use async_trait::async_trait;
 use rusqlite::params;
 
-use super::{
-    Sqlite, on,
-    row::{FAULT, fault_of, rows},
-};
+use super::{Sqlite, on, row::rows};
 use crate::{
     adapters::store::{
-        StoreError, StoredFault,
+        StoreError,
         jobs::Holder,
         live::{Change, LiveStore, Met, faults_of},
     },
@@ -45,18 +42,5 @@ impl LiveStore for Sqlite {
 
     async fn met(&self, _: &Feed, _: u32) -> Result<Vec<Met>, StoreError> {
         Ok(Vec::new())
-    }
-
-    async fn faults_by_id(&self, faults: &[FaultId]) -> Result<Vec<StoredFault>, StoreError> {
-        let faults = faults.to_vec();
-        on(&self.reader, move |connection| {
-            let sql = format!("SELECT {FAULT} FROM faults WHERE id = ?1");
-            let mut found = Vec::new();
-            for fault in faults {
-                found.extend(rows(connection, &sql, params![fault], fault_of)?);
-            }
-            Ok(found)
-        })
-        .await
     }
 }

@@ -34,6 +34,7 @@ mod buckets;
 mod commit;
 mod conditions;
 mod dispatch;
+mod fault_store;
 mod faults;
 mod job_store;
 mod jobs;
@@ -43,6 +44,7 @@ mod notifications;
 mod records;
 mod row;
 mod statistics;
+mod steering;
 mod streams;
 
 mod migrations {
