@@ -189,7 +189,7 @@ async fn many_jobs_are_paged(kept: &Kept) {
         (JobFilter { until: Some(newest.created_at), ..all() }, count - 1),
         (JobFilter { since: Some(newest.created_at), ..all() }, 1),
         (JobFilter { text: text("NUMBER 17 "), ..all() }, 1),
-        (JobFilter { text: text("number"), ..all() }, count),
+        (JobFilter { text: text("0 x"), ..all() }, count / 10),
         (JobFilter { text: text("nowhere"), ..all() }, 0),
     ] {
         let counted: u64 = store.job_counts(&filter).await.unwrap().iter().map(|(_, n)| n).sum();
