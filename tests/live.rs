@@ -203,7 +203,10 @@ async fn a_client_that_takes_nothing_is_cut_while_the_others_go_on() {
     // As little as the kernel allows.
     socket.set_recv_buffer_size(1).unwrap();
     let mut stuck = socket.connect(program.admin()).await.unwrap();
-    stuck.write_all(b"GET /api/live?topics=events HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    stuck
+        .write_all(b"GET /api/live?topics=events HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
     eventually("both are there", async || {
         match program.metric("faultline_live_clients", "").await {
             2.0 => Ok(()),

@@ -77,7 +77,8 @@ async fn check(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
         }
     };
     for (name, value) in HEADERS {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        // A page of its own may have a policy of its own.
+        answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     if gate.certificates.admin.is_some() {
         let value = HeaderValue::from_static(STRICT_TRANSPORT);
