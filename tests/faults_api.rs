@@ -442,6 +442,8 @@ async fn faults_are_listed(hub: &Hub) {
         "new_since=soon",
         "cursor=x",
         "text=%00",
+        "ticket=%00",
+        "environment=%00",
     ] {
         let (status, _) = hub.program.get(&format!("/api/faults?{wrong}")).await.unwrap();
         assert_eq!(status, 400, "{wrong}");

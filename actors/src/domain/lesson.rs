@@ -51,7 +51,7 @@ pub enum Unteachable {
     NoShape(FaultId, String),
     #[error("its only shape cannot be split off")]
     OnlyShape,
-    #[error("a name of 1 to 200 bytes is needed")]
+    #[error("a name of 1 to 200 bytes without NUL is needed")]
     Name,
     #[error("{0:?} belongs to fault {1} already")]
     Pinned(String, FaultId),

@@ -137,7 +137,8 @@ impl Query {
     }
 
     fn filter(&self) -> Result<FaultFilter, Problem> {
-        let ticket = self.ticket.as_deref().map(|ticket| match ticket {
+        let ticket = text_of("ticket", self.ticket.as_ref())?;
+        let ticket = ticket.as_deref().map(|ticket| match ticket {
             "yes" => WithTicket::Some,
             "no" => WithTicket::None,
             key => WithTicket::Key(key.to_ascii_uppercase()),

@@ -132,7 +132,7 @@ fn split(
 }
 
 fn pin(transaction: &Transaction<'_>, fault: &Fault, name: &str) -> Result<FaultId, TeachError> {
-    if name.is_empty() || name.len() > 200 {
+    if name.is_empty() || name.len() > 200 || name.contains('\0') {
         return Err(Unteachable::Name.into());
     }
     let fingerprint = Shape::pinned(name, "").fingerprint.to_string();
