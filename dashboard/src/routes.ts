@@ -21,7 +21,7 @@ async function list<K extends string, T>(name: K, path: string, query: Query, si
 }
 
 export const api = {
-  session: () => get<Session>('/api/session'),
+  session: () => request<Session>('GET', '/api/session', { isLogin: true }),
   login: (name: string, password: string) =>
     request<Session>('POST', '/api/session', { body: { name, password }, isLogin: true }),
   logout: () => request<void>('DELETE', '/api/session'),

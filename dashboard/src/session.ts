@@ -2,7 +2,7 @@
 import { computed, ref, shallowRef } from 'vue';
 import type { Role, Session } from './api';
 import { api } from './routes';
-import { keepBearer, useSession as useCsrf } from './request';
+import { bearer, keepBearer, Problem, useSession as useCsrf } from './request';
 
 export const session = shallowRef<Session | null>(null);
 /** The session could not be asked for. */
@@ -17,10 +17,21 @@ export function enter(fresh: Session): void {
 
 export async function loadSession(): Promise<void> {
   try {
-    enter(await api.session());
+    enter(await current());
     sessionProblem.value = null;
   } catch (error) {
     sessionProblem.value = error instanceof Error ? error.message : String(error);
+  }
+}
+
+async function current(): Promise<Session> {
+  try {
+    return await api.session();
+  } catch (error) {
+    if (!(error instanceof Problem && error.status === 401 && bearer())) throw error;
+    // The token has expired or was removed: without it one may log in again.
+    keepBearer(null);
+    return api.session();
   }
 }
 
@@ -37,7 +48,7 @@ export function has(role: Role): boolean {
   return own != null && RANK[own] >= RANK[role];
 }
 
-/** Why an action is not possible, or `null`. `marks`: it changes nothing but what is read. */
+/** Why an action is not possible, or `null`. */
 export function refusal(role: Role): string | null {
   if (!has(role)) return `This needs the role “${role}”; yours is “${session.value?.role ?? 'none'}”.`;
   if (session.value?.read_only) return 'Faultline is in read-only mode: nothing can be changed.';
