@@ -26,6 +26,12 @@ fn main() -> io::Result<()> {
     if out.exists() {
         fs::remove_dir_all(&out)?;
     }
+    // The directory is another one in every build, so that no source can name it.
+    let code = format!(
+        "#[derive(RustEmbed)]\n#[folder = {:?}]\nstruct Files;\n",
+        out.display().to_string()
+    );
+    fs::write(out.with_extension("rs"), code)?;
     let dist = Path::new(DIST);
     if dist.join("index.html").is_file() {
         println!("cargo::rerun-if-changed={DIST}");

@@ -15,9 +15,8 @@ use axum::{
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-#[derive(RustEmbed)]
-#[folder = "$OUT_DIR/dashboard"]
-struct Files;
+// `Files`, embedded from where `build.rs` has put them.
+include!(concat!(env!("OUT_DIR"), "/dashboard.rs"));
 
 const INDEX: &str = "index.html";
 /// Names of these files say what is in them, so that they never change.
