@@ -8,7 +8,7 @@ if (directory) {
   test.use({ viewport: { width: 1280, height: 800 }, deviceScaleFactor: 1 });
 
   for (const [name, path, colorScheme, words] of [
-    ['overview', '/', 'light', 'Top faults'],
+    ['overview', '/', 'light', 'Components'],
     ['faults', '/faults', 'light', 'PaymentDeclined'],
     ['fault', '/faults/{fault}', 'dark', 'Occurrences'],
     ['jobs', '/jobs', 'dark', 'completed'],

@@ -5,7 +5,7 @@ test.use({ person: 'otto' });
 
 test('events are searched, opened and taken along', async ({ page }) => {
   await page.goto('/events?since=24h');
-  await page.getByLabel('Search').fill('"slow query"');
+  await page.getByRole('searchbox', { name: 'Search' }).fill('"slow query"');
   await expect(page).toHaveURL(/text=/);
   await expect(page.getByText(/slow query/).first()).toBeVisible();
   await page.getByText(/slow query/).first().click();
@@ -60,7 +60,7 @@ test('jobs are retried and discarded, the number first', async ({ page }) => {
   await confirm(page, `Discard ${count}`);
   await told(page, /discarded/);
   await page.goto('/jobs?state=discarded');
-  await page.getByRole('row').filter({ hasText: 'discarded' }).first().getByRole('checkbox').check();
+  await page.getByRole('checkbox', { name: /^Select job/ }).first().check();
   await page.getByRole('toolbar', { name: 'Selected jobs' }).getByRole('button', { name: 'Retry' }).click();
   await confirm(page, 'Retry 1');
   await told(page, /waits? again/);
@@ -70,10 +70,10 @@ test('dispatch is paused and goes on', async ({ page }) => {
   await page.goto('/jobs');
   await page.getByRole('button', { name: 'Pause' }).click();
   await confirm(page, 'Pause');
-  await expect(page.getByText('dispatch is paused')).toBeVisible();
+  await expect(page.getByText('dispatch is paused', { exact: true })).toBeVisible();
   await page.getByRole('button', { name: 'Resume' }).click();
   await confirm(page, 'Resume');
-  await expect(page.getByText('dispatch is on')).toBeVisible();
+  await expect(page.getByText('dispatch is on', { exact: true })).toBeVisible();
   // Both are told to everybody.
   await page.goto('/notifications');
   await expect(page.getByText(/paused/i).first()).toBeVisible();
@@ -87,12 +87,12 @@ test('a rejected message is looked at, byte by byte, and replayed', async ({ pag
   await row.getByRole('button').first().click();
   const drawer = page.getByRole('dialog');
   await expect(drawer).toContainText('no priority, no time, no sense');
-  await drawer.getByRole('button', { name: 'Hex' }).click();
+  await drawer.getByRole('button', { name: 'Hex', exact: true }).click();
   await expect(drawer).toContainText('6e 6f 20');
   const waits = page.waitForEvent('download');
-  await drawer.getByRole('button', { name: 'Bytes' }).click();
+  await drawer.getByRole('button', { name: 'Bytes', exact: true }).click();
   expect((await waits).suggestedFilename()).toMatch(/rejected/);
-  await drawer.getByRole('button', { name: 'Replay' }).click();
+  await drawer.getByRole('button', { name: 'Replay', exact: true }).click();
   await told(page, 'Replayed.');
 });
 
