@@ -10,6 +10,7 @@ use std::{collections::HashMap, hint::black_box, sync::Arc};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use faultline_actors::domain::{
+    batch::{Attributes, Batch, Event},
     event::{Kind, Severity, Source},
     fault::Gathering,
     parse::Parser,
@@ -17,6 +18,7 @@ use faultline_actors::domain::{
         ChangeFacts, Facts, FaultState, Priorities, RuleSettings, Rules, TicketDefaults, Verdict,
     },
     shape::Shape,
+    words::block::Blocks,
 };
 use faultline_testkit::loghub;
 use simd_json::Buffers;
@@ -183,6 +185,45 @@ fn shape_length(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The words of a commit's events and the signatures of their blocks, which the writer makes.
+fn words(criterion: &mut Criterion) {
+    let batch = |source, body: &[u8]| {
+        let mut batch = Batch::default();
+        let mut parser = Parser::new("production", Arc::default());
+        parser.parse(&mut batch, &block(source, body));
+        parser.finish(&mut batch);
+        batch
+    };
+    let mut group = criterion.benchmark_group("words");
+    for (name, batch) in [
+        ("logplex", batch(Source::Logdrains, &frames(MESSAGES, 7))),
+        ("maxwell", batch(Source::Maxwell, &maxwell_lines(MESSAGES))),
+    ] {
+        let text = |event: &Event| {
+            let mut text = batch.text.get(event.message).to_vec();
+            if let Attributes::Json(json) = event.attributes {
+                text.extend_from_slice(batch.text.get(json));
+            }
+            text
+        };
+        let all = batch.events.iter().map(text).collect::<Vec<_>>().concat();
+        group.throughput(Throughput::Bytes(all.len() as u64));
+        group.bench_function(format!("{name}, limit: memchr"), |bencher| {
+            bencher.iter(|| black_box(memchr::memchr_iter(b' ', black_box(&all)).count()));
+        });
+        group.bench_function(format!("{name}, signatures"), |bencher| {
+            bencher.iter(|| {
+                let mut blocks = Blocks::default();
+                for event in &batch.events {
+                    blocks.add(&batch, event, "");
+                }
+                black_box(blocks.finish())
+            });
+        });
+    }
+    group.finish();
+}
+
 /// A shape that nobody has met, with 100,000 faults known.
 fn first_sight(criterion: &mut Criterion) {
     let message = |number: u64| {
@@ -284,6 +325,7 @@ criterion_group!(
     shape,
     shape_loghub,
     shape_length,
+    words,
     first_sight,
     rules
 );

@@ -7,7 +7,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 use faultline_actors::{
     adapters::{
         journal::{Origin, stream::Name},
-        store::{Commit, Store, StoreError, postgres::Postgres, sqlite::Sqlite, streams::Lease},
+        store::{
+            Commit, Store, StoreError, StoredEvent, postgres::Postgres, search::EventFilter,
+            sqlite::Sqlite, streams::Lease,
+        },
     },
     domain::{
         batch::Batch,
@@ -20,7 +23,7 @@ use faultline_actors::{
 #[path = "support/batches.rs"]
 mod batches;
 
-use batches::{NOW, batch, batch_with, report};
+use batches::{NOW, batch, batch_with, newest, report};
 
 #[path = "support/buckets.rs"]
 mod buckets;
@@ -29,9 +32,12 @@ fn commit(origin: Origin, after: u64, batches: Vec<Arc<Batch>>) -> Commit {
     Commit { origin, after, batches }
 }
 
+async fn every(store: &dyn Store) -> Vec<StoredEvent> {
+    newest(store, &EventFilter::default(), 100).await
+}
+
 async fn messages(store: &dyn Store) -> Vec<String> {
-    let mut messages: Vec<_> =
-        store.events(None, 100).await.unwrap().into_iter().map(|event| event.message).collect();
+    let mut messages: Vec<_> = every(store).await.into_iter().map(|event| event.message).collect();
     messages.sort();
     messages
 }
@@ -56,7 +62,7 @@ async fn a_commit_stores_everything_and_moves_the_position(store: &dyn Store) {
     let maxwell = position.settled[Source::Maxwell as usize];
     assert_eq!((maxwell.stored, maxwell.rejected), (1, 1));
     assert_eq!(messages(store).await, ["insert shop.t", "job 1 failed", "job 2 failed"]);
-    let events = store.events(None, 100).await.unwrap();
+    let events = every(store).await;
     let change = events.iter().find(|event| event.kind == "change").unwrap();
     let kept = change.attributes.as_ref().unwrap().get();
     assert_eq!(kept.as_bytes(), line, "word for word");
@@ -64,7 +70,9 @@ async fn a_commit_stores_everything_and_moves_the_position(store: &dyn Store) {
     assert_eq!(faults.len(), 1);
     assert_eq!((faults[0].count, faults[0].title.as_str()), (2, "job <n> failed"));
     assert_eq!((faults[0].environment.as_str(), faults[0].service.as_str()), ("prod", "shop"));
-    let of_fault = store.events(Some(&faults[0].fingerprint), 10).await.unwrap();
+    let fingerprints = Some(vec![faults[0].fingerprint.clone()]);
+    let filter = EventFilter { fingerprints, ..EventFilter::default() };
+    let of_fault = newest(store, &filter, 10).await;
     assert_eq!(of_fault.len(), 2);
     let rejected = store.rejected(10).await.unwrap();
     assert_eq!(rejected[0].bytes, b"not json");

@@ -5,7 +5,8 @@
 //! ratios within a pair hardly do.
 //!
 //! Settings, as environment variables: `BENCH_PAIRS` (5), `BENCH_SECONDS` of each load (3),
-//! `BENCH_MINUTES` of the section `memory` (1), `BENCH_ROWS` of the section `growth` (10000000).
+//! `BENCH_MINUTES` of the section `memory` (1), `BENCH_ROWS` of the section `growth` (10000000),
+//! `EVENTS` (10000000) and `BENCH_PAGES` (100) of the section `search`.
 
 #![expect(
     clippy::print_stdout,

@@ -24,6 +24,7 @@ use faultline_actors::{
                 AuditFilter, NotificationFilter, RecordStore, RejectedFilter, Replay,
                 StoredNotification,
             },
+            search::{self, EventFilter, EventId, EventSearch, Found},
             statistics::{By, DayCount, Days, JobDayCount},
             streams::{Lease, StoredOrigin, StreamStore},
         },
@@ -70,9 +71,6 @@ impl Store for Nothing {
     async fn save_snapshot(&self, _: Micros, _: &str) -> Result<(), StoreError> {
         Ok(())
     }
-    async fn events(&self, _: Option<&str>, _: u32) -> Result<Vec<StoredEvent>, StoreError> {
-        Ok(Vec::new())
-    }
     async fn faults(&self, _: u32) -> Result<Vec<StoredFault>, StoreError> {
         Ok(Vec::new())
     }
@@ -99,6 +97,22 @@ impl Store for Nothing {
     }
     async fn mark_replayed(&self, _: i64) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl EventSearch for Nothing {
+    async fn search(
+        &self,
+        _: &EventFilter,
+        _: Option<search::Place>,
+        _: u32,
+        _: Duration,
+    ) -> Result<Found, StoreError> {
+        Ok(Found { events: Vec::new(), next: None, searched_until: None })
+    }
+    async fn event(&self, _: EventId) -> Result<Option<StoredEvent>, StoreError> {
+        Ok(None)
     }
 }
 

@@ -97,14 +97,14 @@ pub(super) fn attachment(kind: &'static str, disposition: &str, body: Body) -> R
     (headers, body).into_response()
 }
 
-fn push_lines<T: Serialize>(text: &mut Vec<u8>, rows: &[T]) {
+pub(super) fn push_lines<T: Serialize>(text: &mut Vec<u8>, rows: &[T]) {
     for row in rows {
         serde_json::to_writer(&mut *text, row).expect("what is stored has a JSON form");
         text.push(b'\n');
     }
 }
 
-fn csv_of<R: IntoIterator<Item = String>>(rows: impl Iterator<Item = R>) -> Vec<u8> {
+pub(super) fn csv_of<R: IntoIterator<Item = String>>(rows: impl Iterator<Item = R>) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         let row = row.into_iter().map(harmless);

@@ -1,7 +1,7 @@
 //! `/api/faults`: what keeps happening, why its shapes are one, what is done about it, and what
 //! people say of that.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -12,6 +12,7 @@ use faultline_actors::{
     adapters::store::{
         StoredEvent,
         faults::{FaultFilter, Sorting},
+        search::EventFilter,
     },
     domain::{
         fault::FaultId,
@@ -22,7 +23,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use self::shown::{Fault, Shape};
-use super::{Admin, away, number_of};
+use super::{Admin, away, events::filter_of_fault, number_of};
 use crate::problem::Problem;
 
 pub(super) mod list;
@@ -32,6 +33,8 @@ pub(super) mod tickets;
 
 /// How many of a fault's newest events are shown with it.
 const EVENTS: u32 = 10;
+/// They are looked for so long.
+const EVENTS_TIME: Duration = Duration::from_millis(100);
 
 /// A fault with its newest events.
 #[derive(Serialize, ToSchema)]
@@ -41,7 +44,6 @@ pub(super) struct Shown {
     /// What became of each part of the latest event's message.
     tokens: Vec<Token>,
     /// The newest first.
-    #[schema(value_type = Vec<Object>)]
     events: Vec<StoredEvent>,
 }
 
@@ -80,22 +82,8 @@ pub(super) async fn one(
     let (Some(fault), Some(detail)) = (fault, admin.store.fault(id).await.map_err(away)?) else {
         return Err(no_fault(id));
     };
-    let mut events = Vec::new();
-    for shape in &detail.shapes {
-        events.extend(
-            admin
-                .store
-                .events(Some(&shape.fingerprint), EVENTS)
-                .await
-                .map_err(away)?
-                .into_iter()
-                .filter(|event| {
-                    event.environment == fault.environment && event.service == fault.service
-                }),
-        );
-    }
-    events.sort_by_key(|event| std::cmp::Reverse(event.occurred_at));
-    events.truncate(EVENTS as usize);
+    let wanted = filter_of_fault(&detail, EventFilter::default());
+    let events = admin.store.search(&wanted, None, EVENTS, EVENTS_TIME).await.map_err(away)?.events;
     let tokens = explain(&Masked::new(&fault.latest))
         .map(|(text, class)| Token { text: text.to_owned(), mask: class.map(Class::placeholder) })
         .collect();

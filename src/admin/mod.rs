@@ -4,21 +4,19 @@
 //! unless `admin.auth = "off"`: see [`access`].
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Router,
     extract::{
-        Query, State,
+        Query,
         rejection::{JsonRejection, QueryRejection},
     },
     http::{StatusCode, Uri, uri::Authority},
     middleware,
-    response::{IntoResponse, Response},
     routing::get,
 };
 use faultline_actors::{
@@ -48,6 +46,7 @@ mod dashboard;
 mod dispatch;
 mod docs;
 mod etag;
+mod events;
 mod export;
 mod faults;
 mod health;
@@ -366,7 +365,9 @@ fn viewers() -> Routes {
         .routes(routes!(ledger::ledger))
         .routes(routes!(live::live))
         .routes(routes!(live::throughput))
-        .routes(routes!(events))
+        .routes(routes!(events::list))
+        .routes(routes!(events::export))
+        .routes(routes!(events::one))
         .routes(routes!(faults::list::list))
         .routes(routes!(faults::list::facets))
         .routes(routes!(faults::list::occurrences))
@@ -419,24 +420,7 @@ fn admins() -> Routes {
         .routes(routes!(users::revoke_token))
 }
 
-/// What lists can be asked for.
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct List {
-    #[serde(default = "Page::default_limit")]
-    limit: u32,
-    fingerprint: Option<String>,
-}
-
-impl List {
-    fn limit(&self) -> Result<u32, Problem> {
-        Page::check_limit(self.limit)
-    }
-}
-
 type Asked<T> = Result<Query<T>, QueryRejection>;
-type Listed = Asked<List>;
 
 fn asked<T>(asked: Asked<T>) -> Result<T, Problem> {
     let Query(asked) =
@@ -458,18 +442,4 @@ fn number_of(thing: &str, text: &str) -> Result<i64, Problem> {
 #[expect(clippy::needless_pass_by_value, reason = "called by map_err")]
 fn away(error: StoreError) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the store does not answer: {error}"))
-}
-
-/// `{"<name>": rows}`. Not by way of a JSON value, which holds no big numbers.
-fn listing<T: Serialize>(name: &'static str, rows: Vec<T>) -> Response {
-    Json(BTreeMap::from([(name, rows)])).into_response()
-}
-
-/// `GET /api/events?limit=…&fingerprint=…`: the newest events.
-#[utoipa::path(get, path = "/api/events", tag = "events", responses((status = 200), Problem))]
-async fn events(State(admin): State<Arc<Admin>>, listed: Listed) -> Result<Response, Problem> {
-    let list = asked(listed)?;
-    let limit = list.limit()?;
-    let events = admin.store.events(list.fingerprint.as_deref(), limit).await.map_err(away)?;
-    Ok(listing("events", events))
 }

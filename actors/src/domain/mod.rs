@@ -39,3 +39,4 @@ pub mod time;
 pub mod top;
 pub mod trace;
 pub mod traffic;
+pub mod words;

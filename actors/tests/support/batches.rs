@@ -1,14 +1,17 @@
 //! Batches of one record, parsed from what a client would send.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use faultline_actors::domain::{
-    batch::Batch,
-    event::Source,
-    parse::{Parser, count_messages},
-    record::{Block, Content, Meta, RecordRef},
-    rule::Rules,
+use faultline_actors::{
+    adapters::store::{Store, StoredEvent, search::EventFilter},
+    domain::{
+        batch::Batch,
+        event::Source,
+        parse::{Parser, count_messages},
+        record::{Block, Content, Meta, RecordRef},
+        rule::Rules,
+    },
 };
 
 /// When every record was received.
@@ -58,4 +61,15 @@ fn made(
 pub(crate) fn report(sequence: u64, message: &str) -> Arc<Batch> {
     let body = serde_json::json!({ "message": message, "attributes": {"n": 1} }).to_string();
     batch(sequence, Source::Errors, body.as_bytes())
+}
+
+/// The newest events.
+pub(crate) async fn newest(
+    store: &dyn Store,
+    filter: &EventFilter,
+    limit: u32,
+) -> Vec<StoredEvent> {
+    let found = store.search(filter, None, limit, Duration::from_mins(1)).await.unwrap();
+    assert_eq!(found.searched_until, None, "a minute is enough");
+    found.events
 }

@@ -8,6 +8,7 @@ use faultline_actors::{
         store::{
             Commit, Store,
             buckets::{Kept, Part, Place, Step},
+            search::EventFilter,
         },
     },
     domain::{
@@ -17,7 +18,7 @@ use faultline_actors::{
     },
 };
 
-use super::batches::batch;
+use super::batches::{batch, newest};
 
 pub(crate) async fn behave(store: &dyn Store) {
     one_hub_watches_and_the_epochs_count(store).await;
@@ -113,7 +114,7 @@ async fn a_change_that_is_announced_again_is_stored_once(store: &dyn Store) {
     let tally =
         commit(two, 0, vec![announced(1, &["b", "c"]), announced(2, &["c", "a", "d"])]).await;
     assert_eq!((tally.received, tally.stored, tally.duplicate), (5, 2, 3));
-    let events = store.events(None, 1_000).await.unwrap();
+    let events = newest(store, &EventFilter::default(), 1_000).await;
     let mut objects: Vec<_> = events.iter().filter(|event| event.kind == "object").collect();
     objects.sort_by(|one, other| one.message.cmp(&other.message));
     let messages: Vec<_> = objects.iter().map(|event| event.message.as_str()).collect();

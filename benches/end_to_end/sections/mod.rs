@@ -13,6 +13,7 @@ mod memory;
 mod parsers;
 mod peers;
 mod receiver;
+mod search;
 mod writer;
 
 /// Files grow and connections open before anything is measured.
@@ -21,7 +22,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const CREDIT: usize = 60_000;
 
 pub(crate) fn run(wanted: &[String]) {
-    let sections: [(&str, fn()); 12] = [
+    let sections: [(&str, fn()); 13] = [
         ("parsers", parsers::run),
         ("receiver", receiver::run),
         ("maxwell", maxwell::run),
@@ -34,6 +35,7 @@ pub(crate) fn run(wanted: &[String]) {
         ("growth", growth::run),
         ("memory", memory::run),
         ("grouping", grouping::run),
+        ("search", search::run),
     ];
     let names = sections.map(|(name, _)| name);
     if let Some(unknown) = wanted.iter().find(|wanted| !names.contains(&wanted.as_str())) {

@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use self::hours::Hours;
+use self::{hours::Hours, search::EventId};
 use super::journal::Origin;
 use crate::domain::{
     batch::{Batch, Rejected, Span},
@@ -40,6 +40,7 @@ pub mod jobs;
 pub mod live;
 pub mod postgres;
 pub mod records;
+pub mod search;
 pub mod sqlite;
 pub mod statistics;
 pub mod streams;
@@ -111,6 +112,7 @@ pub trait Store:
     + live::LiveStore
     + streams::StreamStore
     + buckets::BucketStore
+    + search::EventSearch
     + records::RecordStore
     + access::AccessStore
     + 'static
@@ -134,13 +136,6 @@ pub trait Store:
 
     /// Keeps a snapshot of the traffic statistics (a JSON object).
     async fn save_snapshot(&self, taken_at: Micros, snapshot: &str) -> Result<(), StoreError>;
-
-    /// The newest events, of one fault where `fingerprint` is given.
-    async fn events(
-        &self,
-        fingerprint: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// The faults seen last.
     async fn faults(&self, limit: u32) -> Result<Vec<StoredFault>, StoreError>;
@@ -301,22 +296,36 @@ pub struct AuditEntry {
 }
 
 /// An event as a person sees it.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Event)]
 pub struct StoredEvent {
+    /// Its origin, its record's sequence, its place in the record.
+    #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String, example = "3.4711.0")]
+    pub id: EventId,
     #[serde(serialize_with = "as_rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub occurred_at: Micros,
     #[serde(serialize_with = "as_rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub received_at: Micros,
+    /// `logdrains`, `errors`, `maxwell` or `bucket`.
     pub source: String,
+    /// `log`, `router`, `platform`, `change`, `error` or `object`.
     pub kind: String,
+    /// `emergency`, `alert`, `critical`, `error`, `warning`, `notice`, `info` or `debug`.
     pub severity: String,
     pub environment: String,
     pub service: String,
     pub process: Option<String>,
     pub message: String,
     pub stack_trace: Option<String>,
+    /// An object, as it came.
+    #[schema(value_type = Option<Object>)]
     pub attributes: Option<Box<serde_json::value::RawValue>>,
+    /// Of its shape, where it belongs to a fault.
     pub fingerprint: Option<String>,
+    /// How many messages were joined into it.
     pub messages: i32,
 }
 
@@ -386,6 +395,10 @@ fn as_optional_rfc3339<S: serde::Serializer>(
         Some(micros) => as_rfc3339(micros, serializer),
         None => serializer.serialize_none(),
     }
+}
+
+fn as_text<S: serde::Serializer>(id: &EventId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
 }
 
 fn as_lossy_text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

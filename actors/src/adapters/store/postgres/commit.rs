@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use deadpool_postgres::Object;
-use futures_util::{SinkExt, future::try_join3};
+use futures_util::{SinkExt, future::try_join4};
 use tokio_postgres::{Error, Transaction, types::Type};
 use uuid::Uuid;
 
@@ -16,7 +16,13 @@ use crate::{
             tallies_with,
         },
     },
-    domain::{event::Source, ledger::Tally, object::ChangeId},
+    domain::{
+        event::Source,
+        ledger::Tally,
+        object::ChangeId,
+        time::Micros,
+        words::block::{Block, Blocks},
+    },
 };
 
 /// A COPY message of this size is sent while the next one is encoded.
@@ -50,15 +56,20 @@ pub(super) async fn commit(
         .flat_map(|batch| (0..commit.batches[batch].events.len()).map(move |event| (batch, event)));
     let rows = rows.filter(|row| !left.contains_key(row));
     // Before anything is locked: of a hub that is frozen within a COPY the server never gets rid.
-    copy_events(&transaction, commit, origin, rows).await.map_err(Failure::Row)?;
+    let mut blocks = Blocks::default();
+    copy_events(&transaction, commit, origin, rows, Some(&mut blocks))
+        .await
+        .map_err(Failure::Row)?;
+    let blocks = blocks.finish();
     keep_identities(&transaction, commit, left).await?;
     move_position(&transaction, commit).await?;
     let tallies = tallies_with(commit, left);
     let sums = sum_faults(commit, left);
-    let (faults, (), ()) = try_join3(
+    let (faults, (), (), ()) = try_join4(
         Box::pin(faults::add(&transaction, &sums, assignments)),
         add_rejected(&transaction, commit, left, origin),
         add_to_ledger(&transaction, commit.origin, &tallies),
+        add_blocks(&transaction, &blocks, origin),
     )
     .await?;
     statistics::add(&transaction, &sum_days(commit, left)).await?;
@@ -80,7 +91,7 @@ pub(super) async fn find_refused(client: &mut Object, commit: &Commit) -> Result
     while let Some(range) = untried.pop() {
         let savepoint = transaction.transaction().await.map_err(unavailable)?;
         let some = rows[range.clone()].iter().copied();
-        match copy_events(&savepoint, commit, 0, some).await {
+        match copy_events(&savepoint, commit, 0, some, None).await {
             Ok(()) => savepoint.commit().await.map_err(unavailable)?,
             Err(error) if !is_refusal(&error) => return Err(unavailable(error)),
             Err(error) => {
@@ -161,11 +172,13 @@ async fn move_position(transaction: &Transaction<'_>, commit: &Commit) -> Result
     Ok(())
 }
 
+/// Copies these events, and has them in `blocks`: while the server takes in what was sent.
 async fn copy_events(
     transaction: &Transaction<'_>,
     commit: &Commit,
     origin: i32,
     rows: impl Iterator<Item = (usize, usize)>,
+    mut blocks: Option<&mut Blocks>,
 ) -> Result<(), Error> {
     let sink = transaction.copy_in::<_, Bytes>(copy::STATEMENT).await?;
     futures_util::pin_mut!(sink);
@@ -182,6 +195,9 @@ async fn copy_events(
         let event = &batch.events[event];
         let fingerprint = fingerprints.get(event.fault as usize).map_or("", String::as_str);
         copy::push_event(&mut chunk, batch, event, origin, fingerprint);
+        if let Some(blocks) = &mut blocks {
+            blocks.add(batch, event, fingerprint);
+        }
         if chunk.len() >= COPY_CHUNK {
             let full = std::mem::replace(&mut chunk, Vec::with_capacity(COPY_CHUNK + 4_096));
             sink.send(Bytes::from(full)).await?;
@@ -190,6 +206,47 @@ async fn copy_events(
     copy::finish(&mut chunk);
     sink.send(Bytes::from(chunk)).await?;
     sink.finish().await.map(drop)
+}
+
+async fn add_blocks(
+    transaction: &Transaction<'_>,
+    blocks: &[Block],
+    origin: i32,
+) -> Result<(), Failure> {
+    if blocks.is_empty() {
+        return Ok(());
+    }
+    let sequences = |get: fn(&Block) -> u64| -> Vec<i64> {
+        blocks.iter().map(|block| as_i64(get(block))).collect()
+    };
+    let numbers = |get: fn(&Block) -> u32| -> Vec<i32> {
+        blocks.iter().map(|block| get(block).cast_signed()).collect()
+    };
+    let times = |get: fn(&Block) -> Micros| -> Vec<jiff::Timestamp> {
+        blocks.iter().map(|block| timestamp(get(block))).collect()
+    };
+    let signatures: Vec<Option<&[u8]>> =
+        blocks.iter().map(|block| block.signature.as_deref()).collect();
+    transaction
+        .query_typed(
+            "INSERT INTO event_blocks (origin, received_to, received_from, first_sequence,
+                 last_sequence, first_ordinal, last_ordinal, events, signature)
+             SELECT $1, * FROM unnest($2::timestamptz[], $3::timestamptz[], $4::bigint[],
+                 $5::bigint[], $6::int[], $7::int[], $8::int[], $9::bytea[])",
+            &[
+                (&origin, Type::INT4),
+                (&times(|block| block.received_to), Type::TIMESTAMPTZ_ARRAY),
+                (&times(|block| block.received_from), Type::TIMESTAMPTZ_ARRAY),
+                (&sequences(|block| block.first.0), Type::INT8_ARRAY),
+                (&sequences(|block| block.last.0), Type::INT8_ARRAY),
+                (&numbers(|block| block.first.1), Type::INT4_ARRAY),
+                (&numbers(|block| block.last.1), Type::INT4_ARRAY),
+                (&numbers(|block| block.events), Type::INT4_ARRAY),
+                (&signatures, Type::BYTEA_ARRAY),
+            ],
+        )
+        .await?;
+    Ok(())
 }
 
 async fn add_rejected(

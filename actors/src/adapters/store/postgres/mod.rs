@@ -10,7 +10,7 @@ use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime,
 };
 use serde_json::value::RawValue;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_postgres::{
     Error, Row,
     types::{Json, ToSql},
@@ -19,11 +19,12 @@ use tokio_postgres::{
 use self::{
     commit::Failure,
     partitions::Partitions,
-    row::{FAULT, audit_of, event_of, fault_of, rejected_of, shape_of},
+    row::{FAULT, audit_of, fault_of, rejected_of, shape_of},
+    search::Summaries,
 };
 use super::{
     AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store, StoreError,
-    StoredEvent, StoredFault, StoredRejected, TeachError, announced, as_u64,
+    StoredFault, StoredRejected, TeachError, announced, as_u64,
     assignments::{Assignments, TEMPLATES},
     compare, would_join,
 };
@@ -51,6 +52,7 @@ mod notifications;
 mod partitions;
 mod records;
 mod row;
+mod search;
 mod statistics;
 mod steering;
 mod streams;
@@ -64,6 +66,9 @@ pub struct Postgres {
     pool: Pool,
     commit_timeout: Duration,
     partitions: Partitions,
+    summaries: Summaries,
+    /// One is left to the writer, whatever people search for.
+    searches: Semaphore,
     /// Held during a commit; there is never more than one at a time.
     assignments: Mutex<Assignments>,
 }
@@ -102,6 +107,8 @@ impl Postgres {
             pool,
             commit_timeout,
             partitions: Partitions::default(),
+            summaries: Summaries::default(),
+            searches: Semaphore::new((connections / 2).max(1)),
             assignments: Mutex::new(Assignments::new()),
         })
     }
@@ -220,7 +227,7 @@ impl Store for Postgres {
                 }
             }
         };
-        self.in_time(work).await
+        self.in_time(Box::pin(work)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -237,39 +244,6 @@ impl Store for Postgres {
         )
         .await
         .map(drop)
-    }
-
-    async fn events(
-        &self,
-        fingerprint: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
-        const COLUMNS: &str =
-            "SELECT occurred_at, received_at, source, kind, severity, environment,
-            service, process, message, stack_trace, attributes, fingerprint, messages FROM events";
-        if let Some(fingerprint) = fingerprint {
-            let sql = format!(
-                "{COLUMNS} WHERE hashtextextended(fingerprint, 0) = hashtextextended($1, 0)
-                 AND fingerprint = $1 ORDER BY occurred_at DESC LIMIT $2"
-            );
-            let rows = self.query(&sql, &[&fingerprint, &i64::from(limit)]).await?;
-            return Ok(rows.iter().map(event_of).collect());
-        }
-        // The newest rows are at the end of the newest partition: widening spans find them
-        // without looking at the rest.
-        let sql = format!(
-            "{COLUMNS} WHERE received_at >= now() - $1::text::interval
-             ORDER BY received_at DESC, sequence DESC, ordinal DESC LIMIT $2"
-        );
-        let mut events = Vec::new();
-        for span in ["1 minute", "10 minutes", "1 hour", "1 day", "100 years"] {
-            let rows = self.query(&sql, &[&span, &i64::from(limit)]).await?;
-            events = rows.iter().map(event_of).collect();
-            if events.len() >= limit as usize {
-                break;
-            }
-        }
-        Ok(events)
     }
 
     async fn faults(&self, limit: u32) -> Result<Vec<StoredFault>, StoreError> {

@@ -1,4 +1,4 @@
-//! The daily partitions of `events`: made ahead, so that retention is a `DROP TABLE`.
+//! The daily partitions of `events` and `event_blocks`: made ahead, so that retention is a `DROP TABLE`.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ use crate::{
     domain::time::Micros,
 };
 
-const DAY: Micros = 86_400_000_000;
+pub(super) const DAY: Micros = 86_400_000_000;
 
 /// The days (since 1970) whose partition is known to exist.
 #[derive(Default)]
@@ -56,14 +56,17 @@ async fn make_partition(client: &Object, day: i64) -> Result<(), StoreError> {
     };
     let (from, to) = (date(day)?, date(day + 1)?);
     let name = from.replace('-', "");
-    let sql = format!(
-        "CREATE TABLE IF NOT EXISTS events_{name} PARTITION OF events
-         FOR VALUES FROM ('{from}T00:00:00Z') TO ('{to}T00:00:00Z')"
-    );
-    match client.batch_execute(&sql).await {
-        // Another hub made it between the check and the deed.
-        Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(()),
-        Err(error) if error.code() == Some(&SqlState::DUPLICATE_TABLE) => Ok(()),
-        outcome => outcome.map_err(unavailable),
+    for table in ["events", "event_blocks"] {
+        let sql = format!(
+            "CREATE TABLE IF NOT EXISTS {table}_{name} PARTITION OF {table}
+             FOR VALUES FROM ('{from}T00:00:00Z') TO ('{to}T00:00:00Z')"
+        );
+        match client.batch_execute(&sql).await {
+            // Another hub made it between the check and the deed.
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {}
+            Err(error) if error.code() == Some(&SqlState::DUPLICATE_TABLE) => {}
+            outcome => outcome.map_err(unavailable)?,
+        }
     }
+    Ok(())
 }

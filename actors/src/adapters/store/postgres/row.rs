@@ -4,7 +4,9 @@ use serde_json::value::RawValue;
 use tokio_postgres::{Row, types::Json};
 
 use crate::{
-    adapters::store::{AuditEntry, StoredEvent, StoredFault, StoredRejected, StoredShape},
+    adapters::store::{
+        AuditEntry, StoredEvent, StoredFault, StoredRejected, StoredShape, search::EventId,
+    },
     domain::time::Micros,
 };
 
@@ -16,8 +18,13 @@ pub(super) fn optional_micros_of(row: &Row, column: usize) -> Option<Micros> {
     row.get::<_, Option<jiff::Timestamp>>(column).map(jiff::Timestamp::as_microsecond)
 }
 
+pub(super) const EVENT: &str =
+    "occurred_at, received_at, source, kind, severity, environment, service, process, message,
+    stack_trace, attributes, fingerprint, messages, origin, sequence, ordinal";
+
 pub(super) fn event_of(row: &Row) -> StoredEvent {
     StoredEvent {
+        id: EventId { origin: row.get(13), sequence: row.get(14), ordinal: row.get(15) },
         occurred_at: micros_of(row, 0),
         received_at: micros_of(row, 1),
         source: row.get(2),

@@ -15,7 +15,12 @@ use crate::{
             rejected_rows, statistics::sum_days, sum_faults, tallies_with,
         },
     },
-    domain::{batch::Span, event::Source, ledger::Tally},
+    domain::{
+        batch::Span,
+        event::Source,
+        ledger::Tally,
+        words::block::{Block, Blocks},
+    },
 };
 
 /// Stores `commit`, except for events that are stored already, and for rows that are refused; these
@@ -99,6 +104,7 @@ fn add_events(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     )?;
     let mut attributes = Vec::new();
+    let (mut blocks, mut first) = (Blocks::default(), None);
     for (index, batch) in commit.batches.iter().enumerate() {
         let fingerprints: Vec<String> =
             batch.faults.iter().map(|fault| fault.fingerprint.to_string()).collect();
@@ -133,7 +139,11 @@ fn add_events(
                 fingerprints.get(event.fault as usize),
             ]);
             match inserted {
-                Ok(_) => {}
+                Ok(_) => {
+                    first.get_or_insert_with(|| transaction.last_insert_rowid());
+                    let fingerprint = fingerprints.get(event.fault as usize);
+                    blocks.add(batch, event, fingerprint.map_or("", String::as_str));
+                }
                 Err(error) if is_refusal(&error) => {
                     let reason = format!("refused by the store: {error}");
                     left.insert((index, row), Why::Refused(reason));
@@ -141,6 +151,38 @@ fn add_events(
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+    add_blocks(transaction, &blocks.finish(), origin, first.unwrap_or_default())
+}
+
+/// `first` is the id of the first event; those of the others follow, without a gap.
+fn add_blocks(
+    transaction: &Transaction<'_>,
+    blocks: &[Block],
+    origin: i64,
+    mut first: i64,
+) -> Result<(), StoreError> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO event_blocks (origin, received_to, received_from, first_sequence,
+             first_ordinal, last_sequence, last_ordinal, first_event, last_event, events, signature)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?;
+    for block in blocks {
+        let next = first + i64::from(block.events);
+        insert.execute(params![
+            origin,
+            block.received_to,
+            block.received_from,
+            as_i64(block.first.0),
+            block.first.1,
+            as_i64(block.last.0),
+            block.last.1,
+            first,
+            next - 1,
+            block.events,
+            block.signature,
+        ])?;
+        first = next;
     }
     Ok(())
 }

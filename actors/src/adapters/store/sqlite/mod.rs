@@ -15,10 +15,10 @@ use std::{
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
-use self::row::{FAULT, audit_of, event_of, fault_of, rejected_of, rows, shape_of};
+use self::row::{FAULT, audit_of, fault_of, rejected_of, rows, shape_of};
 use super::{
     AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store, StoreError,
-    StoredEvent, StoredFault, StoredRejected, TeachError, as_u64,
+    StoredFault, StoredRejected, TeachError, as_u64,
     assignments::{Assignments, TEMPLATES},
     compare, would_join,
 };
@@ -43,6 +43,7 @@ mod live;
 mod notifications;
 mod records;
 mod row;
+mod search;
 mod statistics;
 mod steering;
 mod streams;
@@ -209,32 +210,6 @@ impl Store for Sqlite {
                 params![taken_at, snapshot],
             )?;
             Ok(())
-        })
-        .await
-    }
-
-    async fn events(
-        &self,
-        fingerprint: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
-        const COLUMNS: &str =
-            "SELECT occurred_at, received_at, source, kind, severity, environment,
-            service, process, message, stack_trace, attributes, fingerprint, messages FROM events";
-        let fingerprint = fingerprint.map(str::to_owned);
-        on(&self.reader, move |connection| match fingerprint {
-            Some(fingerprint) => rows(
-                connection,
-                &format!("{COLUMNS} WHERE fingerprint = ?1 ORDER BY occurred_at DESC LIMIT ?2"),
-                params![fingerprint, limit],
-                event_of,
-            ),
-            None => rows(
-                connection,
-                &format!("{COLUMNS} ORDER BY id DESC LIMIT ?1"),
-                params![limit],
-                event_of,
-            ),
         })
         .await
     }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Row};
 use serde_json::value::RawValue;
 
 use crate::adapters::store::{
-    AuditEntry, StoreError, StoredEvent, StoredFault, StoredRejected, StoredShape,
+    AuditEntry, StoreError, StoredEvent, StoredFault, StoredRejected, StoredShape, search::EventId,
 };
 
 /// All rows of a query.
@@ -19,9 +19,14 @@ pub(super) fn rows<T>(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+pub(super) const EVENT: &str =
+    "occurred_at, received_at, source, kind, severity, environment, service, process, message,
+    stack_trace, attributes, fingerprint, messages, origin, sequence, ordinal";
+
 pub(super) fn event_of(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
     let attributes: Option<String> = row.get(10)?;
     Ok(StoredEvent {
+        id: EventId { origin: row.get(13)?, sequence: row.get(14)?, ordinal: row.get(15)? },
         occurred_at: row.get(0)?,
         received_at: row.get(1)?,
         source: row.get(2)?,
