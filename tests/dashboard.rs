@@ -42,7 +42,7 @@ match.severity = "error"
 class = "P1"
 "#;
 
-async fn hub(jira: &Jira) -> Program {
+fn hub(jira: &Jira) -> Program {
     let program = Program::with_postgres(BINARY);
     let config = program.directory().join("rules.toml");
     std::fs::write(&config, RULES).unwrap();
@@ -84,7 +84,11 @@ async fn fill(program: &Program) {
         ("checkout", "connection to redis-{n}.internal:6379 timed out after 3000 ms", 12),
         ("billing", "invoice {n} has no tax id", 3),
         ("catalog", "cannot decode image {n}.webp: unexpected end of file", 7),
-        ("search", "<img src=x onerror=\"document.title='owned'\"><script>alert(1)</script> {n}", 2),
+        (
+            "search",
+            "<img src=x onerror=\"document.title='owned'\"><script>alert(1)</script> {n}",
+            2,
+        ),
         ("noise", "probe {n} failed", 5),
     ] {
         let reports: Vec<_> = (0..times)
@@ -119,7 +123,8 @@ async fn fill(program: &Program) {
     let sent = program.drain("dashboard-1", frames(lines)).send().await.unwrap();
     assert!(sent.status().is_success(), "{}", sent.status());
     // What no parser understands is kept to be looked at.
-    let sent = program.drain("dashboard-2", frames(["no priority, no time, no sense"])).send().await;
+    let sent =
+        program.drain("dashboard-2", frames(["no priority, no time, no sense"])).send().await;
     assert!(sent.unwrap().status().is_success());
 }
 
@@ -142,14 +147,16 @@ fn playwright(program: &Program, jira: &Jira, arguments: &[&str]) -> Command {
 #[tokio::test(flavor = "multi_thread")]
 async fn people_see_and_steer() {
     let jira = Jira::start(Settings::cloud()).await;
-    let program = hub(&jira).await;
+    let program = hub(&jira);
     fill(&program).await;
     eventually("tickets are made", async || {
         let made = jira.issues().len();
         if made >= 4 { Ok(()) } else { Err(made) }
     })
     .await;
-    let command = playwright(&program, &jira, &[]);
+    // Only the README's pictures, where they are asked for.
+    let only: &[&str] = if std::env::var_os("SCREENSHOTS").is_some() { &["pictures"] } else { &[] };
+    let command = playwright(&program, &jira, only);
     let output = tokio::time::timeout(Duration::from_mins(6), async {
         let mut command = tokio::process::Command::from(command);
         command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap()
@@ -157,5 +164,4 @@ async fn people_see_and_steer() {
     let output = output.await.expect("the browser comes to an end");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    println!("{said}");
 }

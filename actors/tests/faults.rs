@@ -460,7 +460,7 @@ async fn a_ticket_that_is_done_resolves_its_fault(store: &dyn Store) {
     assert_eq!(store.tickets_seen(&[seen("OPS-1", true, 30)]).await.unwrap(), 0);
     // Another status is not news of that.
     let mut reviewed = seen("OPS-1", true, 40);
-    reviewed.status = "Reviewed".to_owned();
+    "Reviewed".clone_into(&mut reviewed.status);
     assert_eq!(store.tickets_seen(&[reviewed]).await.unwrap(), 1);
     assert_eq!(known(store, door).await.fault.resolved_at, Some(20));
     assert_eq!(store.tickets_seen(&[seen("OPS-1", false, 50)]).await.unwrap(), 1);
@@ -487,7 +487,7 @@ async fn a_ticket_by_hand_is_made_once(store: &dyn Store) {
     assert!(matches!(again, Err(SteerError::HasTicket(HasTicket::InTheMaking))), "{again:?}");
     // What the rules have decided before that is not written.
     let mut late = decided(&before, Comeback::No);
-    late.reason = "late".to_owned();
+    "late".clone_into(&mut late.reason);
     store.decide(&[late], None).await.unwrap();
     let why = store.why(door).await.unwrap().unwrap();
     assert_eq!(why.decision, "a ticket by hand, by anna");
