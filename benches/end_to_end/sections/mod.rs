@@ -7,6 +7,7 @@ mod errors;
 mod grouping;
 mod growth;
 mod handoff;
+mod lists;
 mod live;
 mod maxwell;
 mod memory;

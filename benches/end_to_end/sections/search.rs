@@ -32,7 +32,7 @@ use faultline_actors::{
 use faultline_testkit::postgres::Postgres;
 use tokio::runtime::Runtime;
 
-use super::setting;
+use super::{lists, setting};
 use crate::support::{Numbers, app_line, router_line};
 
 const DAYS: u64 = 10;
@@ -103,6 +103,7 @@ pub(super) fn run() {
     }
     let common = |_: &mut Numbers| words("Orders");
     measure(&runtime, &store, "further pages of a common word", &common, |next| next);
+    lists::run(&runtime, &server);
 }
 
 fn words(text: &str) -> EventFilter {
