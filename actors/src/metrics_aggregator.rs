@@ -6,6 +6,7 @@
 //! again from the journal is not counted again. All that it gets is also what a live tail shows.
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::{
-    adapters::{clock, store::Store},
+    adapters::{clock, journal::Origin, store::Store},
     domain::{
         batch::Batch,
         traffic::{ChannelHealth, Snapshot, Traffic},
@@ -77,8 +78,8 @@ pub type Countries = maxminddb::Reader<Vec<u8>>;
 /// What is kept when the stage is restarted.
 pub struct Statistics {
     traffic: Traffic,
-    /// The last sequence that was counted.
-    counted: u64,
+    /// The last sequence of each origin that was counted. A hub reads few of them.
+    counted: HashMap<Origin, u64>,
     rate: Rate,
 }
 
@@ -115,9 +116,17 @@ impl Statistics {
         let now = clock::now();
         Arc::new(Mutex::new(Self {
             traffic: Traffic::new(settings.window, now, has_countries),
-            counted: 0,
+            counted: HashMap::new(),
             rate: Rate { since: now, ..Rate::default() },
         }))
+    }
+
+    /// Whether the batch was not counted yet; from now on it is.
+    fn is_new(&mut self, batch: &Batch) -> bool {
+        let counted = self.counted.entry(batch.origin).or_default();
+        let is_new = batch.last > *counted;
+        *counted = batch.last.max(*counted);
+        is_new
     }
 }
 
@@ -152,10 +161,9 @@ impl MetricsAggregator {
         self.tap.show(batch);
         let now = clock::now();
         let mut statistics = self.statistics.lock().unwrap_or_else(PoisonError::into_inner);
-        if batch.last <= statistics.counted {
+        if !statistics.is_new(batch) {
             return;
         }
-        statistics.counted = batch.last;
         statistics.rate.add(batch.events.len() as u64, now);
         let country_of = |address: &str| country(self.countries.as_deref()?, address);
         statistics.traffic.add(batch, now, &country_of);
@@ -251,5 +259,24 @@ impl Message<Finish> for MetricsAggregator {
             self.process(&batch);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_again_is_counted_once_each_origin_for_itself() {
+        let statistics = Statistics::new(&Settings::default(), false);
+        let mut statistics = statistics.lock().expect("nobody panicked");
+        let mut is_new = |origin: u128, last| {
+            let mut batch = Batch::default();
+            (batch.origin, batch.last) = (Origin::from_u128(origin), last);
+            statistics.is_new(&batch)
+        };
+        let told = [(1, 10), (2, 5), (1, 10), (2, 5), (2, 6), (1, 3), (1, 11)];
+        let told = told.map(|(origin, last)| is_new(origin, last));
+        assert_eq!(told, [true, true, false, false, true, false, true]);
     }
 }

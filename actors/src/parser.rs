@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::{
+    adapters::journal::Origin,
     domain::{
         batch::{Batch, RecordHead},
         parse::{self, Ending},
@@ -107,6 +108,7 @@ impl Parse for parse::Parser {
 
 /// See the [module](self).
 pub struct Parser {
+    origin: Origin,
     input: Receiver<Block>,
     output: Sender<Arc<Batch>>,
     parse: Box<dyn Parse>,
@@ -122,11 +124,13 @@ impl Parser {
     #[must_use]
     pub fn new(
         settings: &Settings,
+        origin: Origin,
         parse: Box<dyn Parse>,
         input: Receiver<Block>,
         output: Sender<Arc<Batch>>,
     ) -> Self {
         Self {
+            origin,
             input,
             output,
             parse,
@@ -173,6 +177,11 @@ impl Parser {
         }
         self.blocks.clear();
         let batch = std::mem::take(&mut self.batch);
+        self.hand_on(batch).await
+    }
+
+    async fn hand_on(&mut self, mut batch: Batch) -> Result<(), Closed> {
+        batch.origin = self.origin;
         count(&batch);
         Ok(self.output.send_async(Arc::new(batch)).await?)
     }
@@ -197,8 +206,7 @@ impl Parser {
                     self.parse.reset();
                     poisoned(&single)
                 });
-                count(&batch);
-                self.output.send_async(Arc::new(batch)).await?;
+                self.hand_on(batch).await?;
             }
         }
         Ok(())
@@ -364,7 +372,7 @@ mod tests {
             blocks.send(block).unwrap();
         }
         let fragile = Box::new(Fragile(parse::Parser::new("test", Arc::default())));
-        let parser = Parser::new(&Settings::default(), fragile, input, output);
+        let parser = Parser::new(&Settings::default(), Origin::nil(), fragile, input, output);
         let parser = Parser::spawn(parser);
         parser.ask(Finish).await.unwrap();
         let outcome: Vec<_> = batches
@@ -383,7 +391,8 @@ mod tests {
         let (blocks, input) = flume::bounded(10);
         let (output, batches) = flume::bounded(10);
         let parse = Box::new(parse::Parser::new("test", Arc::default()));
-        let _parser = Parser::spawn(Parser::new(&Settings::default(), parse, input, output));
+        let _parser =
+            Parser::spawn(Parser::new(&Settings::default(), Origin::nil(), parse, input, output));
         let started = Instant::now();
         blocks.send_async(lines(1, &["Error: boom"])).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -82,7 +82,7 @@ impl Admin {
 
     /// The body of a 200; `None` for any other answer.
     fn get(&mut self, path: &str) -> Option<String> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: faultline\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         self.0.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         let mut piece = vec![0; 64 << 10];

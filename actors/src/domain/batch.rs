@@ -152,6 +152,8 @@ pub struct Rejected {
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// The journal that first made its records durable.
+    pub origin: uuid::Uuid,
     /// The sequence of the first and of the last record; `0..=0` while empty.
     pub first: u64,
     pub last: u64,

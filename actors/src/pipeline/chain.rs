@@ -60,9 +60,16 @@ impl Spawner {
             channel("batch_writer", TO_WRITER, &writer_in),
         ];
         let parser = {
-            let (settings, blocks) = (self.parser.clone(), journal.blocks());
+            let (settings, origin, blocks) =
+                (self.parser.clone(), journal.origin(), journal.blocks());
             let make = move || {
-                Parser::new(&settings, Box::new(parse()), blocks.clone(), parser_out.clone())
+                Parser::new(
+                    &settings,
+                    origin,
+                    Box::new(parse()),
+                    blocks.clone(),
+                    parser_out.clone(),
+                )
             };
             supervise::<Parser>(supervisor, make).await
         };

@@ -174,7 +174,7 @@ impl Drop for Clients {
 
 async fn read(admin: SocketAddr, received: Arc<AtomicU64>, open: Arc<AtomicU64>) {
     let mut stream = TcpStream::connect(admin).await.unwrap();
-    stream.write_all(b"GET /api/live HTTP/1.1\r\nHost: faultline\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut buffer = vec![0; 16 << 10];
     let mut is_open = false;
     loop {

@@ -72,15 +72,19 @@ pub(super) fn day_count_of(row: &Row) -> DayCount {
 }
 
 /// See [`RecordStore::job_statistics`](crate::adapters::store::records::RecordStore::job_statistics).
-pub(super) const ENDINGS: &str = "SELECT to_char(audit.at AT TIME ZONE 'UTC', 'YYYY-MM-DD'),
-        job.action,
-        CASE audit.action WHEN 'job.complete' THEN 'completed' WHEN 'job.give_up' THEN 'dead'
+pub(super) const ENDINGS: &str = "SELECT to_char(day, 'YYYY-MM-DD'), action,
+        CASE ended WHEN 'job.complete' THEN 'completed' WHEN 'job.give_up' THEN 'dead'
             ELSE 'discarded' END,
-        count(*)
-    FROM audit_trail AS audit JOIN jobs AS job ON job.id = audit.job
-    WHERE audit.action IN ('job.complete', 'job.give_up', 'job.discard')
-        AND audit.at >= $1 AND audit.at < $2
-    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+        count
+    FROM (
+        SELECT (audit.at AT TIME ZONE 'UTC')::date AS day, job.action AS action,
+            audit.action AS ended, count(*) AS count
+        FROM audit_trail AS audit JOIN jobs AS job ON job.id = audit.job
+        WHERE audit.action IN ('job.complete', 'job.give_up', 'job.discard')
+            AND audit.at >= $1 AND audit.at < $2
+        GROUP BY 1, 2, 3
+    ) AS counted
+    ORDER BY 1, 2, 3";
 
 /// The moments between which these days are.
 pub(super) fn moments(days: Days) -> (jiff::Timestamp, jiff::Timestamp) {
