@@ -47,7 +47,7 @@ const ROUTES: &[Route] = &[
     ("GET", "/api/ledger", Viewer, "", 200),
     ("GET", "/api/events", Viewer, "", 200),
     ("GET", "/api/events/{id}", Viewer, "", 400),
-    ("GET", "/api/events/export", Viewer, "", 200),
+    ("GET", "/api/events/export", Viewer, "", 400),
     ("GET", "/api/audit", Viewer, "", 200),
     ("GET", "/api/audit/export", Viewer, "", 400),
     ("GET", "/api/statistics", Viewer, "", 200),
