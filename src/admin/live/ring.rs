@@ -10,17 +10,16 @@ use std::{
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::{
-    sync::watch,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::sync::watch;
 
 use super::filter::{About, Topic};
 
 /// What a client that went away may have missed and still be told.
 const KEPT: usize = 2_048;
-/// Clients hear of what was published so often.
+/// Clients hear of what was published so often, where they are few.
 const TOLD_EVERY: Duration = Duration::from_millis(100);
+/// ... and so much more seldom for each of them: a second has a thousand times to wake one.
+const TOLD_EACH: Duration = Duration::from_millis(1);
 
 /// A message on its way to clients.
 #[derive(Debug)]
@@ -112,10 +111,8 @@ impl Ring {
     /// Tells clients of what was published, again and again until it is dropped. Not each message by
     /// itself: to wake hundreds of clients costs more than what they are sent.
     pub(super) async fn announce(&self) {
-        let mut often = interval(TOLD_EVERY);
-        often.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            often.tick().await;
+            tokio::time::sleep(told_every(self.next.receiver_count())).await;
             self.tell();
         }
     }
@@ -183,6 +180,11 @@ pub(super) fn frame(id: Option<&str>, event: &str, data: &str) -> Bytes {
     }
     frame.push_str("\n\n");
     frame.into()
+}
+
+/// How long this many clients wait to hear of what was published.
+fn told_every(clients: usize) -> Duration {
+    TOLD_EVERY.max(TOLD_EACH.saturating_mul(u32::try_from(clients).unwrap_or(u32::MAX)))
 }
 
 #[cfg(test)]
@@ -261,5 +263,11 @@ mod tests {
         let framed = frame(Some("a-1"), "fault", "{\n\"a\":\r\n 1}");
         assert_eq!(framed, "id: a-1\nevent: fault\ndata: { \"a\":   1}\n\n");
         assert_eq!(frame(None, "event", "{}"), "event: event\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn many_are_told_more_seldom() {
+        let told = [0, 1, 100, 500].map(|clients| told_every(clients).as_millis());
+        assert_eq!(told, [100, 100, 100, 500]);
     }
 }
