@@ -5,6 +5,9 @@ export default defineConfig({
   retries: 0,
   workers: 1,
   reporter: 'line',
+  // The machine may have other things to do.
+  timeout: 60_000,
+  expect: { timeout: 15_000 },
   use: {
     baseURL: process.env['DASHBOARD_URL'] ?? 'http://127.0.0.1:4000',
     launchOptions: {

@@ -70,6 +70,11 @@ export interface List<T> {
   more: () => Promise<void>;
 }
 
+/** A search that is answered before it has come to an end goes on by itself, until it has found so much. */
+const ENOUGH = 20;
+/** ... or was answered so often; people go on from there. */
+const GOES_ON = 40;
+
 /** A list by cursor that begins anew when `key` changes. */
 export function useList<T>(get: (cursor: string | null, signal: AbortSignal) => Promise<Page<T>>, key: () => unknown): List<T> {
   const rows: ShallowRef<T[]> = shallowRef([]);
@@ -86,13 +91,19 @@ export function useList<T>(get: (cursor: string | null, signal: AbortSignal) => 
     const mine = (abort = new AbortController());
     isLoading.value = true;
     try {
-      const page = await get(cursor, mine.signal);
-      if (mine.signal.aborted) return;
-      rows.value = cursor === null ? page.rows : rows.value.concat(page.rows);
-      next = page.next;
+      let from = cursor;
+      let found = 0;
+      for (let asked = 1; asked <= GOES_ON; asked += 1) {
+        const page = await get(from, mine.signal);
+        if (mine.signal.aborted) return;
+        rows.value = from === null ? page.rows : rows.value.concat(page.rows);
+        next = from = page.next;
+        hasMore.value = page.next !== null;
+        searchedUntil.value = page.searched_until ?? null;
+        found += page.rows.length;
+        if (!page.searched_until || page.next === null || found >= ENOUGH) break;
+      }
       isFirstPage = cursor === null;
-      hasMore.value = page.next !== null;
-      searchedUntil.value = page.searched_until ?? null;
       problem.value = null;
     } catch (error) {
       if (!mine.signal.aborted) problem.value = asProblem(error);

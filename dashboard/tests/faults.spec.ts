@@ -1,5 +1,5 @@
 /** What people do with faults. */
-import { ask, confirm, expect, newFault, report, test, ticketOf, told, type Fault } from './steps';
+import { ask, confirm, expect, newFault, newIssue, report, test, ticketOf, told, type Fault } from './steps';
 
 test.use({ person: 'otto' });
 
@@ -99,7 +99,11 @@ test('a ticket is made and another linked', async ({ page }) => {
   await page.getByRole('dialog').getByLabel(/key/).fill('OPS-99999');
   await page.getByRole('dialog').getByRole('button', { name: 'Link' }).click();
   await expect(page.getByRole('dialog').getByRole('alert')).toContainText('OPS-99999');
-  await page.keyboard.press('Escape');
+  const theirs = await newIssue('Thorium is not our business');
+  await page.getByRole('dialog').getByLabel(/key/).fill(theirs);
+  await confirm(page, 'Link');
+  expect(await ticketOf(page, second.id)).toBe(theirs);
+  await expect(page.getByText(theirs).first()).toBeVisible();
 });
 
 test('a ticket by hand is a fault of its own', async ({ page }) => {

@@ -113,6 +113,20 @@ export async function ticketOf(page: Page, fault: number): Promise<string> {
   return key ?? '';
 }
 
+/** What somebody opened in Jira by themselves; gives its key. */
+export async function newIssue(summary: string): Promise<string> {
+  const answer = await fetch(`${env('JIRA_URL')}/rest/api/3/issue`, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      authorization: `Basic ${Buffer.from('bot@example.com:secret-token').toString('base64')}`,
+    },
+    body: JSON.stringify({ fields: { project: { key: 'OPS' }, issuetype: { name: 'Bug' }, summary } }),
+  });
+  expect(answer.status).toBe(201);
+  return ((await answer.json()) as { key: string }).key;
+}
+
 /** Presses a button of the dialog that is open. */
 export async function confirm(page: Page, verb: string | RegExp): Promise<void> {
   await page.getByRole('dialog').getByRole('button', { name: verb }).click();

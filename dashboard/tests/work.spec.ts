@@ -22,6 +22,25 @@ test('events are searched, opened and taken along', async ({ page }) => {
   expect(text).toContain('slow query');
 });
 
+test('a search that is answered half-way goes on by itself', async ({ page }) => {
+  const { events } = await ask<{ events: object[] }>(page, '/api/events?limit=1');
+  const searched_until = '2026-11-21T00:00:00Z';
+  const cursors: (string | null)[] = [];
+  await page.route('**/api/events?*', async (route) => {
+    const cursor = new URL(route.request().url()).searchParams.get('cursor');
+    cursors.push(cursor);
+    const answers: Record<string, object> = {
+      '': { events: [], next: 'a', searched_until },
+      a: { events: [], next: 'b', searched_until },
+      b: { events, next: null, searched_until: null },
+    };
+    await route.fulfill({ contentType: 'application/json', body: JSON.stringify(answers[cursor ?? '']) });
+  });
+  await page.goto('/events?text=needle');
+  await expect(page.getByRole('table', { name: 'Events' }).getByRole('row')).toHaveCount(2);
+  expect(cursors).toEqual([null, 'a', 'b']);
+});
+
 test('the tail shows events as they come, and waits when told', async ({ page }) => {
   await page.goto('/events?tail=on&service=tail');
   await expect(page.getByText('Listening')).toBeVisible();

@@ -1,7 +1,7 @@
 //! Lets people and Prometheus look: one file a resource.
 //!
 //! `/livez` and `/readyz` are open and say nothing but yes or no; everything else needs credentials
-//! unless `admin.auth = "off"`: see [`access`].
+//! unless `admin.auth = "off"`: see `access`.
 
 use std::{
     net::SocketAddr,

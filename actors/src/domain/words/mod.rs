@@ -1,9 +1,9 @@
 //! The words of a text, and what a search for them needs.
 //!
 //! A text is *folded*: each character in lower case, by Unicode. A *word* is a longest run of
-//! letters and digits of the folded text, and is known by its hash. The words of a [block](block) of
-//! events make its [signature](signature), which says what none of them holds; what may hold the
-//! words is looked at closely, by [terms](terms). Both read a text by the functions of this file, so
+//! letters and digits of the folded text, and is known by its hash. The words of a [block] of
+//! events make its [signature], which says what none of them holds; what may hold the
+//! words is looked at closely, by [terms]. Both read a text by the functions of this file, so
 //! that nothing which is there is missed.
 //!
 //! The hash is XXH3 with 64 bits, and is kept in stores: it must stay what it is.

@@ -2,7 +2,7 @@
 //!
 //! No index holds the words of each event: writing one would take longer than writing the events.
 //! A [block](crate::domain::words::block) of some hundred neighbouring events has a signature, which
-//! says what none of them holds. A search [walks](walk) the blocks, newest first, reads the events of
+//! says what none of them holds. A search walks the blocks, newest first, reads the events of
 //! those that may hold what it is after, and looks at each of them closely.
 
 use std::{fmt, str::FromStr, time::Duration};
