@@ -94,6 +94,9 @@ pub(super) struct Export {
     until: Option<String>,
 }
 
+/// Entries of an export that are read at a time.
+const EXPORT_PAGE: u32 = 1_000;
+
 const COLUMNS: Columns<AuditEntry> = Columns {
     names: &["id", "at", "who", "action", "subject", "fault", "job", "details"],
     cells: |entry| {
@@ -133,7 +136,12 @@ pub(super) async fn export(
     let store = admin.store.clone();
     let fetch = move |before| {
         let (store, filter) = (store.clone(), AuditFilter { before, ..filter.clone() });
-        async move { store.list_audit(&filter, export::PAGE).await }
+        async move {
+            let entries = store.list_audit(&filter, EXPORT_PAGE).await?;
+            let is_last = entries.len() < EXPORT_PAGE as usize;
+            let next = entries.last().filter(|_| !is_last).map(|entry| entry.id);
+            Ok((entries, next))
+        }
     };
-    export::stream("audit", format, COLUMNS, |entry| entry.id, fetch).await
+    export::stream("faultline-audit", format, COLUMNS, fetch).await
 }

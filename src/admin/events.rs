@@ -4,20 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::Body,
     extract::{Path, Query, RawQuery, State},
     http::{StatusCode, Uri},
     response::Response,
 };
-use bytes::Bytes;
 use faultline_actors::{
     adapters::store::{
-        FaultDetail, StoreError, StoredEvent,
-        search::{EventFilter, EventId, Found, Place},
+        FaultDetail, StoredEvent,
+        search::{EventFilter, EventId, Place},
     },
     domain::{
         event::{Kind, Severity, Source},
         fault::FaultId,
+        time::rfc3339,
         words::terms::Terms,
     },
 };
@@ -26,7 +25,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Admin, Page, away,
-    export::{Format, attachment, csv_of, push_lines},
+    export::{self, Columns, Format},
     page::{read_cursor, write_cursor},
 };
 use crate::problem::Problem;
@@ -209,108 +208,54 @@ pub(super) async fn export(
 ) -> Result<Response, Problem> {
     let (Export { format }, filter): (Export, Filter) = split(query.as_deref(), &["format"])?;
     let filter = filter.resolve(&admin).await?;
-    let mut pages = Pages { admin, filter, next: None };
-    // The first one tells whether the store answers.
-    let found = pages.read().await.map_err(away)?;
-    let first = lines(format, &found.events, Names::Yes);
-    let rest = futures_util::stream::try_unfold(
-        (pages, found.next),
-        move |(mut pages, next)| async move {
-            if next.is_none() {
-                return Ok(None);
-            }
-            pages.next = next;
-            let found = pages.read().await.inspect_err(|error| {
-                // Its client sees that the answer does not end as it should.
-                tracing::warn!(%error, "an export of events was broken off");
-            })?;
-            Ok(Some((lines(format, &found.events, Names::No), (pages, found.next))))
-        },
-    );
-    let first = futures_util::stream::once(async { Ok::<_, StoreError>(first) });
-    let body = Body::from_stream(futures_util::StreamExt::chain(first, rest));
-    Ok(match format {
-        Format::Ndjson => {
-            attachment("application/x-ndjson", "attachment; filename=\"events.ndjson\"", body)
+    let store = admin.store.clone();
+    let fetch = move |before| {
+        let (store, filter) = (store.clone(), filter.clone());
+        async move {
+            let found = store.search(&filter, before, EXPORT_PAGE, EXPORT_TIME).await?;
+            Ok((found.events, found.next))
         }
-        Format::Csv => {
-            attachment("text/csv; charset=utf-8", "attachment; filename=\"events.csv\"", body)
-        }
-    })
-}
-
-/// An export under way.
-struct Pages {
-    admin: Arc<Admin>,
-    filter: EventFilter,
-    next: Option<Place>,
-}
-
-impl Pages {
-    async fn read(&mut self) -> Result<Found, StoreError> {
-        self.admin.store.search(&self.filter, self.next, EXPORT_PAGE, EXPORT_TIME).await
-    }
-}
-
-/// Whether a line of names comes first, where there is one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Names {
-    Yes,
-    No,
-}
-
-fn lines(format: Format, events: &[StoredEvent], names: Names) -> Bytes {
-    let mut out = Vec::new();
-    match format {
-        Format::Ndjson => push_lines(&mut out, events),
-        Format::Csv => {
-            let head = (names == Names::Yes).then(|| NAMES.map(str::to_owned));
-            out = csv_of(head.into_iter().chain(events.iter().map(values)));
-        }
-    }
-    out.into()
-}
-
-const NAMES: [&str; 14] = [
-    "id",
-    "received_at",
-    "occurred_at",
-    "source",
-    "kind",
-    "severity",
-    "environment",
-    "service",
-    "process",
-    "message",
-    "stack_trace",
-    "attributes",
-    "fingerprint",
-    "messages",
-];
-
-fn values(event: &StoredEvent) -> [String; NAMES.len()] {
-    let time = |micros| {
-        jiff::Timestamp::from_microsecond(micros)
-            .map_or_else(|_| String::new(), |time| time.to_string())
     };
-    let optional = |text: &Option<String>| text.clone().unwrap_or_default();
-    [
-        event.id.to_string(),
-        time(event.received_at),
-        time(event.occurred_at),
-        event.source.clone(),
-        event.kind.clone(),
-        event.severity.clone(),
-        event.environment.clone(),
-        event.service.clone(),
-        optional(&event.process),
-        event.message.clone(),
-        optional(&event.stack_trace),
-        event.attributes.as_ref().map(|json| json.get().to_owned()).unwrap_or_default(),
-        optional(&event.fingerprint),
-        event.messages.to_string(),
-    ]
+    export::stream("events", format, COLUMNS, fetch).await
 }
+
+const COLUMNS: Columns<StoredEvent> = Columns {
+    names: &[
+        "id",
+        "received_at",
+        "occurred_at",
+        "source",
+        "kind",
+        "severity",
+        "environment",
+        "service",
+        "process",
+        "message",
+        "stack_trace",
+        "attributes",
+        "fingerprint",
+        "messages",
+    ],
+    cells: |event| {
+        let optional = |text: &Option<String>| text.clone().unwrap_or_default();
+        vec![
+            event.id.to_string(),
+            rfc3339(event.received_at),
+            rfc3339(event.occurred_at),
+            event.source.clone(),
+            event.kind.clone(),
+            event.severity.clone(),
+            event.environment.clone(),
+            event.service.clone(),
+            optional(&event.process),
+            event.message.clone(),
+            optional(&event.stack_trace),
+            event.attributes.as_ref().map(|json| json.get().to_owned()).unwrap_or_default(),
+            optional(&event.fingerprint),
+            event.messages.to_string(),
+        ]
+    },
+};
 
 /// Reads `first` of the parameters named, and `rest` of all others. Two types that know what they
 /// take; one that is flattened into the other would take anything.

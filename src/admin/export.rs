@@ -7,15 +7,12 @@ use axum::{
 };
 use bytes::Bytes;
 use faultline_actors::adapters::store::StoreError;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::away;
 use crate::problem::Problem;
-
-/// Rows that are read from the store at a time.
-pub(super) const PAGE: u32 = 1_000;
 
 /// The form of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
@@ -33,55 +30,63 @@ pub(super) struct Columns<T> {
     pub cells: fn(&T) -> Vec<String>,
 }
 
-/// An attachment of everything that `fetch` gives: up to [`PAGE`] rows behind an id. Ends with a
-/// broken connection when the store fails on the way, so that nobody takes a part for the whole.
+/// Rows, and where the next ones start; `None` behind the last.
+pub(super) type Batch<T, P> = (Vec<T>, Option<P>);
+
+/// An attachment of everything that `fetch` gives, batch by batch, named `name` and the form's ending.
+/// Ends with a broken connection when the store fails on the way, so that nobody takes a part for
+/// the whole.
 ///
 /// # Errors
 /// When the store does not answer at the beginning.
-pub(super) async fn stream<T, F, P>(
-    name: &str,
+pub(super) async fn stream<T, P, F, A>(
+    name: &'static str,
     format: Format,
     columns: Columns<T>,
-    id_of: fn(&T) -> i64,
     fetch: F,
 ) -> Result<Response, Problem>
 where
     T: Serialize + Send + 'static,
-    F: Fn(Option<i64>) -> P + Send + 'static,
-    P: Future<Output = Result<Vec<T>, StoreError>> + Send + 'static,
+    P: Send + 'static,
+    F: Fn(Option<P>) -> A + Send + 'static,
+    A: Future<Output = Result<Batch<T, P>, StoreError>> + Send + 'static,
 {
-    let first = fetch(None).await.map_err(away)?;
-    let head = match format {
+    let (first, next) = fetch(None).await.map_err(away)?;
+    let mut head = match format {
         Format::Ndjson => Vec::new(),
         Format::Csv => csv_of(std::iter::once(columns.names.iter().map(|&name| name.to_owned()))),
     };
-    let pages = stream::try_unfold(
-        (Some(first), None, head, fetch),
-        move |(ready, before, head, fetch)| {
-            let cells = columns.cells;
-            async move {
-                let rows = match (ready, before) {
-                    (Some(rows), _) => rows,
-                    (None, Some(before)) => fetch(Some(before)).await?,
-                    (None, None) => return Ok::<_, StoreError>(None),
-                };
-                let mut text = head;
-                match format {
-                    Format::Ndjson => push_lines(&mut text, &rows),
-                    Format::Csv => text.extend(csv_of(rows.iter().map(cells))),
-                }
-                let is_last = rows.len() < PAGE as usize;
-                let last = rows.last().filter(|_| !is_last).map(id_of);
-                Ok(Some((Bytes::from(text), (None, last, Vec::new(), fetch))))
-            }
-        },
-    );
+    push(&mut head, format, &columns, &first);
+    let head = stream::once(async { Ok::<_, StoreError>(Bytes::from(head)) });
+    let rest =
+        stream::try_unfold((next, fetch, columns), move |(next, fetch, columns)| async move {
+            let Some(place) = next else { return Ok(None) };
+            let (rows, next) = fetch(Some(place)).await.inspect_err(|error| {
+                // Its client sees that the answer does not end as it should.
+                tracing::warn!(%error, name, "an export was broken off");
+            })?;
+            let mut text = Vec::new();
+            push(&mut text, format, &columns, &rows);
+            Ok(Some((Bytes::from(text), (next, fetch, columns))))
+        });
     let (kind, ending) = match format {
         Format::Ndjson => ("application/x-ndjson", "ndjson"),
         Format::Csv => ("text/csv; charset=utf-8", "csv"),
     };
-    let file = format!("attachment; filename=\"faultline-{name}.{ending}\"");
-    Ok(attachment(kind, &file, Body::from_stream(pages)))
+    let file = format!("attachment; filename=\"{name}.{ending}\"");
+    Ok(attachment(kind, &file, Body::from_stream(head.chain(rest))))
+}
+
+fn push<T: Serialize>(text: &mut Vec<u8>, format: Format, columns: &Columns<T>, rows: &[T]) {
+    match format {
+        Format::Ndjson => {
+            for row in rows {
+                serde_json::to_writer(&mut *text, row).expect("what is stored has a JSON form");
+                text.push(b'\n');
+            }
+        }
+        Format::Csv => text.extend(csv_of(rows.iter().map(columns.cells))),
+    }
 }
 
 /// What a browser saves and never shows.
@@ -97,14 +102,7 @@ pub(super) fn attachment(kind: &'static str, disposition: &str, body: Body) -> R
     (headers, body).into_response()
 }
 
-pub(super) fn push_lines<T: Serialize>(text: &mut Vec<u8>, rows: &[T]) {
-    for row in rows {
-        serde_json::to_writer(&mut *text, row).expect("what is stored has a JSON form");
-        text.push(b'\n');
-    }
-}
-
-pub(super) fn csv_of<R: IntoIterator<Item = String>>(rows: impl Iterator<Item = R>) -> Vec<u8> {
+fn csv_of<R: IntoIterator<Item = String>>(rows: impl Iterator<Item = R>) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         let row = row.into_iter().map(harmless);
@@ -130,13 +128,16 @@ mod tests {
         assert_eq!(text, "'=1+1,'+1,'-1,'@SUM(A1),'\t=1,\"a,\"\"b\"\"\nc\",plain\n");
     }
 
+    const PAGE: u16 = 1_000;
+
     fn numbers(
         count: i64,
-    ) -> impl Fn(Option<i64>) -> std::future::Ready<Result<Vec<i64>, StoreError>> {
+    ) -> impl Fn(Option<i64>) -> std::future::Ready<Result<Batch<i64, i64>, StoreError>> {
         move |before| {
             let from = before.unwrap_or(count + 1);
-            let page = (1..from).rev().take(PAGE as usize).collect();
-            std::future::ready(Ok(page))
+            let page: Vec<i64> = (1..from).rev().take(PAGE.into()).collect();
+            let next = page.last().copied().filter(|_| page.len() == usize::from(PAGE));
+            std::future::ready(Ok((page, next)))
         }
     }
 
@@ -145,7 +146,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_holds_every_row_once() {
         for count in [0, 1, i64::from(PAGE), 2 * i64::from(PAGE) + 1] {
-            let answer = stream("numbers", Format::Csv, COLUMNS, |n| *n, numbers(count)).await;
+            let answer = stream("faultline-numbers", Format::Csv, COLUMNS, numbers(count)).await;
             let answer = answer.unwrap();
             let disposition = answer.headers()[header::CONTENT_DISPOSITION].clone();
             assert_eq!(disposition, "attachment; filename=\"faultline-numbers.csv\"");
@@ -164,11 +165,11 @@ mod tests {
         let fetch = |before: Option<i64>| {
             let gone = || StoreError::Unavailable("gone".to_owned());
             std::future::ready(match before {
-                None => Ok((0..i64::from(PAGE)).collect::<Vec<i64>>()),
+                None => Ok(((0..i64::from(PAGE)).collect::<Vec<i64>>(), Some(1_i64))),
                 Some(_) => Err(gone()),
             })
         };
-        let answer = stream("numbers", Format::Ndjson, COLUMNS, |n| *n, fetch).await.unwrap();
+        let answer = stream("numbers", Format::Ndjson, COLUMNS, fetch).await.unwrap();
         assert!(axum::body::to_bytes(answer.into_body(), usize::MAX).await.is_err());
     }
 }
