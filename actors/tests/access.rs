@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use faultline_actors::{
     adapters::store::{
@@ -11,11 +11,12 @@ use faultline_actors::{
         access::{
             AccessError, Digest, MOST_SESSIONS, NewToken, NewUser, SessionLimits, UserChange,
         },
-        postgres::Postgres,
-        sqlite::Sqlite,
     },
     domain::access::{Role, Scope},
 };
+
+#[path = "support/stores.rs"]
+mod stores;
 
 const HOUR: Duration = Duration::from_hours(1);
 const LIMITS: SessionLimits = SessionLimits { idle: HOUR, lifetime: HOUR };
@@ -249,34 +250,20 @@ macro_rules! every_promise {
 
 #[tokio::test]
 async fn sqlite_conforms() {
-    every_promise!({
-        let store = Box::new(Sqlite::in_memory().unwrap());
-        store.migrate().await.unwrap();
-        store
-    });
+    every_promise!(stores::sqlite().await);
 }
 
 #[tokio::test]
 async fn postgres_conforms() {
     let server = faultline_testkit::postgres::Postgres::start();
-    every_promise!({
-        server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
-        postgres(&server).await
-    });
-}
-
-async fn postgres(server: &faultline_testkit::postgres::Postgres) -> Arc<dyn Store> {
-    let timeout = Duration::from_secs(10);
-    let store = Postgres::new(&server.url(), 8, timeout, timeout).unwrap();
-    store.migrate().await.unwrap();
-    Arc::new(store)
+    every_promise!(stores::emptied(&server).await);
 }
 
 /// Two admins who remove each other at the same time: one of them stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn admins_cannot_remove_each_other() {
     let server = faultline_testkit::postgres::Postgres::start();
-    let store = postgres(&server).await;
+    let store = stores::postgres(&server).await;
     for round in 0..10 {
         let names = [format!("a{round}"), format!("b{round}")];
         for name in &names {

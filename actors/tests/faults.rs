@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use faultline_actors::{
     adapters::{
@@ -17,8 +17,6 @@ use faultline_actors::{
             jobs::{
                 Decided, JobFilter, Outcome, SeenTicket, Steer, TicketChange, Undecided, Which,
             },
-            postgres::Postgres,
-            sqlite::Sqlite,
         },
     },
     domain::{
@@ -36,6 +34,8 @@ use uuid::Uuid;
 
 #[path = "support/batches.rs"]
 mod batches;
+#[path = "support/stores.rs"]
+mod stores;
 
 use batches::batch;
 
@@ -591,27 +591,13 @@ macro_rules! every_promise {
 
 #[tokio::test]
 async fn sqlite_conforms() {
-    every_promise!({
-        let store = Box::new(Sqlite::in_memory().unwrap());
-        store.migrate().await.unwrap();
-        store
-    });
+    every_promise!(stores::sqlite().await);
 }
 
 #[tokio::test]
 async fn postgres_conforms() {
     let server = faultline_testkit::postgres::Postgres::start();
-    every_promise!({
-        server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
-        postgres(&server).await
-    });
-}
-
-async fn postgres(server: &faultline_testkit::postgres::Postgres) -> Arc<dyn Store> {
-    let timeout = Duration::from_secs(10);
-    let store = Postgres::new(&server.url(), 8, timeout, timeout).unwrap();
-    store.migrate().await.unwrap();
-    Arc::new(store)
+    every_promise!(stores::emptied(&server).await);
 }
 
 /// Hubs that meet the same faults at the same time, while people steer these and their tickets
@@ -620,14 +606,14 @@ async fn postgres(server: &faultline_testkit::postgres::Postgres) -> Arc<dyn Sto
 async fn hubs_count_the_same_hours() {
     const ROUNDS: i64 = 25;
     let server = faultline_testkit::postgres::Postgres::start();
-    let first = postgres(&server).await;
+    let first = stores::postgres(&server).await;
     let reports: Vec<Value> = DOORS
         .iter()
         .flat_map(|door| [1, 70].map(|at| report(&format!("door {door} is stuck again"), at)))
         .collect();
     let mut tasks = tokio::task::JoinSet::new();
     for hub in 0..4 {
-        let store = if hub == 0 { first.clone() } else { postgres(&server).await };
+        let store = if hub == 0 { first.clone() } else { stores::postgres(&server).await };
         let mut reports = reports.clone();
         reports.rotate_left(hub * 3);
         tasks.spawn(async move {

@@ -8,8 +8,6 @@ use faultline_actors::{
     adapters::store::{
         Store,
         jobs::{Budget, Intent, JobFilter, Outcome, SeenTicket, Steer, TicketChange, Which},
-        postgres::Postgres,
-        sqlite::Sqlite,
     },
     domain::{
         fault::FaultId,
@@ -23,6 +21,8 @@ use uuid::Uuid;
 mod batches;
 #[path = "support/decisions.rs"]
 mod decisions;
+#[path = "support/stores.rs"]
+mod stores;
 
 use decisions::{create, decided, made, met};
 
@@ -273,34 +273,20 @@ macro_rules! every_promise {
 
 #[tokio::test]
 async fn sqlite_conforms() {
-    every_promise!({
-        let store = Box::new(Sqlite::in_memory().unwrap());
-        store.migrate().await.unwrap();
-        store
-    });
+    every_promise!(stores::sqlite().await);
 }
 
 #[tokio::test]
 async fn postgres_conforms() {
     let server = faultline_testkit::postgres::Postgres::start();
-    every_promise!({
-        server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
-        postgres(&server).await
-    });
-}
-
-async fn postgres(server: &faultline_testkit::postgres::Postgres) -> Arc<dyn Store> {
-    let timeout = Duration::from_secs(10);
-    let store = Postgres::new(&server.url(), 8, timeout, timeout).unwrap();
-    store.migrate().await.unwrap();
-    Arc::new(store)
+    every_promise!(stores::emptied(&server).await);
 }
 
 /// Twenty hubs that take jobs at the same time take each job once.
 #[tokio::test(flavor = "multi_thread")]
 async fn hubs_share_the_jobs() {
     let server = faultline_testkit::postgres::Postgres::start();
-    let store = postgres(&server).await;
+    let store = stores::postgres(&server).await;
     let messages: Vec<String> =
         (0..40).map(|number| format!("{} is broken today", word(number))).collect();
     let undecided = met(&*store, &messages.iter().map(String::as_str).collect::<Vec<_>>()).await;
