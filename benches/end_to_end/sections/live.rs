@@ -60,9 +60,16 @@ pub(super) fn run() {
     {
         let postgres = Postgres::start();
         let rounds: Vec<(Side, Side)> = (0..pairs())
-            .map(|_| {
-                let alone = side(&postgres, source, &requests, 0);
-                (alone, side(&postgres, source, &requests, CLIENTS))
+            .map(|pair| {
+                let [alone, with] = [0, CLIENTS].map(|clients| (clients, source, &requests));
+                // Each side is the second one as often.
+                if pair % 2 == 0 {
+                    let alone = side(&postgres, alone);
+                    (alone, side(&postgres, with))
+                } else {
+                    let with = side(&postgres, with);
+                    (side(&postgres, alone), with)
+                }
             })
             .collect();
         println!(
@@ -99,7 +106,12 @@ fn memory() {
     );
 }
 
-fn side(postgres: &Postgres, source: &str, requests: &Arc<Requests>, clients: usize) -> Side {
+fn side(postgres: &Postgres, (clients, source, requests): (usize, &str, &Arc<Requests>)) -> Side {
+    // What the side before has stored, and left to write, is not this one's to pay for.
+    block_on(async {
+        let _ = postgres.client().await.batch_execute("TRUNCATE events, event_blocks").await;
+        postgres.execute("CHECKPOINT").await;
+    });
     let server = Server::start(&Kind::Postgres(postgres.url()));
     // The tables are made.
     Admin::of(&server);
@@ -116,6 +128,11 @@ fn side(postgres: &Postgres, source: &str, requests: &Arc<Requests>, clients: us
     };
     check(&server, clients.count);
     side
+}
+
+fn block_on<T>(task: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(task)
 }
 
 /// Nobody was cut.
@@ -140,8 +157,7 @@ impl Clients {
         let thread = {
             let (received, is_over, open) = (received.clone(), is_over.clone(), open.clone());
             std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                runtime.unwrap().block_on(async {
+                block_on(async {
                     let mut clients = JoinSet::new();
                     for _ in 0..count {
                         clients.spawn(read(admin, received.clone(), open.clone()));
