@@ -15,10 +15,8 @@ export const theme = ref<Theme>(kept());
 export const isDark = ref(false);
 
 function apply(): void {
-  const root = document.documentElement;
-  if (theme.value === 'system') delete root.dataset['theme'];
-  else root.dataset['theme'] = theme.value;
   isDark.value = theme.value === 'dark' || (theme.value === 'system' && system.matches);
+  document.documentElement.dataset['theme'] = isDark.value ? 'dark' : 'light';
 }
 
 system.addEventListener('change', apply);
