@@ -10,14 +10,18 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, header::CONNECTION},
+    response::Response,
+};
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -25,7 +29,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::tls::Tls;
@@ -47,6 +51,22 @@ pub struct Limits {
     pub finish_timeout: Duration,
 }
 
+/// The two steps in which a listener ends.
+#[derive(Clone, Debug, Default)]
+pub struct Ends {
+    /// Every answer ends its connection, so that clients come by another one, perhaps elsewhere.
+    pub leaving: CancellationToken,
+    /// Nobody is let in any more; requests under way finish. Comes after `leaving`.
+    pub closed: CancellationToken,
+}
+
+/// How long a connection that was just made may take to ask, when the listener is closed: its
+/// request is on the way. Who has asked before, and asks nothing now, is not waited for.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+/// Connections that may wait in the kernel's queue: Tokio's own bound.
+const BACKLOG: usize = 1024;
+
 /// More connections than any machine holds.
 const MAX_CONNECTIONS: usize = 1_000_000;
 
@@ -63,46 +83,53 @@ pub fn check_connections(connections: usize) -> Result<(), String> {
 const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: usize = 16 << 10;
 
-/// Serves until `shutdown`, then lets requests under way finish. With `tls` it speaks nothing else.
+/// Serves until it is closed, then lets requests under way finish. With `tls` it speaks nothing else.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
     tls: Option<Arc<Tls>>,
-    shutdown: impl Future<Output = ()>,
+    ends: Ends,
 ) {
     let builder = Arc::new(builder(limits));
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let accepted = async {
-            let slot = slots.clone().acquire_owned().await.expect("never closed");
-            (accept(&listener).await, slot)
-        };
-        let ((stream, peer), slot) = tokio::select! {
-            accepted = accepted => accepted,
-            () = &mut shutdown => break,
-        };
+    let connections = TaskTracker::new();
+    let take_in = |(stream, peer), slot| {
         let open = Open::count(limits.listener);
         let connection = Connection {
             builder: builder.clone(),
             router: router.clone(),
             peer: Peer(peer),
             limits,
-            watcher: graceful.watcher(),
+            ends: ends.clone(),
         };
         let tls = tls.clone();
-        tokio::spawn(async move {
+        connections.spawn(async move {
             match tls {
                 None => connection.serve(stream).await,
                 Some(tls) => connection.serve_tls(stream, &tls).await,
             }
             drop((slot, open));
         });
+    };
+    let next = async || {
+        let slot = slots.clone().acquire_owned().await.expect("never closed");
+        (accept(&listener).await, slot)
+    };
+    loop {
+        tokio::select! {
+            (accepted, slot) = next() => take_in(accepted, slot),
+            () = ends.closed.cancelled() => break,
+        }
+    }
+    // Who waits in the queue has connected: without the socket the kernel would reset them.
+    for _ in 0..BACKLOG {
+        let Some((accepted, slot)) = next().now_or_never() else { break };
+        take_in(accepted, slot);
     }
     drop(listener);
-    if tokio::time::timeout(limits.finish_timeout, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(limits.finish_timeout, connections.wait()).await.is_err() {
         tracing::warn!("some connections did not end in time");
     }
 }
@@ -131,7 +158,7 @@ struct Connection {
     router: Router,
     peer: Peer,
     limits: Limits,
-    watcher: Watcher,
+    ends: Ends,
 }
 
 impl Connection {
@@ -157,28 +184,48 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { builder, router, peer, limits, watcher } = self;
+        let Self { builder, router, peer, limits, ends } = self;
         let has_asked = Arc::new(AtomicBool::new(false));
         let cut = Cut::default();
         let service = {
-            let (has_asked, cut) = (has_asked.clone(), cut.clone());
-            TowerToHyperService::new(router.map_request(move |mut request: Request<Incoming>| {
+            let (has_asked, cut, leaving) = (has_asked.clone(), cut.clone(), ends.leaving.clone());
+            let router = router.map_request(move |mut request: Request<Incoming>| {
                 has_asked.store(true, Ordering::Relaxed);
                 request.extensions_mut().insert(peer);
                 request.extensions_mut().insert(cut.clone());
                 request.map(Body::new)
+            });
+            TowerToHyperService::new(router.map_response(move |mut answer: Response| {
+                if leaving.is_cancelled() {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                answer
             }))
         };
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = watcher.watch(connection);
         let served = async {
             let mut connection = std::pin::pin!(connection);
+            let has_asked = || has_asked.load(Ordering::Relaxed);
             // hyper times the header only once it knows the version, and waits for that for ever.
-            match tokio::time::timeout(limits.header_timeout, &mut connection).await {
-                Err(_) if !has_asked.load(Ordering::Relaxed) => Ok(()),
-                Err(_) => connection.await,
-                Ok(ended) => ended,
+            let in_time = async {
+                tokio::time::sleep(limits.header_timeout).await;
+                if has_asked() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                ended = &mut connection => return ended,
+                () = in_time => return Ok(()),
+                () = ends.closed.cancelled() => {}
             }
+            if !has_asked() {
+                let first = tokio::time::timeout(FIRST_REQUEST, &mut connection);
+                if let Ok(ended) = first.await {
+                    return ended;
+                }
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await
         };
         let ended = tokio::select! {
             ended = served => ended,
