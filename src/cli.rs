@@ -137,14 +137,14 @@ async fn obey(command: Command, config: Config, sockets: Sockets) -> anyhow::Res
     match command {
         Command::Run { .. } => {
             let told_to_end = told_to_end()?;
-            let listeners = Listeners::bind(&config, sockets).await?;
+            let listeners = Listeners::bind(&config, sockets)?;
             run(config, listeners, told_to_end).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Relay { .. } => {
             let told_to_end = told_to_end()?;
             config.validate_relay()?;
-            let listeners = Listeners::bind(&config, sockets).await?;
+            let listeners = Listeners::bind(&config, sockets)?;
             run_relay(config, listeners, told_to_end).await?;
             Ok(ExitCode::SUCCESS)
         }

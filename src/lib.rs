@@ -70,7 +70,8 @@ impl Listeners {
     ///
     /// # Errors
     /// Names the setting of the address that cannot be bound, or the socket that is of no use.
-    pub async fn bind(config: &Config, mut sockets: Sockets) -> anyhow::Result<Self> {
+    pub fn bind(config: &Config, mut sockets: Sockets) -> anyhow::Result<Self> {
+        server::raise_open_files(config.receiver.connections + config.admin.connections);
         let (receiver, admin) = (config.receiver.listen, config.admin.listen);
         let given = [receiver, admin].map(|address| sockets.bound_to(address));
         if !sockets.is_empty() {
@@ -82,8 +83,8 @@ impl Listeners {
             return Err(ConfigError(vec![problem]).into());
         }
         let outlives = given[0].is_some();
-        let open = async |given: Option<std::net::TcpListener>, address| match given {
-            None => TcpListener::bind(address).await,
+        let open = |given: Option<std::net::TcpListener>, address| match given {
+            None => server::listen(address),
             Some(socket) => {
                 socket.set_nonblocking(true)?;
                 TcpListener::from_std(socket)
@@ -92,10 +93,8 @@ impl Listeners {
         let [for_receiver, for_admin] = given;
         Ok(Self {
             receiver: open(for_receiver, receiver)
-                .await
                 .with_context(|| format!("receiver.listen = \"{receiver}\""))?,
             admin: open(for_admin, admin)
-                .await
                 .with_context(|| format!("admin.listen = \"{admin}\""))?,
             outlives,
         })

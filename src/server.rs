@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -24,9 +25,10 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -64,8 +66,24 @@ pub struct Ends {
 /// request is on the way. Who has asked before, and asks nothing now, is not waited for.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
-/// Connections that may wait in the kernel's queue: Tokio's own bound.
-const BACKLOG: usize = 1024;
+/// Connections that may wait in the kernel's queue, where `net.core.somaxconn` allows it: a queue
+/// that is full makes clients wait for a second before they ask again.
+const BACKLOG: u32 = 4096;
+
+/// Opens a listening socket.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A socket of the process before us may still be closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// More connections than any machine holds.
 const MAX_CONNECTIONS: usize = 1_000_000;
@@ -77,6 +95,29 @@ pub fn check_connections(connections: usize) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("connections = {connections}: between 1 and {MAX_CONNECTIONS} are possible"))
+}
+
+/// Files that are open beside connections: spool, store, Redis, Jira.
+const OTHER_FILES: usize = 256;
+
+/// Lets this process open as many files as it may, since each connection is one: what shells and
+/// systemd begin with are 1024.
+pub fn raise_open_files(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    let possible = getrlimit(Resource::Nofile).current;
+    let needed = connections + OTHER_FILES;
+    if possible.is_some_and(|possible| possible < needed as u64) {
+        tracing::warn!(
+            possible,
+            needed,
+            "not as many files may be open as connections are configured: raise LimitNOFILE, or \
+             lower receiver.connections"
+        );
+    }
 }
 
 /// The most header fields of a request, and the most bytes of them.

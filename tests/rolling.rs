@@ -120,7 +120,6 @@ async fn hubs_behind_a_balancer() {
     }
     let accepted = load.end().await;
     assert_nobody_noticed(&accepted);
-    // Beside the load, what was sent to see that each hub gets something.
     let (frames, reports) = (stored(&hubs, "logdrains").await, stored(&hubs, "errors").await);
     assert_eq!(frames, (accepted.frames, accepted.frames));
     assert_eq!(reports, (accepted.reports, accepted.reports));

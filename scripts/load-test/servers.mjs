@@ -12,7 +12,7 @@ const TICKS_A_SECOND = 100;
 
 const isRoot = () => process.getuid() === 0;
 
-async function freePort() {
+export async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address();
@@ -21,7 +21,7 @@ async function freePort() {
   return port;
 }
 
-async function eventually(what, attempt, patience = PATIENCE) {
+export async function eventually(what, attempt, patience = PATIENCE) {
   const started = Date.now();
   for (;;) {
     const outcome = await attempt();
@@ -71,6 +71,7 @@ export async function startPostgres(directory) {
   return {
     url,
     version: execFileSync(binary('postgres'), ['--version'], { encoding: 'utf8' }).trim(),
+    cpu: () => familyCpu(server.pid),
     number: (sql) => Number(execFileSync(binary('psql'), ['-XAtqc', sql, url], { encoding: 'utf8' })),
     async stop() {
       server.kill('SIGINT');
@@ -88,19 +89,20 @@ function succeeds(program, args) {
   }
 }
 
-export async function startFaultline(program, directory, storeUrl) {
+/** `more` are settings of the environment, and `command`, which is `run` unless said. */
+export async function startFaultline(program, directory, { command = 'run', ...more }) {
   const [receiver, admin] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
   const log = openSync(`${directory}/faultline.log`, 'a');
-  const child = spawn(program, ['run'], {
+  const child = spawn(program, [command], {
     cwd: directory,
     stdio: ['ignore', 'ignore', log],
     env: {
       PATH: process.env.PATH,
       FAULTLINE_RECEIVER__LISTEN: receiver,
       FAULTLINE_ADMIN__LISTEN: admin,
-      FAULTLINE_STORE__URL: storeUrl,
       FAULTLINE_SPOOL__DIR: `${directory}/spool`,
       FAULTLINE_TELEMETRY__FORMAT: 'json',
+      ...more,
     },
   });
   const ended = once(child, 'exit');
@@ -119,6 +121,10 @@ export async function startFaultline(program, directory, storeUrl) {
     version: execFileSync(program, ['--version'], { encoding: 'utf8' }).trim(),
     usage: () => usage(child.pid),
     ledger: () => read('/api/ledger'),
+    async metric(name) {
+      const text = await (await fetch(`http://${admin}/metrics`)).text();
+      return Number(text.split('\n').find((line) => line.startsWith(`${name} `))?.split(' ')[1]);
+    },
     /** Waits until nothing is in flight. */
     settled: (patience) =>
       eventually(
@@ -138,11 +144,30 @@ export async function startFaultline(program, directory, storeUrl) {
   };
 }
 
+/** The fields of /proc's stat from the third on; the name in brackets before them may hold spaces. */
+const statOf = (pid) => readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ');
+
+/** Seconds of processor time of a process, of its children that live, and of those that have ended. */
+function familyCpu(parent) {
+  let ticks = 0;
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    let stat;
+    try {
+      stat = statOf(pid);
+    } catch {
+      continue; // It has ended meanwhile.
+    }
+    // The fields 14 to 17 are utime, stime, and both of the children that were waited for.
+    if (Number(pid) === parent) ticks += [11, 12, 13, 14].reduce((sum, at) => sum + Number(stat[at]), 0);
+    else if (Number(stat[1]) === parent) ticks += Number(stat[11]) + Number(stat[12]);
+  }
+  return ticks / TICKS_A_SECOND;
+}
+
 /** Memory in MiB, open files, and seconds of processor time of a process. */
 function usage(pid) {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  // The name in brackets may hold spaces; utime and stime are the 14th and 15th fields.
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ');
+  const stat = statOf(pid);
   return {
     rss: Number(/^VmRSS:\s+(\d+)/m.exec(status)[1]) / 1024,
     fds: readdirSync(`/proc/${pid}/fd`).length,
