@@ -22,6 +22,7 @@ use crate::{
     relay::run_relay,
     replay, rule_tests, run,
     secret::mask_url,
+    sockets::Sockets,
     telemetry,
     tls::Tls,
     users,
@@ -110,12 +111,20 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
+    let sockets = match &arguments.command {
+        Command::Run { .. } | Command::Relay { .. } => Sockets::take(),
+        _ => Ok(Sockets::default()),
+    };
+    let sockets = match sockets.context("LISTEN_FDS") {
+        Ok(sockets) => sockets,
+        Err(error) => return fail(&error),
+    };
     telemetry::start_logging(&config.telemetry);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    let outcome = runtime.block_on(obey(arguments.command, config));
+    let outcome = runtime.block_on(obey(arguments.command, config, sockets));
     // A thread that waits for standard input must not keep the process.
     runtime.shutdown_background();
     match outcome {
@@ -124,18 +133,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+async fn obey(command: Command, config: Config, sockets: Sockets) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { .. } => {
             let told_to_end = told_to_end()?;
-            let listeners = Listeners::bind(&config).await?;
+            let listeners = Listeners::bind(&config, sockets)?;
             run(config, listeners, told_to_end).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Relay { .. } => {
             let told_to_end = told_to_end()?;
             config.validate_relay()?;
-            let listeners = Listeners::bind(&config).await?;
+            let listeners = Listeners::bind(&config, sockets)?;
             run_relay(config, listeners, told_to_end).await?;
             Ok(ExitCode::SUCCESS)
         }

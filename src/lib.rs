@@ -35,6 +35,7 @@ use crate::{
     config::{Config, ConfigError, StoreSettings, StoreUrl},
     secret::mask_url,
     serving::Serving,
+    sockets::Sockets,
     tls::Certificates,
 };
 
@@ -51,6 +52,7 @@ mod replay;
 mod rule_tests;
 pub mod server;
 mod serving;
+pub mod sockets;
 pub mod telemetry;
 pub mod tls;
 mod users;
@@ -59,20 +61,42 @@ mod users;
 pub struct Listeners {
     pub receiver: TcpListener,
     pub admin: TcpListener,
+    /// The receiver's socket was handed over: while this process ends, clients wait for the next.
+    pub outlives: bool,
 }
 
 impl Listeners {
-    /// Binds what the configuration says.
+    /// Binds what the configuration says; takes from `sockets` what is bound already.
     ///
     /// # Errors
-    /// Names the setting of the address that cannot be bound.
-    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let bind = async |key: &str, address: std::net::SocketAddr| {
-            TcpListener::bind(address).await.with_context(|| format!("{key} = \"{address}\""))
+    /// Names the setting of the address that cannot be bound, or the socket that is of no use.
+    pub fn bind(config: &Config, mut sockets: Sockets) -> anyhow::Result<Self> {
+        server::raise_open_files(config.receiver.connections + config.admin.connections);
+        let (receiver, admin) = (config.receiver.listen, config.admin.listen);
+        let given = [receiver, admin].map(|address| sockets.bound_to(address));
+        if !sockets.is_empty() {
+            let problem = format!(
+                "receiver.listen = \"{receiver}\", admin.listen = \"{admin}\": a socket that was \
+                 handed over is bound to {}; one of them must be the very same",
+                sockets.addresses().join(", ")
+            );
+            return Err(ConfigError(vec![problem]).into());
+        }
+        let outlives = given[0].is_some();
+        let open = |given: Option<std::net::TcpListener>, address| match given {
+            None => server::listen(address),
+            Some(socket) => {
+                socket.set_nonblocking(true)?;
+                TcpListener::from_std(socket)
+            }
         };
+        let [for_receiver, for_admin] = given;
         Ok(Self {
-            receiver: bind("receiver.listen", config.receiver.listen).await?,
-            admin: bind("admin.listen", config.admin.listen).await?,
+            receiver: open(for_receiver, receiver)
+                .with_context(|| format!("receiver.listen = \"{receiver}\""))?,
+            admin: open(for_admin, admin)
+                .with_context(|| format!("admin.listen = \"{admin}\""))?,
+            outlives,
         })
     }
 }
@@ -164,11 +188,12 @@ pub async fn run_with(
     }
 
     let reading = config.stdin.reading();
-    let looking = CancellationToken::new();
+    let (leaving, looking) = (CancellationToken::new(), CancellationToken::new());
     let surroundings = admin::Surroundings {
         public_url: config.jira.public_url.clone(),
         certificates: certificates.clone(),
         store: Some(store.clone()),
+        leaving: leaving.clone(),
     };
     let admin = admin::Admin::new(
         &config,
@@ -195,6 +220,7 @@ pub async fn run_with(
         consumer,
         receiver,
         admin,
+        leaving,
         looking,
         prometheus,
         reading,

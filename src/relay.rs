@@ -44,17 +44,29 @@ pub async fn run_relay(
     let handover = Arc::new(handover);
     let reading = config.stdin.reading();
     let prometheus = telemetry::start_metrics();
+    let (leaving, looking) = (CancellationToken::new(), CancellationToken::new());
     let surroundings = Surroundings {
         public_url: config.jira.public_url.clone(),
         certificates: certificates.clone(),
         store: None,
+        leaving: leaving.clone(),
     };
     let (handing, reads) = (handover.clone(), reading.clone());
     let admin = RelayAdmin::new(&config.admin, surroundings, handing, prometheus.clone(), reads);
     let receiver = receiver::http::router(&config.receiver, spool.clone());
     let admin = router(&admin);
-    let (consumer, looking) = (handover, CancellationToken::new());
-    Serving { config, spool, consumer, receiver, admin, looking, prometheus, reading, certificates }
-        .until(listeners, shutdown)
-        .await
+    let consumer = handover;
+    let serving = Serving {
+        config,
+        spool,
+        consumer,
+        receiver,
+        admin,
+        leaving,
+        looking,
+        prometheus,
+        reading,
+        certificates,
+    };
+    serving.until(listeners, shutdown).await
 }

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -10,22 +11,27 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, header::CONNECTION},
+    response::Response,
+};
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
     service::TowerToHyperService,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::tls::Tls;
@@ -47,6 +53,38 @@ pub struct Limits {
     pub finish_timeout: Duration,
 }
 
+/// The two steps in which a listener ends.
+#[derive(Clone, Debug, Default)]
+pub struct Ends {
+    /// Every answer ends its connection, so that clients come by another one, perhaps elsewhere.
+    pub leaving: CancellationToken,
+    /// Nobody is let in any more; requests under way finish. Comes after `leaving`.
+    pub closed: CancellationToken,
+}
+
+/// How long a connection that was just made may take to ask, when the listener is closed: its
+/// request is on the way. Who has asked before, and asks nothing now, is not waited for.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+/// Connections that may wait in the kernel's queue, where `net.core.somaxconn` allows it: a queue
+/// that is full makes clients wait for a second before they ask again.
+const BACKLOG: u32 = 4096;
+
+/// Opens a listening socket.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A socket of the process before us may still be closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// More connections than any machine holds.
 const MAX_CONNECTIONS: usize = 1_000_000;
 
@@ -59,50 +97,80 @@ pub fn check_connections(connections: usize) -> Result<(), String> {
     Err(format!("connections = {connections}: between 1 and {MAX_CONNECTIONS} are possible"))
 }
 
+/// Files that are open beside connections: spool, store, Redis, Jira.
+const OTHER_FILES: usize = 256;
+
+/// Lets this process open as many files as it may, since each connection is one: what shells and
+/// systemd begin with are 1024.
+pub fn raise_open_files(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    let possible = getrlimit(Resource::Nofile).current;
+    let needed = connections + OTHER_FILES;
+    if possible.is_some_and(|possible| possible < needed as u64) {
+        tracing::warn!(
+            possible,
+            needed,
+            "not as many files may be open as connections are configured: raise LimitNOFILE, or \
+             lower receiver.connections"
+        );
+    }
+}
+
 /// The most header fields of a request, and the most bytes of them.
 const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: usize = 16 << 10;
 
-/// Serves until `shutdown`, then lets requests under way finish. With `tls` it speaks nothing else.
+/// Serves until it is closed, then lets requests under way finish. With `tls` it speaks nothing else.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
     tls: Option<Arc<Tls>>,
-    shutdown: impl Future<Output = ()>,
+    ends: Ends,
 ) {
     let builder = Arc::new(builder(limits));
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let accepted = async {
-            let slot = slots.clone().acquire_owned().await.expect("never closed");
-            (accept(&listener).await, slot)
-        };
-        let ((stream, peer), slot) = tokio::select! {
-            accepted = accepted => accepted,
-            () = &mut shutdown => break,
-        };
+    let connections = TaskTracker::new();
+    let take_in = |(stream, peer), slot| {
         let open = Open::count(limits.listener);
         let connection = Connection {
             builder: builder.clone(),
             router: router.clone(),
             peer: Peer(peer),
             limits,
-            watcher: graceful.watcher(),
+            ends: ends.clone(),
         };
         let tls = tls.clone();
-        tokio::spawn(async move {
+        connections.spawn(async move {
             match tls {
                 None => connection.serve(stream).await,
                 Some(tls) => connection.serve_tls(stream, &tls).await,
             }
             drop((slot, open));
         });
+    };
+    let next = async || {
+        let slot = slots.clone().acquire_owned().await.expect("never closed");
+        (accept(&listener).await, slot)
+    };
+    loop {
+        tokio::select! {
+            (accepted, slot) = next() => take_in(accepted, slot),
+            () = ends.closed.cancelled() => break,
+        }
+    }
+    // Who waits in the queue has connected: without the socket the kernel would reset them.
+    for _ in 0..BACKLOG {
+        let Some((accepted, slot)) = next().now_or_never() else { break };
+        take_in(accepted, slot);
     }
     drop(listener);
-    if tokio::time::timeout(limits.finish_timeout, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(limits.finish_timeout, connections.wait()).await.is_err() {
         tracing::warn!("some connections did not end in time");
     }
 }
@@ -131,7 +199,7 @@ struct Connection {
     router: Router,
     peer: Peer,
     limits: Limits,
-    watcher: Watcher,
+    ends: Ends,
 }
 
 impl Connection {
@@ -157,28 +225,48 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { builder, router, peer, limits, watcher } = self;
+        let Self { builder, router, peer, limits, ends } = self;
         let has_asked = Arc::new(AtomicBool::new(false));
         let cut = Cut::default();
         let service = {
-            let (has_asked, cut) = (has_asked.clone(), cut.clone());
-            TowerToHyperService::new(router.map_request(move |mut request: Request<Incoming>| {
+            let (has_asked, cut, leaving) = (has_asked.clone(), cut.clone(), ends.leaving.clone());
+            let router = router.map_request(move |mut request: Request<Incoming>| {
                 has_asked.store(true, Ordering::Relaxed);
                 request.extensions_mut().insert(peer);
                 request.extensions_mut().insert(cut.clone());
                 request.map(Body::new)
+            });
+            TowerToHyperService::new(router.map_response(move |mut answer: Response| {
+                if leaving.is_cancelled() {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                answer
             }))
         };
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = watcher.watch(connection);
         let served = async {
             let mut connection = std::pin::pin!(connection);
+            let has_asked = || has_asked.load(Ordering::Relaxed);
             // hyper times the header only once it knows the version, and waits for that for ever.
-            match tokio::time::timeout(limits.header_timeout, &mut connection).await {
-                Err(_) if !has_asked.load(Ordering::Relaxed) => Ok(()),
-                Err(_) => connection.await,
-                Ok(ended) => ended,
+            let in_time = async {
+                tokio::time::sleep(limits.header_timeout).await;
+                if has_asked() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                ended = &mut connection => return ended,
+                () = in_time => return Ok(()),
+                () = ends.closed.cancelled() => {}
             }
+            if !has_asked() {
+                let first = tokio::time::timeout(FIRST_REQUEST, &mut connection);
+                if let Ok(ended) = first.await {
+                    return ended;
+                }
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await
         };
         let ended = tokio::select! {
             ended = served => ended,

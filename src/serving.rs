@@ -14,7 +14,7 @@ use crate::{
     config::{Config, is_loopback},
     receiver,
     receiver::stdin::{OnEof, Reading},
-    server::{self, Limits},
+    server::{self, Ends, Limits},
     telemetry,
     tls::Certificates,
 };
@@ -23,6 +23,8 @@ use crate::{
 const FINISH: Duration = Duration::from_secs(5);
 /// How long what is in the spool may take to be passed on, when told to end. It is safe there.
 const SETTLE: Duration = Duration::from_secs(10);
+/// The same while clients wait for the next process to take their connections.
+const SETTLE_AWAITED: Duration = Duration::from_secs(1);
 
 /// What is served, and what stands behind it.
 pub(crate) struct Serving<C> {
@@ -31,6 +33,8 @@ pub(crate) struct Serving<C> {
     pub consumer: Arc<C>,
     pub receiver: Router,
     pub admin: Router,
+    /// Cancelled when the program was told to end: it is not ready any more.
+    pub leaving: CancellationToken,
     /// Cancelled when nobody is to look any more: live clients end with it.
     pub looking: CancellationToken,
     pub prometheus: PrometheusHandle,
@@ -60,6 +64,7 @@ impl<C: Consumer> Serving<C> {
         F: Future<Output = ()>,
     {
         let (taking_in, looking) = (CancellationToken::new(), self.looking.clone());
+        let patience = if listeners.outlives { SETTLE_AWAITED } else { SETTLE };
         let [receiver, admin] = self.listen(listeners, [&taking_in, &looking])?;
         let runtime_watch = tokio::spawn(telemetry::watch_runtime(self.prometheus.clone()));
         let certificate_watch = tokio::spawn(self.certificates.clone().watch());
@@ -69,6 +74,7 @@ impl<C: Consumer> Serving<C> {
             () = ended(&mut stdin) => Ending::EndOfInput,
             reason = self.consumer.broken() => Ending::Broken(reason),
         };
+        self.leave(&ending).await;
         taking_in.cancel();
         let _ = receiver.await;
         if !matches!(ending, Ending::EndOfInput)
@@ -76,7 +82,7 @@ impl<C: Consumer> Serving<C> {
         {
             let _ = stdin.await;
         }
-        settle(&*self.consumer, &ending, shutdown).await;
+        settle(&*self.consumer, &ending, patience, shutdown).await;
         self.consumer.finish(FINISH).await;
         looking.cancel();
         let _ = admin.await;
@@ -85,6 +91,16 @@ impl<C: Consumer> Serving<C> {
         match ending {
             Ending::Broken(reason) => anyhow::bail!("{} is broken: {reason}", C::NAME),
             Ending::Told | Ending::EndOfInput => Ok(()),
+        }
+    }
+
+    /// Is not ready any more, and lets a balancer notice before anybody is refused.
+    async fn leave(&self, ending: &Ending) {
+        self.leaving.cancel();
+        let linger = self.config.receiver.linger;
+        if matches!(ending, Ending::Told) && !linger.is_zero() {
+            tracing::info!(?linger, "told to end: not ready any more, and still taking data");
+            tokio::time::sleep(linger).await;
         }
     }
 
@@ -109,14 +125,14 @@ impl<C: Consumer> Serving<C> {
             self.receiver.clone(),
             limits("receiver", config.receiver.connections),
             self.certificates.receiver.clone(),
-            taking_in.clone().cancelled_owned(),
+            Ends { leaving: self.leaving.clone(), closed: taking_in.clone() },
         );
         let admin = server::serve(
             listeners.admin,
             self.admin.clone(),
             limits("admin", config.admin.connections),
             self.certificates.admin.clone(),
-            looking.clone().cancelled_owned(),
+            Ends { leaving: self.leaving.clone(), closed: looking.clone() },
         );
         Ok([tokio::spawn(receiver), tokio::spawn(admin)])
     }
@@ -165,11 +181,16 @@ async fn ended(task: &mut Option<JoinHandle<()>>) {
 
 /// Waits until what was accepted is passed on: a while when told to end, as long as it takes when
 /// the input has ended.
-async fn settle<C: Consumer>(consumer: &C, ending: &Ending, shutdown: impl Future<Output = ()>) {
+async fn settle<C: Consumer>(
+    consumer: &C,
+    ending: &Ending,
+    patience: Duration,
+    shutdown: impl Future<Output = ()>,
+) {
     match ending {
         Ending::Told => {
             tracing::info!("told to end: {} what was accepted", C::DOING);
-            if tokio::time::timeout(SETTLE, consumer.settled()).await.is_err() {
+            if tokio::time::timeout(patience, consumer.settled()).await.is_err() {
                 tracing::warn!("not all is {} yet; the spool keeps it for the next start", C::DONE);
             }
         }

@@ -106,7 +106,8 @@ pub(crate) fn serve(arguments: &[String]) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let listeners = Listeners { receiver: bind().await, admin: bind().await };
+        let listeners =
+            Listeners { receiver: bind().await, admin: bind().await, outlives: false };
         let ports = format!(
             "{}\n{}\n",
             listeners.receiver.local_addr().unwrap(),
@@ -154,5 +155,5 @@ async fn serve_receiver(config: Config, listener: TcpListener) {
         finish_timeout: Duration::from_secs(1),
     };
     let router = receiver::http::router(&config.receiver, spool);
-    server::serve(listener, router, limits, None, std::future::pending()).await;
+    server::serve(listener, router, limits, None, server::Ends::default()).await;
 }

@@ -21,6 +21,7 @@ use faultline_actors::{
     domain::{breaker, job::State as JobState, time::rfc3339},
 };
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::Admin;
 use crate::{
@@ -68,13 +69,16 @@ pub(super) struct Health {
     duration: f64,
 }
 
-/// `GET /readyz`: 200 while records are accepted.
+/// `GET /readyz`: 200 while records are accepted, and will be.
 pub(super) async fn ready(State(admin): State<Arc<Admin>>) -> Response {
-    readiness(admin.pipeline.spool())
+    readiness(admin.pipeline.spool(), &admin.gate.leaving)
 }
 
-pub(super) fn readiness(spool: &Spool) -> Response {
+pub(super) fn readiness(spool: &Spool, leaving: &CancellationToken) -> Response {
     match spool.refuses() {
+        _ if leaving.is_cancelled() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "leaving\n").into_response()
+        }
         None => (StatusCode::OK, "ready\n").into_response(),
         Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
     }

@@ -78,7 +78,7 @@ pub fn router(admin: &Arc<RelayAdmin>) -> Router {
 }
 
 async fn ready(State(admin): State<Arc<RelayAdmin>>) -> Response {
-    readiness(admin.handover.spool())
+    readiness(admin.handover.spool(), &admin.gate.leaving)
 }
 
 async fn health(State(admin): State<Arc<RelayAdmin>>) -> Response {

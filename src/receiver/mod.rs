@@ -44,6 +44,10 @@ pub struct Settings {
     /// What `Retry-After` says.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub retry_after: Duration,
+    /// How long connections are still taken when the program was told to end, and is not ready any
+    /// more: a balancer in front must notice within this time.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub linger: Duration,
     /// Bearer token (or `X-API-Key`) for everything but log drains; empty for none.
     pub token: Secret,
     pub tls: tls::Settings,
@@ -73,6 +77,7 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(30),
             append_timeout: Duration::from_secs(4),
             retry_after: Duration::from_secs(5),
+            linger: Duration::ZERO,
             token: Secret::default(),
             tls: tls::Settings::default(),
             drains: Vec::new(),

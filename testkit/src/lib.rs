@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub mod balancer;
 pub mod database;
 pub mod handoff;
 pub mod jira;

@@ -4,7 +4,8 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
@@ -21,6 +22,8 @@ pub struct Program {
     arguments: Vec<String>,
     settings: BTreeMap<String, String>,
     stdin: Option<Input>,
+    /// Of receiver and admin listener, where they are handed over.
+    sockets: Option<[TcpListener; 2]>,
     directory: TempDir,
     pub database: Database,
     process: Option<Process>,
@@ -88,6 +91,7 @@ impl Program {
             arguments: vec!["run".to_owned()],
             settings: BTreeMap::new(),
             stdin: None,
+            sockets: None,
             directory,
             database,
             process: None,
@@ -151,6 +155,21 @@ impl Program {
     pub fn reads_file(mut self, path: &Path) -> Self {
         self.stdin = Some(Input::File(path.to_owned()));
         self.arguments(&["run", "--stdin"])
+    }
+
+    /// Opens both listening sockets here and hands them over to each process, as systemd does: they
+    /// stay while no process runs.
+    ///
+    /// # Panics
+    /// When they cannot be opened.
+    #[must_use]
+    pub fn with_sockets(mut self) -> Self {
+        let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        for (key, socket) in ["receiver.listen", "admin.listen"].into_iter().zip(&sockets) {
+            self = self.set(key, &socket.local_addr().unwrap().to_string());
+        }
+        self.sockets = Some(sockets);
+        self
     }
 
     #[must_use]
@@ -223,7 +242,10 @@ impl Program {
             Some(Input::Pipe) => Stdio::piped(),
             Some(Input::File(path)) => fs::File::open(path).unwrap().into(),
         };
-        let child = self.command().stdin(stdin).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = match &self.sockets {
+            None => self.command().stdin(stdin).stdout(Stdio::null()).stderr(log).spawn().unwrap(),
+            Some(sockets) => handing_over(&self.command(), sockets).stderr(log).spawn().unwrap(),
+        };
         self.process = Some(Process { child, logged_before, addresses: None });
     }
 
@@ -446,6 +468,28 @@ impl Drop for Program {
             eprintln!("its last log lines, newest first:\n{}", tail.join("\n"));
         }
     }
+}
+
+/// The same command behind a shell that puts the sockets where sd_listen_fds(3) says; the process is
+/// the same one.
+fn handing_over(command: &Command, sockets: &[TcpListener; 2]) -> Command {
+    const HAND_OVER: &str = r#"exec 3<&0 4<&1 </dev/null >/dev/null
+        LISTEN_FDS=2 LISTEN_PID=$$; export LISTEN_FDS LISTEN_PID; exec "$0" "$@""#;
+    let [receiver, admin] =
+        sockets.each_ref().map(|socket| OwnedFd::from(socket.try_clone().unwrap()));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", HAND_OVER]).arg(command.get_program()).args(command.get_args());
+    if let Some(directory) = command.get_current_dir() {
+        shell.current_dir(directory);
+    }
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(key, value),
+            None => shell.env_remove(key),
+        };
+    }
+    shell.stdin(receiver).stdout(admin);
+    shell
 }
 
 /// Runs a command to its end; gives what it said.

@@ -20,6 +20,7 @@ use axum::{
 use faultline_actors::{adapters::store::Store, domain::access::Scope};
 use metrics::counter;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 pub(crate) use self::key::Key;
@@ -109,6 +110,8 @@ pub struct Surroundings {
     pub certificates: Certificates,
     /// Where users are kept; a relay has none.
     pub store: Option<Arc<dyn Store>>,
+    /// Cancelled when the program was told to end: it is not ready any more.
+    pub leaving: CancellationToken,
 }
 
 /// Who is let in.
@@ -119,12 +122,13 @@ pub(super) struct Gate {
     /// Browsers reach us by TLS, so that cookies can be for TLS only.
     is_secure: bool,
     pub(super) certificates: Certificates,
+    pub(super) leaving: CancellationToken,
     public_url: String,
 }
 
 impl Gate {
     pub(super) fn new(settings: &Settings, surroundings: Surroundings) -> Arc<Self> {
-        let Surroundings { public_url, certificates, store } = surroundings;
+        let Surroundings { public_url, certificates, store, leaving } = surroundings;
         let rate = std::num::NonZeroU32::new(settings.metrics_rate);
         let store = store.filter(|_| settings.auth == Auth::Users);
         Arc::new(Self {
@@ -133,6 +137,7 @@ impl Gate {
             accounts: store.map(|store| Accounts::new(store, settings.session_limits())),
             is_secure: certificates.admin.is_some() || public_url.starts_with("https://"),
             certificates,
+            leaving,
             public_url,
             settings: settings.clone(),
         })
