@@ -16,7 +16,7 @@ use faultline_actors::{
 
 use crate::{
     Listeners,
-    config::{self, Config, ConfigError, StoreUrl},
+    config::{Config, ConfigError, Source, StoreUrl},
     faults, group, jobs, open_store, read_countries,
     receiver::keeper,
     relay::run_relay,
@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
     if let Command::Keep { command } = &arguments.command {
         return keeper::keep(command);
     }
-    let config = match config::load(arguments.config.as_deref(), settings_of(&arguments.command)) {
+    let config = match source_of(&arguments).read() {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
@@ -174,15 +174,12 @@ async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The environment, and what the arguments set beyond it. Variables whose value is no text cannot
-/// be settings.
-fn settings_of(command: &Command) -> impl Iterator<Item = (String, String)> {
+/// Where the configuration is, and what the arguments set beyond it.
+fn source_of(arguments: &Arguments) -> Source {
     let reads_stdin =
-        matches!(command, Command::Run { stdin: true } | Command::Relay { stdin: true });
+        matches!(arguments.command, Command::Run { stdin: true } | Command::Relay { stdin: true });
     let stdin = reads_stdin.then(|| ("FAULTLINE_STDIN__ENABLED".to_owned(), "true".to_owned()));
-    std::env::vars_os()
-        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .chain(stdin)
+    Source { file: arguments.config.clone(), arguments: stdin.into_iter().collect() }
 }
 
 /// Listens for SIGTERM and SIGINT from now on; gives what waits for the first. A second one ends

@@ -16,7 +16,8 @@ use crate::{
         relay::{RelayAdmin, router},
     },
     config::{Config, ConfigError},
-    open_spool, receiver,
+    follow_receiver, open_spool,
+    reload::{Hangups, Process, Reload},
     serving::Serving,
     telemetry,
     tls::Certificates,
@@ -33,6 +34,7 @@ pub async fn run_relay(
 ) -> anyhow::Result<()> {
     config.validate_relay()?;
     let mut shutdown = std::pin::pin!(shutdown);
+    let hangups = Hangups::listen()?;
     let certificates = Certificates::load(&config.receiver.tls, &config.admin.tls)?;
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let spool = tokio::select! {
@@ -44,17 +46,31 @@ pub async fn run_relay(
     let handover = Arc::new(handover);
     let reading = config.stdin.reading();
     let prometheus = telemetry::start_metrics();
+    let reload = Reload::new(&config, Process::Relay, None);
     let surroundings = Surroundings {
         public_url: config.jira.public_url.clone(),
         certificates: certificates.clone(),
         store: None,
     };
     let (handing, reads) = (handover.clone(), reading.clone());
-    let admin = RelayAdmin::new(&config.admin, surroundings, handing, prometheus.clone(), reads);
-    let receiver = receiver::http::router(&config.receiver, spool.clone());
+    let admin =
+        RelayAdmin::new(&config.admin, surroundings, handing, prometheus.clone(), reads, &reload);
+    let receiver = follow_receiver(&config, &spool, &reload);
     let admin = router(&admin);
     let (consumer, looking) = (handover, CancellationToken::new());
-    Serving { config, spool, consumer, receiver, admin, looking, prometheus, reading, certificates }
-        .until(listeners, shutdown)
-        .await
+    let serving = Serving {
+        config,
+        spool,
+        consumer,
+        receiver,
+        admin,
+        looking,
+        prometheus,
+        reading,
+        certificates,
+    };
+    let hangups = tokio::spawn(hangups.heed(reload));
+    let outcome = serving.until(listeners, shutdown).await;
+    hangups.abort();
+    outcome
 }
