@@ -16,15 +16,17 @@ use faultline_actors::{
 
 use crate::{
     Listeners,
+    asking::{Asking, Whom},
     config::{Config, ConfigError, Source, StoreUrl},
     faults, group, jobs, open_store, read_countries,
     receiver::keeper,
     relay::run_relay,
+    reload::{self, How},
     replay, rule_tests, run,
     secret::mask_url,
     telemetry,
     tls::Tls,
-    users,
+    top, users,
 };
 
 /// `EX_CONFIG` of sysexits(3).
@@ -86,6 +88,16 @@ enum Command {
         #[command(subcommand)]
         command: jobs::Command,
     },
+    /// Have a running Faultline read its configuration again.
+    Reload {
+        #[command(flatten)]
+        whom: Whom,
+        /// Change nothing, and say what would change.
+        #[arg(long)]
+        preview: bool,
+    },
+    /// Watch a running Faultline in a terminal.
+    Top(top::Arguments),
     /// Say who may log in, and which tokens programs have (`admin.auth = "users"`).
     Users {
         #[command(subcommand)]
@@ -169,6 +181,12 @@ async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Reload { whom, preview } => {
+            let how = if preview { How::Preview } else { How::Apply };
+            reload::ask(&Asking::new(whom, &config)?, how).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Top(arguments) => top::run(arguments, &config).await,
         Command::Replay(arguments) => replay::run(arguments, &config).await,
         Command::Keep { .. } => unreachable!("obeyed before there is a configuration"),
     }

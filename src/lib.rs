@@ -41,6 +41,7 @@ use crate::{
 };
 
 pub mod admin;
+mod asking;
 pub mod cli;
 pub mod config;
 mod faults;
@@ -56,6 +57,7 @@ pub mod server;
 mod serving;
 pub mod telemetry;
 pub mod tls;
+mod top;
 mod users;
 
 /// The bound listeners, so that whoever starts the program knows the ports.

@@ -27,6 +27,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) use self::diff::{Change, Diff};
 use crate::{
     admin,
+    asking::Asking,
+    cli::say,
     config::{Config, ConfigError},
     receiver, telemetry,
 };
@@ -239,6 +241,33 @@ impl Hangups {
             let _ = reload.run("SIGHUP", How::Apply).await;
         }
     }
+}
+
+/// Has a running Faultline read its configuration again, and says what came of it.
+///
+/// # Errors
+/// When nobody answers, or the configuration cannot be used.
+pub(crate) async fn ask(asking: &Asking, how: How) -> anyhow::Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        applied: Vec<Change>,
+        restart: Vec<Change>,
+        unchanged: usize,
+        notes: Vec<String>,
+    }
+    let path = if how == How::Preview { "/api/reload?preview" } else { "/api/reload" };
+    let told: Told = serde_json::from_value(asking.post(path).await?)?;
+    let done = if how == How::Preview { "would apply" } else { "applied" };
+    for (what, changes) in [(done, told.applied), ("needs a restart", told.restart)] {
+        for change in changes {
+            say(&format!("{what:<16}{}", change.line()));
+        }
+    }
+    for note in told.notes {
+        say(&format!("{:<16}{note}", "note"));
+    }
+    say(&format!("{:<16}{} settings", "unchanged", told.unchanged));
+    Ok(())
 }
 
 /// `new`, as far as it can come into force while the program runs, and `old` for the rest.
