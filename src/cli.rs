@@ -16,16 +16,18 @@ use faultline_actors::{
 
 use crate::{
     Listeners,
-    config::{self, Config, ConfigError, StoreUrl},
+    asking::{Asking, Whom},
+    config::{Config, ConfigError, Source, StoreUrl},
     faults, group, jobs, open_store, read_countries,
     receiver::keeper,
     relay::run_relay,
+    reload::{self, How},
     replay, rule_tests, run,
     secret::mask_url,
     sockets::Sockets,
     telemetry,
     tls::Tls,
-    users,
+    top, users,
 };
 
 /// `EX_CONFIG` of sysexits(3).
@@ -87,6 +89,16 @@ enum Command {
         #[command(subcommand)]
         command: jobs::Command,
     },
+    /// Have a running Faultline read its configuration again.
+    Reload {
+        #[command(flatten)]
+        whom: Whom,
+        /// Change nothing, and say what would change.
+        #[arg(long)]
+        preview: bool,
+    },
+    /// Watch a running Faultline in a terminal.
+    Top(top::Arguments),
     /// Say who may log in, and which tokens programs have (`admin.auth = "users"`).
     Users {
         #[command(subcommand)]
@@ -107,7 +119,7 @@ pub fn main() -> ExitCode {
     if let Command::Keep { command } = &arguments.command {
         return keeper::keep(command);
     }
-    let config = match config::load(arguments.config.as_deref(), settings_of(&arguments.command)) {
+    let config = match source_of(&arguments).read() {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
@@ -178,20 +190,23 @@ async fn obey(command: Command, config: Config, sockets: Sockets) -> anyhow::Res
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Reload { whom, preview } => {
+            let how = if preview { How::Preview } else { How::Apply };
+            reload::ask(&Asking::new(whom, &config)?, how).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Top(arguments) => top::run(arguments, &config).await,
         Command::Replay(arguments) => replay::run(arguments, &config).await,
         Command::Keep { .. } => unreachable!("obeyed before there is a configuration"),
     }
 }
 
-/// The environment, and what the arguments set beyond it. Variables whose value is no text cannot
-/// be settings.
-fn settings_of(command: &Command) -> impl Iterator<Item = (String, String)> {
+/// Where the configuration is, and what the arguments set beyond it.
+fn source_of(arguments: &Arguments) -> Source {
     let reads_stdin =
-        matches!(command, Command::Run { stdin: true } | Command::Relay { stdin: true });
+        matches!(arguments.command, Command::Run { stdin: true } | Command::Relay { stdin: true });
     let stdin = reads_stdin.then(|| ("FAULTLINE_STDIN__ENABLED".to_owned(), "true".to_owned()));
-    std::env::vars_os()
-        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .chain(stdin)
+    Source { file: arguments.config.clone(), arguments: stdin.into_iter().collect() }
 }
 
 /// Listens for SIGTERM and SIGINT from now on; gives what waits for the first. A second one ends

@@ -54,6 +54,38 @@ pub struct Config {
     pub priorities: Priorities,
     /// Which faults become tickets; see [`Config::rules`].
     pub rules: Vec<RuleSettings>,
+    /// Where all this was read; `None` where it was made otherwise.
+    #[serde(skip)]
+    pub source: Option<Source>,
+}
+
+/// Where a configuration is read, so that it can be read again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// `None`: [`DEFAULT_FILE`], where there is one.
+    pub file: Option<PathBuf>,
+    /// What arguments set beyond the environment, as its variables would.
+    pub arguments: Vec<(String, String)>,
+}
+
+impl Source {
+    /// Reads the file, the environment of this process and the arguments, the latter over the
+    /// former. A file that was there before must be there again: without it, all would be open that
+    /// it has closed.
+    ///
+    /// # Errors
+    /// Lists all that is wrong.
+    pub fn read(&self) -> Result<Config, ConfigError> {
+        let default = Path::new(DEFAULT_FILE);
+        let file = self.file.as_deref().or_else(|| default.exists().then_some(default));
+        // Variables whose value is no text cannot be settings.
+        let environment = std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        let mut config = load(file, environment.chain(self.arguments.iter().cloned()))?;
+        let file = file.map(Path::to_owned);
+        config.source = Some(Self { file, arguments: self.arguments.clone() });
+        Ok(config)
+    }
 }
 
 /// Section `[store]`.
@@ -189,8 +221,8 @@ pub fn parse(
     }
     let config: Config = serde_path_to_error::deserialize(Value::Table(tree.clone()))
         .map_err(|error| ConfigError(vec![describe(&error, &tree)]))?;
-    let problems = config.problems();
-    if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
+    config.validate()?;
+    Ok(config)
 }
 
 fn defaults() -> Table {
@@ -452,6 +484,13 @@ impl Config {
                 ..Draft::default()
             })
             .collect()
+    }
+
+    /// # Errors
+    /// Lists all that is impossible.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let problems = self.problems();
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
 
     /// What is impossible, each with its key and what would be right.

@@ -17,6 +17,7 @@ use std::{
 };
 
 use anyhow::Context;
+use axum::Router;
 pub use faultline_actors::domain::secret;
 use faultline_actors::{
     adapters::{
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::relay::run_relay;
 use crate::{
     config::{Config, ConfigError, StoreSettings, StoreUrl},
+    reload::{Hangups, Process, Reload},
     secret::mask_url,
     serving::Serving,
     sockets::Sockets,
@@ -40,6 +42,7 @@ use crate::{
 };
 
 pub mod admin;
+mod asking;
 pub mod cli;
 pub mod config;
 mod faults;
@@ -48,6 +51,7 @@ mod jobs;
 mod problem;
 pub mod receiver;
 mod relay;
+pub mod reload;
 mod replay;
 mod rule_tests;
 pub mod server;
@@ -55,6 +59,7 @@ mod serving;
 pub mod sockets;
 pub mod telemetry;
 pub mod tls;
+mod top;
 mod users;
 
 /// The bound listeners, so that whoever starts the program knows the ports.
@@ -163,6 +168,7 @@ pub async fn run_with(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut shutdown = std::pin::pin!(shutdown);
+    let hangups = Hangups::listen()?;
     let prometheus = telemetry::start_metrics();
     let certificates = Certificates::load(&config.receiver.tls, &config.admin.tls)?;
     let countries = read_countries(&config)?;
@@ -187,6 +193,8 @@ pub async fn run_with(
         tracing::info!("a dry run: no Jira is configured, so tickets are made up and not sent");
     }
 
+    let reload = Reload::new(&config, Process::Hub, Some(store.clone()));
+    follow_pipeline(&pipeline, &reload);
     let reading = config.stdin.reading();
     let (leaving, looking) = (CancellationToken::new(), CancellationToken::new());
     let surroundings = admin::Surroundings {
@@ -202,11 +210,12 @@ pub async fn run_with(
         store.clone(),
         prometheus.clone(),
         reading.clone(),
+        reload.clone(),
         looking.clone(),
     );
     admin.start();
-    let receiver = receiver::http::router(&config.receiver, spool.clone())
-        .merge(receiver::jira::router(&config.jira, store));
+    let receiver = follow_receiver(&config, &spool, &reload)
+        .merge(receiver::jira::router(pipeline.jira().settings.clone(), store));
     let url = admin_url(&config, listeners.admin.local_addr()?);
     let invitation = tokio::spawn({
         let admin = admin.clone();
@@ -226,9 +235,34 @@ pub async fn run_with(
         reading,
         certificates,
     };
+    let hangups = tokio::spawn(hangups.heed(reload));
     let outcome = serving.until(listeners, shutdown).await;
+    hangups.abort();
     invitation.abort();
     outcome
+}
+
+/// Has the stages go by each configuration that comes into force.
+fn follow_pipeline(pipeline: &Arc<Pipeline>, reload: &Reload) {
+    let pipeline = pipeline.clone();
+    reload.follow(move |config| {
+        pipeline.use_jira(config.jira.clone());
+        match config.rules() {
+            Ok(rules) => pipeline.use_rules(Arc::new(rules)),
+            // It is valid, so that this cannot be.
+            Err(error) => tracing::error!(%error, "the rules stay as they were"),
+        }
+    });
+}
+
+/// The receiver's routes, which go by each configuration that comes into force.
+fn follow_receiver(config: &Config, spool: &Arc<Spool>, reload: &Reload) -> Router {
+    let receiver = receiver::http::live(&config.receiver, spool.clone());
+    let following = receiver.clone();
+    reload.follow(move |config| {
+        following.set(Arc::new(following.get().renewed(&config.receiver)));
+    });
+    receiver::http::router(receiver)
 }
 
 /// Where people reach the admin listener.

@@ -16,7 +16,8 @@ use crate::{
         relay::{RelayAdmin, router},
     },
     config::{Config, ConfigError},
-    open_spool, receiver,
+    follow_receiver, open_spool,
+    reload::{Hangups, Process, Reload},
     serving::Serving,
     telemetry,
     tls::Certificates,
@@ -33,6 +34,7 @@ pub async fn run_relay(
 ) -> anyhow::Result<()> {
     config.validate_relay()?;
     let mut shutdown = std::pin::pin!(shutdown);
+    let hangups = Hangups::listen()?;
     let certificates = Certificates::load(&config.receiver.tls, &config.admin.tls)?;
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let spool = tokio::select! {
@@ -45,6 +47,7 @@ pub async fn run_relay(
     let reading = config.stdin.reading();
     let prometheus = telemetry::start_metrics();
     let (leaving, looking) = (CancellationToken::new(), CancellationToken::new());
+    let reload = Reload::new(&config, Process::Relay, None);
     let surroundings = Surroundings {
         public_url: config.jira.public_url.clone(),
         certificates: certificates.clone(),
@@ -52,8 +55,9 @@ pub async fn run_relay(
         leaving: leaving.clone(),
     };
     let (handing, reads) = (handover.clone(), reading.clone());
-    let admin = RelayAdmin::new(&config.admin, surroundings, handing, prometheus.clone(), reads);
-    let receiver = receiver::http::router(&config.receiver, spool.clone());
+    let admin =
+        RelayAdmin::new(&config.admin, surroundings, handing, prometheus.clone(), reads, &reload);
+    let receiver = follow_receiver(&config, &spool, &reload);
     let admin = router(&admin);
     let consumer = handover;
     let serving = Serving {
@@ -68,5 +72,8 @@ pub async fn run_relay(
         reading,
         certificates,
     };
-    serving.until(listeners, shutdown).await
+    let hangups = tokio::spawn(hangups.heed(reload));
+    let outcome = serving.until(listeners, shutdown).await;
+    hangups.abort();
+    outcome
 }

@@ -8,7 +8,9 @@ use std::{
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 /// Section `[telemetry]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,13 +54,16 @@ impl Settings {
     }
 }
 
+/// What is logged, of the set-up that was first.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
 /// Sets up logging, to standard error.
 pub fn start_logging(settings: &Settings) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&settings.filter));
+    let (filter, handle) = reload::Layer::new(filter);
     // Where the log cannot be written (a full disk, a reader that is gone), saying so would panic.
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .log_internal_errors(false);
     let is_human = match settings.format {
@@ -66,12 +71,31 @@ pub fn start_logging(settings: &Settings) {
         Format::Json => false,
         Format::Auto => std::io::stderr().is_terminal(),
     };
-    // A second set-up in one process (tests) keeps the first.
-    let _ = if is_human {
-        log.with_target(false).try_init()
+    let log = if is_human {
+        log.with_target(false).boxed()
     } else {
-        log.json().flatten_event(true).try_init()
+        log.json().flatten_event(true).boxed()
     };
+    // A second set-up in one process (tests) keeps the first.
+    if tracing_subscriber::registry().with(filter).with(log).try_init().is_ok() {
+        let _ = FILTER.set(handle);
+    }
+}
+
+/// Whether `RUST_LOG` says what is logged, so that the settings do not.
+#[must_use]
+pub fn is_filtered_by_environment() -> bool {
+    EnvFilter::try_from_default_env().is_ok()
+}
+
+/// Logs by another filter from now on.
+pub fn use_settings(settings: &Settings) {
+    let Some(filter) = FILTER.get() else { return };
+    if is_filtered_by_environment() {
+        return;
+    }
+    // It fails only where the log is gone.
+    let _ = filter.reload(EnvFilter::new(&settings.filter));
 }
 
 /// From a tenth of a millisecond to ten seconds.
@@ -224,6 +248,18 @@ fn describe() {
     gauge!("faultline_bucket_watching", "1 while this hub is the one that watches.");
     histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
     gauge!("faultline_uptime_seconds", "Since the start of the process.");
+    counter!(
+        "faultline_config_reloads_total",
+        "Times that the configuration was read again, by outcome: applied, unchanged, refused."
+    );
+    gauge!(
+        "faultline_config_last_reload_timestamp_seconds",
+        "When the configuration in force was read."
+    );
+    gauge!(
+        "faultline_config_last_reload_successful",
+        "0 while the configuration that was read last cannot be used, and the one before is in force."
+    );
     describe_access();
     metrics_process::Collector::default().describe();
 }

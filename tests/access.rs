@@ -91,6 +91,7 @@ const ROUTES: &[Route] = &[
     ("GET", "/api/dispatch", Viewer, "", 200),
     ("POST", "/api/dispatch/pause", Operator, "", 200),
     ("POST", "/api/dispatch/resume", Operator, "", 200),
+    ("POST", "/api/reload", Admin, "", 200),
     // Access.
     ("GET", "/api/session", Nothing, "", 200),
     ("POST", "/api/session", Nothing, "{}", 422),

@@ -42,7 +42,7 @@ use crate::{
         ticket::Draft,
         time::{Micros, micros, rfc3339},
     },
-    stage::{Closed, Finish, Noticed, Notices, Wake, wake},
+    stage::{Closed, Finish, Live, Noticed, Notices, Wake, wake},
 };
 
 /// So many faults are decided about at a time.
@@ -80,10 +80,13 @@ impl From<&jira::Settings> for Settings {
 
 /// See the [module](self).
 pub struct JiraDispatch {
+    live: Live<Arc<jira::Settings>>,
+    live_rules: Live<Arc<Rules>>,
+    /// As they were at the beginning of this round.
     settings: Settings,
+    rules: Arc<Rules>,
     met: Noticed<Vec<FaultId>>,
     store: Arc<dyn Store>,
-    rules: Arc<Rules>,
     /// Tells the worker that there is something to do.
     due: Notices<()>,
     look_at: Instant,
@@ -93,25 +96,34 @@ pub struct JiraDispatch {
 impl JiraDispatch {
     #[must_use]
     pub fn new(
-        settings: Settings,
+        settings: Live<Arc<jira::Settings>>,
         met: Noticed<Vec<FaultId>>,
         store: Arc<dyn Store>,
-        rules: Arc<Rules>,
+        rules: Live<Arc<Rules>>,
         due: Notices<()>,
     ) -> Self {
         Self {
-            settings,
+            settings: Settings::from(&*settings.get()),
+            rules: rules.get(),
+            live: settings,
+            live_rules: rules,
             met,
             store,
-            rules,
             due,
             look_at: Instant::now(),
             backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(10)),
         }
     }
 
+    /// A round of decisions goes by the same rules and settings from its beginning to its end.
+    fn begin_round(&mut self) {
+        self.settings = Settings::from(&*self.live.get());
+        self.rules = self.live_rules.get();
+    }
+
     /// Decides about faults that a commit has met, and those of other commits that wait.
     async fn heed(&mut self, mut faults: Vec<FaultId>) {
+        self.begin_round();
         while faults.len() < AT_ONCE as usize
             && let Ok(more) = self.met.receiver.try_recv()
         {
@@ -132,6 +144,7 @@ impl JiraDispatch {
 
     /// Looks at all faults about which something is to be decided, and at the storms.
     async fn look(&mut self) {
+        self.begin_round();
         let window = self.settings.budget.map_or(LOOK_EVERY, |budget| budget.window / 4);
         self.look_at = Instant::now() + LOOK_EVERY.min(window);
         let outcome = self.look_at_all().await;

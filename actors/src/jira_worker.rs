@@ -45,7 +45,7 @@ use crate::{
         breaker::{self, Breaker},
         job::Step,
     },
-    stage::{Closed, Finish, Noticed, Wake, wake},
+    stage::{Closed, Finish, Live, Noticed, Wake, wake},
 };
 
 /// Requests under way at one time: Jira takes about half a second for each.
@@ -133,6 +133,7 @@ struct Shared {
 /// See the [module](self).
 pub struct JiraWorker {
     due: Noticed<()>,
+    live: Live<Arc<jira::Settings>>,
     shared: Shared,
     tasks: JoinSet<()>,
     look_at: Instant,
@@ -144,13 +145,13 @@ impl JiraWorker {
     /// `jira` is `None` in a dry run.
     #[must_use]
     pub fn new(
-        settings: jira::Settings,
+        live: Live<Arc<jira::Settings>>,
         due: Noticed<()>,
         store: Arc<dyn Store>,
         jira: Option<Arc<Jira>>,
         counters: Arc<Counters>,
     ) -> Self {
-        let now = Instant::now();
+        let (now, settings) = (Instant::now(), live.get());
         let shared = Shared {
             // A restarted stage is another holder: what the one before it had in hand is unknown.
             holder: Holder::new_v4(),
@@ -158,11 +159,11 @@ impl JiraWorker {
             store,
             policy: settings.policy(),
             counters,
-            settings: Arc::new(settings),
+            settings,
             held_until: Arc::new(Mutex::new(now)),
         };
         let tasks = JoinSet::new();
-        Self { due, shared, tasks, look_at: now, keep_at: now, count_at: now }
+        Self { due, live, shared, tasks, look_at: now, keep_at: now, count_at: now }
     }
 
     /// Does what is due.
@@ -215,6 +216,9 @@ impl JiraWorker {
             return Ok(false);
         }
         let Some(most) = self.permitted() else { return Ok(false) };
+        // A job is done by the settings of when it was taken.
+        self.shared.settings = self.live.get();
+        self.shared.policy = self.shared.settings.policy();
         let asked = Instant::now();
         let jobs =
             self.shared.store.claim(self.shared.holder, self.shared.settings.lease, most).await?;

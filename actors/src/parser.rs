@@ -23,6 +23,7 @@ use kameo::{
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+pub use self::live_rules::ByLiveRules;
 use crate::{
     adapters::journal::Origin,
     domain::{
@@ -32,6 +33,8 @@ use crate::{
     },
     stage::{Closed, Finish, Wake, wake},
 };
+
+mod live_rules;
 
 /// Section `[parser]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -45,14 +45,15 @@ use crate::{
     jira_worker::{self, JiraWorker},
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
     parser,
-    stage::{Finish, Noticed, Notices, tap::Tap},
+    stage::{Finish, Live, Noticed, Notices, tap::Tap},
     stream_reader::Origins,
-    ticket_watch::{self, TicketWatch},
+    ticket_watch::TicketWatch,
 };
 
 mod chain;
 pub mod consumer;
 pub mod handover;
+mod reload;
 mod streams;
 mod watcher;
 
@@ -107,13 +108,18 @@ pub struct JiraState {
     pub calls: Arc<Calls>,
     /// Where there is one.
     pub client: Option<Arc<Jira>>,
-    /// What decisions know of it.
-    pub tracker: Tracker,
-    pub rules: Arc<Rules>,
+    pub settings: Live<Arc<jira::Settings>>,
+    pub rules: Live<Arc<Rules>>,
     decide: Notices<Vec<FaultId>>,
 }
 
 impl JiraState {
+    /// What decisions know of it.
+    #[must_use]
+    pub fn tracker(&self) -> Tracker {
+        jira_dispatch::Settings::from(&*self.settings.get()).tracker
+    }
+
     /// Has dispatch look at a fault soon, after a person has said something about it.
     pub fn decide_about(&self, fault: FaultId) {
         self.decide.tell(vec![fault]);
@@ -131,18 +137,16 @@ struct Dispatch {
 impl Dispatch {
     async fn start(
         supervisor: &ActorRef<Supervisor>,
-        settings: jira::Settings,
+        settings: Live<Arc<jira::Settings>>,
         jira: Option<Arc<Jira>>,
         store: Arc<dyn Store>,
-        rules: Arc<Rules>,
+        rules: Live<Arc<Rules>>,
         (met_out, met): (Notices<Vec<FaultId>>, Noticed<Vec<FaultId>>),
         calls: Arc<Calls>,
     ) -> Self {
         let (due_out, due) = Notices::bounded(TO_WORKER);
-        let tracker = jira_dispatch::Settings::from(&settings).tracker;
         let decider = {
-            let settings = jira_dispatch::Settings::from(&settings);
-            let (store, rules) = (store.clone(), rules.clone());
+            let (settings, store, rules) = (settings.clone(), store.clone(), rules.clone());
             let make = move || {
                 JiraDispatch::new(
                     settings.clone(),
@@ -154,27 +158,23 @@ impl Dispatch {
             };
             supervise::<JiraDispatch>(supervisor, make).await
         };
-        let counters = Arc::new(jira_worker::Counters::new(settings.breaker()));
+        let counters = Arc::new(jira_worker::Counters::new(settings.get().breaker()));
         let state = JiraState {
             is_dry_run: jira.is_none(),
             counters: counters.clone(),
             calls,
             client: jira.clone(),
-            tracker,
+            settings: settings.clone(),
             rules,
             decide: met_out,
         };
         let watch = match &jira {
-            Some(jira) if !settings.poll_every.is_zero() => {
-                let settings = ticket_watch::Settings {
-                    every: settings.poll_every,
-                    settle: settings.search_settle,
-                };
-                let (jira, store) = (jira.clone(), store.clone());
+            Some(jira) => {
+                let (settings, jira, store) = (settings.clone(), jira.clone(), store.clone());
                 let make = move || TicketWatch::new(settings.clone(), jira.clone(), store.clone());
                 Some(supervise::<TicketWatch>(supervisor, make).await)
             }
-            _ => None,
+            None => None,
         };
         let worker = {
             let make = move || {
@@ -228,7 +228,7 @@ impl Pipeline {
         ledger: Arc<Mutex<Ledger>>,
         countries: Option<Arc<Countries>>,
     ) -> Result<Self, String> {
-        let (jira_settings, rules) = (settings.jira, settings.rules);
+        let (jira_settings, rules) = (settings.jira, Live::new(settings.rules));
         let window = settings.metrics_aggregator.window;
         let jira_calls = Arc::new(Calls::new(window));
         let jira = if jira_settings.is_dry_run() {
@@ -258,8 +258,8 @@ impl Pipeline {
                 .await;
         let streams = streams.map_err(|problem| format!("handoff.{problem}"))?;
         let stages = {
-            let (environment, rules) = (settings.parser.environment, rules.clone());
-            let parse = move || parse::Parser::new(&environment, rules.clone());
+            let environment = settings.parser.environment;
+            let parse = move |rules| parse::Parser::new(&environment, rules);
             spawner.start_stages(&supervisor, spool.clone(), ledger.clone(), parse).await
         };
         let tap = Arc::new(Tap::default());
@@ -283,6 +283,7 @@ impl Pipeline {
             Watcher::start(&supervisor, settings.bucket_watcher, &store, &spool, window).await;
         let watcher = watcher.map_err(|problem| format!("bucket_watcher.{problem}"))?;
         let met = (met_out, met);
+        let jira_settings = Live::new(Arc::new(jira_settings));
         let dispatch =
             Dispatch::start(&supervisor, jira_settings, jira, store, rules, met, jira_calls).await;
         Ok(Self {

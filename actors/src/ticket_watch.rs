@@ -15,49 +15,64 @@ use kameo::{
     mailbox::{MailboxReceiver, Signal},
     message::{Context, Message},
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     adapters::{
-        jira::{COMMON_LABEL, Jira},
+        jira::{self, COMMON_LABEL, Jira},
         store::{Store, jobs::SeenTicket},
     },
-    stage::{Closed, Finish, Wake, wait},
+    stage::{Closed, Finish, Live, Wake, wait},
 };
 
 /// At the start it is not known how long nobody has looked.
 const FIRST_LOOK: Duration = Duration::from_hours(24 * 7);
 
-/// What the stage needs to know.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How often it asks.
-    pub every: Duration,
-    /// How far a search may lag behind.
-    pub settle: Duration,
-}
-
 /// See the [module](self).
 pub struct TicketWatch {
-    settings: Settings,
+    settings: Live<Arc<jira::Settings>>,
+    /// Says when they change.
+    changes: watch::Receiver<Arc<jira::Settings>>,
     jira: Arc<Jira>,
     store: Arc<dyn Store>,
     asked: Option<Instant>,
-    ask_at: Instant,
+    /// `None` while it is not to ask.
+    ask_at: Option<Instant>,
 }
 
 impl TicketWatch {
     #[must_use]
-    pub fn new(settings: Settings, jira: Arc<Jira>, store: Arc<dyn Store>) -> Self {
-        Self { settings, jira, store, asked: None, ask_at: Instant::now() }
+    pub fn new(
+        settings: Live<Arc<jira::Settings>>,
+        jira: Arc<Jira>,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        let asks = !settings.get().poll_every.is_zero();
+        let ask_at = asks.then(Instant::now);
+        Self { changes: settings.watch(), settings, jira, store, asked: None, ask_at }
+    }
+
+    /// When to ask next.
+    fn next_time(&self) -> Option<Instant> {
+        let every = self.settings.get().poll_every;
+        // Not all hubs at the same moment.
+        let wait = every.mul_f64(0.9 + 0.2 * fastrand::f64());
+        (!every.is_zero()).then(|| Instant::now() + wait)
+    }
+
+    /// Goes by the settings as they are now; whoever changes them often does not put it off.
+    fn plan_again(&mut self) {
+        let next = self.next_time();
+        self.ask_at = next.map(|next| self.ask_at.map_or(next, |planned| planned.min(next)));
     }
 
     async fn ask(&mut self) {
         let now = Instant::now();
-        // Not all hubs at the same moment.
-        self.ask_at = now + self.settings.every.mul_f64(0.9 + 0.2 * fastrand::f64());
+        self.ask_at = self.next_time();
+        // How far a search may lag behind.
+        let settle = self.settings.get().search_settle;
         let since = self.asked.map_or(FIRST_LOOK, |asked| {
-            now.duration_since(asked) + self.settings.settle + Duration::from_mins(1)
+            now.duration_since(asked) + settle + Duration::from_mins(1)
         });
         let outcome = match self.jira.changed(since, COMMON_LABEL).await {
             Ok(seen) => {
@@ -96,8 +111,18 @@ impl Actor for TicketWatch {
         mailbox: &mut MailboxReceiver<Self>,
     ) -> Result<Option<Signal<Self>>, Closed> {
         loop {
-            match wait::<(), Self>(mailbox, self.ask_at).await {
-                Wake::Item(()) | Wake::Deadline => self.ask().await,
+            let until = self.ask_at.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
+            let woken = tokio::select! {
+                woken = wait::<(), Self>(mailbox, until) => woken,
+                // `self.settings` keeps the other end, so that this is a change.
+                _ = self.changes.changed() => {
+                    self.plan_again();
+                    continue;
+                }
+            };
+            match woken {
+                Wake::Item(()) | Wake::Deadline if self.ask_at.is_some() => self.ask().await,
+                Wake::Item(()) | Wake::Deadline => {}
                 Wake::Signal(signal) => return Ok(signal),
             }
         }

@@ -16,6 +16,7 @@ use faultline_actors::{
             records::{AuditFilter, NotificationFilter, RejectedFilter, Replay},
             sqlite::Sqlite,
             statistics::{By, DayCount, Days},
+            trail::Note,
         },
     },
     domain::{
@@ -312,6 +313,18 @@ async fn the_audit_trail_is_searched(kept: &Kept) {
     assert!(found(none).await.is_empty());
 }
 
+async fn what_is_about_nothing_stored_is_noted(kept: &Kept) {
+    let store = &*kept.store;
+    let details = json!({ "applied": ["admin.token: another secret"] });
+    let (who, action, subject) = ("anna", "config.reload", "config");
+    store.note(Note { who, action, subject, details: &details }).await.unwrap();
+    let filter = AuditFilter { action: Some(action.to_owned()), ..AuditFilter::default() };
+    let entry = store.list_audit(&filter, 10).await.unwrap().remove(0);
+    assert_eq!((entry.who.as_str(), entry.subject.as_str()), (who, subject));
+    let kept: serde_json::Value = serde_json::from_str(entry.details.get()).unwrap();
+    assert_eq!((kept, entry.fault, entry.job), (details, None, None));
+}
+
 async fn titles(store: &dyn Store) -> Vec<String> {
     let all = store.notifications(&NotificationFilter::default(), 100).await.unwrap();
     all.into_iter().map(|notification| notification.title).collect()
@@ -528,6 +541,7 @@ macro_rules! every_promise {
         many_jobs_are_paged(&$kept).await;
         rejected_messages_are_found_and_replayed_once(&$kept).await;
         the_audit_trail_is_searched(&$kept).await;
+        what_is_about_nothing_stored_is_noted(&$kept).await;
         people_are_told_of_what_happens(&$kept).await;
         a_storm_is_told_of(&$kept).await;
         notifications_are_read_by_the_team_and_bounded(&$kept).await;

@@ -10,11 +10,19 @@ use faultline_actors::{
             AccessError, AccessStore, Account, ApiToken, Digest, NewToken, NewUser, SessionLimits,
             User, UserChange,
         },
+        trail::{Note, TrailStore},
     },
     domain::access::{Role, Scope},
 };
 
 use super::nothing::Nothing;
+
+#[async_trait]
+impl TrailStore for Nothing {
+    async fn note(&self, _: Note<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
 
 #[async_trait]
 impl AccessStore for Nothing {

@@ -154,6 +154,6 @@ async fn serve_receiver(config: Config, listener: TcpListener) {
         header_timeout: Duration::from_secs(10),
         finish_timeout: Duration::from_secs(1),
     };
-    let router = receiver::http::router(&config.receiver, spool);
+    let router = receiver::http::router(receiver::http::live(&config.receiver, spool));
     server::serve(listener, router, limits, None, server::Ends::default()).await;
 }

@@ -338,3 +338,28 @@ export interface Page<T> {
 }
 
 export type Query = Record<string, string | number | boolean | null | undefined>;
+
+/** The settings in force. */
+export interface Config {
+  config: Record<string, unknown>;
+  loaded_at: string;
+  file: string | null;
+}
+
+/** A setting that differs; secrets are masked. */
+export interface SettingChange {
+  key: string;
+  old: unknown;
+  new: unknown;
+  secret: boolean;
+}
+
+/** What a reload does, or would do. */
+export interface Reloaded {
+  preview: boolean;
+  applied: SettingChange[];
+  restart: SettingChange[];
+  unchanged: number;
+  notes: string[];
+  loaded_at: string;
+}

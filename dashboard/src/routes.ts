@@ -1,7 +1,7 @@
 /** Every route of the API, typed. */
 import type {
-  AuditEntry, Dispatch, Event, Fault, FaultDetail, Health, Job, JobCounts, JobDetail, Ledger, Metrics, NewTicket,
-  Notification, Occurrences, Page, Partner, Query, Rejected, RejectedDetail, Replayed, Role, Scope, Session, Statistics,
+  AuditEntry, Config, Dispatch, Event, Fault, FaultDetail, Health, Job, JobCounts, JobDetail, Ledger, Metrics, NewTicket,
+  Notification, Occurrences, Page, Partner, Query, Rejected, RejectedDetail, Reloaded, Replayed, Role, Scope, Session, Statistics,
   Throughput, Ticket, Token, User, WhichJobs, Why,
 } from './api';
 import { Problem, request } from './request';
@@ -82,7 +82,9 @@ export const api = {
   markRead: (which: { ids: number[] } | { all: true }) => post<{ unread: number }>('/api/notifications/read', which),
   audit: (query: Query, signal?: Signal) => list<'audit', AuditEntry>('audit', '/api/audit', query, signal),
   statistics: (query: Query) => get<Statistics>('/api/statistics', query),
-  config: () => get<{ config: Record<string, unknown> }>('/api/config'),
+  config: () => get<Config>('/api/config'),
+  previewReload: () => post<Reloaded>('/api/reload?preview=true'),
+  reload: () => post<Reloaded>('/api/reload'),
   partners: () => get<{ partners: Partner[] }>('/api/partners'),
   health: async () => {
     // Unhealthy is 503, with the same body.

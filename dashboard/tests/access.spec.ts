@@ -94,6 +94,12 @@ test.describe('an admin', () => {
     await expect(page.getByText('"***"').first()).toBeVisible();
   });
 
+  test('reloads the configuration', async ({ page }) => {
+    await page.goto('/settings?tab=config');
+    await page.getByRole('button', { name: 'Reload' }).click();
+    await expect(page.getByText('Nothing has changed')).toBeVisible();
+  });
+
   test('chooses the colours', async ({ page }) => {
     await page.goto('/settings');
     await page.getByRole('button', { name: 'Dark' }).click();

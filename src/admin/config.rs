@@ -16,6 +16,7 @@ use super::Admin;
 use crate::{
     config::Config,
     problem::Problem,
+    reload::loaded_at,
     secret::{mask_url, masked},
 };
 
@@ -23,6 +24,10 @@ use crate::{
 pub(super) struct EffectiveConfig {
     /// By section and key. Secrets are `"***"`, and null where they are not set.
     config: Value,
+    /// When it was read (RFC 3339).
+    loaded_at: String,
+    /// The file; null where there is none.
+    file: Option<String>,
 }
 
 /// The settings in force: the file's, the environment's and the defaults.
@@ -31,11 +36,18 @@ pub(super) struct EffectiveConfig {
 pub(super) async fn config(State(admin): State<Arc<Admin>>) -> Response {
     // Even so it says much about the inside of a network: nobody need keep it.
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    (no_store, Json(EffectiveConfig { config: admin.config.clone() })).into_response()
+    let loaded = admin.reload.loaded();
+    let source = loaded.config.source.as_ref();
+    let effective = EffectiveConfig {
+        config: shown(&loaded.config),
+        loaded_at: loaded_at(&loaded),
+        file: source.and_then(|it| it.file.as_ref()).map(|file| file.display().to_string()),
+    };
+    (no_store, Json(effective)).into_response()
 }
 
 /// The settings as they may be shown.
-pub(super) fn shown(config: &Config) -> Value {
+pub(crate) fn shown(config: &Config) -> Value {
     let mut tree = masked(|| serde_json::to_value(config)).unwrap_or_default();
     mask(&mut tree);
     // These are secrets as a whole, since most hold a password; the rest may be seen.

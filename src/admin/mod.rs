@@ -34,6 +34,7 @@ use crate::{
     config::{Config, is_loopback},
     problem::Problem,
     receiver::{auth::check_token, stdin::Reading},
+    reload::Reload,
     secret::Secret,
     server::check_connections,
     tls,
@@ -60,12 +61,14 @@ mod page;
 mod partners;
 mod rejected;
 pub mod relay;
+mod reload;
 mod session;
 mod statistics;
 mod users;
 
 pub use access::Surroundings;
 use access::{Gate, Role, guard::guard};
+pub(crate) use config::shown as shown_config;
 use live::Live;
 use page::Page;
 pub(crate) use users::lasts;
@@ -252,8 +255,7 @@ pub struct Admin {
     reading: Option<Arc<Reading>>,
     started: Instant,
     live: Live,
-    /// The settings in force, without secrets.
-    config: serde_json::Value,
+    reload: Arc<Reload>,
 }
 
 impl Admin {
@@ -266,10 +268,11 @@ impl Admin {
         store: Arc<dyn Store>,
         prometheus: PrometheusHandle,
         reading: Option<Arc<Reading>>,
+        reload: Arc<Reload>,
         ends: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
-            gate: Gate::new(&config.admin, surroundings),
+            gate: Gate::following(&config.admin, surroundings, &reload),
             pipeline,
             store,
             prometheus,
@@ -277,7 +280,7 @@ impl Admin {
             reading,
             started: Instant::now(),
             live: Live::new(&config.admin, ends),
-            config: config::shown(config),
+            reload,
         })
     }
 
@@ -414,6 +417,7 @@ fn operators() -> Routes {
 fn admins() -> Routes {
     OpenApiRouter::new()
         .routes(routes!(config::config))
+        .routes(routes!(reload::reload))
         .routes(routes!(users::list, users::add))
         .routes(routes!(users::change, users::remove))
         .routes(routes!(users::tokens, users::add_token))

@@ -19,7 +19,7 @@ use super::{
     health::{Health, application, maxwell, oldest_age, readiness, redis, spool, tls},
     metrics::{update_handoff, update_spool, without_statistics},
 };
-use crate::{problem::Problem, receiver::stdin::Reading};
+use crate::{problem::Problem, receiver::stdin::Reading, reload::Reload};
 
 /// What the handlers share.
 pub struct RelayAdmin {
@@ -39,9 +39,10 @@ impl RelayAdmin {
         handover: Arc<Handover>,
         prometheus: PrometheusHandle,
         reading: Option<Arc<Reading>>,
+        reload: &Reload,
     ) -> Arc<Self> {
         Arc::new(Self {
-            gate: Gate::new(settings, surroundings),
+            gate: Gate::following(settings, surroundings, reload),
             handover,
             prometheus,
             process: metrics_process::Collector::default(),

@@ -166,7 +166,7 @@ fn address_of(Peer(peer): Peer, headers: &HeaderMap) -> IpAddr {
 
 impl Admin {
     async fn session_of(&self, who: Option<Who>) -> Result<Response, Problem> {
-        let settings = &self.gate.settings;
+        let settings = &self.gate.in_force().settings;
         let needs_setup = match self.gate.accounts() {
             Ok(accounts) => !accounts.has_users().await?,
             Err(_) => false,

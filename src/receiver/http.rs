@@ -26,6 +26,7 @@ use faultline_actors::{
         record::{Meta, NewRecord, RecordId},
         shape::Shape,
     },
+    stage::Live,
 };
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -36,21 +37,47 @@ use super::{
 };
 use crate::problem::Problem;
 
-/// What the handlers share.
+/// What the handlers share. A request is handled by the one that was in force when it came.
 pub struct Receiver {
     settings: Settings,
     bounds: Bounds,
     spool: Arc<Spool>,
 }
 
+impl Receiver {
+    #[must_use]
+    pub fn new(settings: &Settings, spool: Arc<Spool>) -> Self {
+        let bounds = Bounds::new(
+            usize::try_from(settings.body_limit.as_u64()).unwrap_or(usize::MAX),
+            settings.body_timeout,
+            usize::try_from(settings.inflight_limit.as_u64()).unwrap_or(usize::MAX),
+        );
+        Self { settings: settings.clone(), bounds, spool }
+    }
+
+    /// The same with other settings. Where `inflight_limit` changes, the requests that are under way
+    /// count against the old one to their end.
+    #[must_use]
+    pub fn renewed(&self, settings: &Settings) -> Self {
+        let mut renewed = Self::new(settings, self.spool.clone());
+        if settings.inflight_limit == self.settings.inflight_limit {
+            renewed.bounds.budget = self.bounds.budget.clone();
+        }
+        renewed
+    }
+}
+
+/// The receiver in force.
+pub type LiveReceiver = Live<Arc<Receiver>>;
+
+/// A receiver that goes by these settings so far.
+#[must_use]
+pub fn live(settings: &Settings, spool: Arc<Spool>) -> LiveReceiver {
+    Live::new(Arc::new(Receiver::new(settings, spool)))
+}
+
 /// The routes of the receiver.
-pub fn router(settings: &Settings, spool: Arc<Spool>) -> Router {
-    let bounds = Bounds::new(
-        usize::try_from(settings.body_limit.as_u64()).unwrap_or(usize::MAX),
-        settings.body_timeout,
-        usize::try_from(settings.inflight_limit.as_u64()).unwrap_or(usize::MAX),
-    );
-    let receiver = Arc::new(Receiver { settings: settings.clone(), bounds, spool });
+pub fn router(receiver: LiveReceiver) -> Router {
     Router::new()
         .route("/logdrains", post(logdrains))
         .route("/errors/log", post(errors))
@@ -64,18 +91,18 @@ pub fn router(settings: &Settings, spool: Arc<Spool>) -> Router {
 }
 
 /// `POST /logdrains`: frames of a Heroku log drain.
-async fn logdrains(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
-    receiver.answer("/logdrains", Source::Logdrains, request).await
+async fn logdrains(State(receiver): State<LiveReceiver>, request: Request) -> Response {
+    receiver.get().answer("/logdrains", Source::Logdrains, request).await
 }
 
 /// `POST /errors/log`: one error report, or an array of them.
-async fn errors(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
-    receiver.answer("/errors/log", Source::Errors, request).await
+async fn errors(State(receiver): State<LiveReceiver>, request: Request) -> Response {
+    receiver.get().answer("/errors/log", Source::Errors, request).await
 }
 
 /// `POST /maxwell`: lines of Maxwell's stream.
-async fn maxwell(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
-    receiver.answer("/maxwell", Source::Maxwell, request).await
+async fn maxwell(State(receiver): State<LiveReceiver>, request: Request) -> Response {
+    receiver.get().answer("/maxwell", Source::Maxwell, request).await
 }
 
 /// The statuses that a receiver answers with; a label without allocation.

@@ -21,6 +21,7 @@ use faultline_actors::{
         store::Store,
     },
     domain::secret::Secret,
+    stage::Live,
 };
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -31,16 +32,13 @@ use crate::problem::Problem;
 const BODY_LIMIT: usize = 2 << 20;
 
 struct Webhook {
-    secret: Secret,
+    settings: Live<Arc<Settings>>,
     store: Arc<dyn Store>,
 }
 
-/// The route; without a secret there is none.
-pub fn router(settings: &Settings, store: Arc<dyn Store>) -> Router {
-    if settings.webhook_secret.is_empty() {
-        return Router::new();
-    }
-    let webhook = Webhook { secret: settings.webhook_secret.clone(), store };
+/// The route; while there is no secret it is as if there were none.
+pub fn router(settings: Live<Arc<Settings>>, store: Arc<dyn Store>) -> Router {
+    let webhook = Webhook { settings, store };
     Router::new()
         .route("/webhooks/jira", post(take))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -48,7 +46,11 @@ pub fn router(settings: &Settings, store: Arc<dyn Store>) -> Router {
 }
 
 async fn take(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: Bytes) -> Response {
-    if !is_signed(&webhook.secret, &headers, &body) {
+    let secret = webhook.settings.get().webhook_secret.clone();
+    if secret.is_empty() {
+        return Problem::new(StatusCode::NOT_FOUND, "there is nothing here").into_response();
+    }
+    if !is_signed(&secret, &headers, &body) {
         let detail = "X-Hub-Signature does not fit the body";
         return Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
     }

@@ -107,6 +107,12 @@ impl Breaker {
         Self { settings, calls: VecDeque::new(), open: None }
     }
 
+    /// Goes by other settings from the next call on; while it is open, its wait stays as it is.
+    pub fn use_settings(&mut self, settings: Settings) {
+        let fresh = Self::new(settings);
+        self.settings = fresh.settings;
+    }
+
     /// Whether a call may be made now.
     pub fn try_call(&mut self, now: Micros) -> Answer {
         let Some(open) = &mut self.open else {

@@ -17,8 +17,8 @@ use crate::{
     batch_writer::{self, BatchWriter},
     domain::{batch::Batch, fault::FaultId, ledger::Ledger, parse, rule::Rules},
     fan_out::FanOut,
-    parser::{self, Parser},
-    stage::{Finish, Notices},
+    parser::{self, ByLiveRules, Parser},
+    stage::{Finish, Live, Notices},
     stream_reader::{Chain, Chains},
 };
 
@@ -27,7 +27,7 @@ use crate::{
 pub(super) struct Spawner {
     pub parser: parser::Settings,
     pub batch_writer: batch_writer::Settings,
-    pub rules: Arc<Rules>,
+    pub rules: Live<Arc<Rules>>,
     pub store: Arc<dyn Store>,
     pub counters: Arc<batch_writer::Counters>,
     pub met: Notices<Vec<FaultId>>,
@@ -51,7 +51,7 @@ impl Spawner {
         supervisor: &ActorRef<Supervisor>,
         journal: Arc<dyn Readable>,
         ledger: Arc<Mutex<Ledger>>,
-        parse: impl Fn() -> parse::Parser + Send + Sync + 'static,
+        parse: impl Fn(Arc<Rules>) -> parse::Parser + Send + Sync + 'static,
     ) -> Stages {
         let (parser_out, fan_out_in) = flume::bounded::<Arc<Batch>>(BATCHES);
         let (writer_out, writer_in) = flume::bounded::<Arc<Batch>>(TO_WRITER);
@@ -62,11 +62,12 @@ impl Spawner {
         let parser = {
             let (settings, origin, blocks) =
                 (self.parser.clone(), journal.origin(), journal.blocks());
+            let rules = self.rules.clone();
             let make = move || {
                 Parser::new(
                     &settings,
                     origin,
-                    Box::new(parse()),
+                    Box::new(ByLiveRules::new(rules.clone(), &parse)),
                     blocks.clone(),
                     parser_out.clone(),
                 )
@@ -128,8 +129,8 @@ struct OfOrigin {
 impl Chains for Spawner {
     async fn start(&self, environment: &str, journal: Arc<StreamJournal>) -> Box<dyn Chain> {
         let supervisor = Supervisor::spawn(Supervisor { broken: self.broken.clone() });
-        let (environment, rules) = (environment.to_owned(), self.rules.clone());
-        let parse = move || parse::Parser::of_environment(&environment, rules.clone());
+        let environment = environment.to_owned();
+        let parse = move |rules| parse::Parser::of_environment(&environment, rules);
         let ledger = journal.ledger();
         let stages = self.start_stages(&supervisor, journal, ledger, parse).await;
         Box::new(OfOrigin { supervisor, stages })

@@ -16,6 +16,7 @@ use faultline_actors::{
         access::{AccessError, Digest, NewUser, SessionLimits, UserChange},
     },
     domain::access::{Role, check_name, check_password},
+    stage::Live,
 };
 use metrics::counter;
 
@@ -43,7 +44,7 @@ const ADDRESS_EVERY: Duration = Duration::from_secs(6);
 /// Those who may log in, and those who try.
 pub(in crate::admin) struct Accounts {
     pub(in crate::admin) store: Arc<dyn Store>,
-    pub(super) limits: SessionLimits,
+    pub(super) limits: Live<SessionLimits>,
     hashing: Hashing,
     by_account: Throttle,
     by_address: Throttle,
@@ -56,7 +57,7 @@ impl Accounts {
     pub(super) fn new(store: Arc<dyn Store>, limits: SessionLimits) -> Self {
         Self {
             store,
-            limits,
+            limits: Live::new(limits),
             hashing: Hashing::new(),
             by_account: Throttle::new(ACCOUNT_BURST, ACCOUNT_EVERY),
             by_address: Throttle::new(ADDRESS_BURST, ADDRESS_EVERY),
@@ -119,7 +120,7 @@ impl Accounts {
         if let Some(hash) = self.check(name, password).await? {
             let session = Session::new();
             let digest = session.digest();
-            let started = self.store.start_session(name, &hash, digest, self.limits).await;
+            let started = self.store.start_session(name, &hash, digest, self.limits.get()).await;
             if started.map_err(away)? {
                 self.forgive(Some(name), address);
                 counter!("faultline_logins_total").increment(1);
@@ -148,7 +149,7 @@ impl Accounts {
         self.store.set_up(key.digest(), &user).await.map_err(refused)?;
         self.forgive(None, address);
         let session = Session::new();
-        let limits = self.limits;
+        let limits = self.limits.get();
         let started = self.store.start_session(name, &password_hash, session.digest(), limits);
         started.await.map_err(away)?;
         Ok(session)

@@ -11,6 +11,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 
 use super::{Gate, count_refusal};
@@ -41,15 +42,13 @@ const SESSION_PATH: &str = "/api/session";
 
 /// Puts the guard around all routes, those that do not exist included.
 pub(in crate::admin) fn guard(router: Router, gate: Arc<Gate>) -> Router {
-    let router = match cors(&gate.settings.cors_origins) {
-        Some(cors) => router.layer(cors),
-        None => router,
-    };
-    router.layer(middleware::from_fn_with_state(gate, check))
+    router
+        .layer(middleware::from_fn_with_state(gate.clone(), allow_origins))
+        .layer(middleware::from_fn_with_state(gate, check))
 }
 
 /// Lets the pages of other sites read answers; they have no cookie, so that they need a token.
-fn cors(origins: &[String]) -> Option<CorsLayer> {
+pub(super) fn cors(origins: &[String]) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|it| it.parse().ok()).collect();
     let headers = [
         header::AUTHORIZATION,
@@ -65,6 +64,13 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             .allow_headers(headers)
             .expose_headers([header::ETAG, header::RETRY_AFTER])
     })
+}
+
+/// Answers as the origins of this moment may read it; without any there is no CORS.
+async fn allow_origins(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let Some(cors) = gate.in_force().cors.clone() else { return next.run(request).await };
+    let answered = cors.layer(next).oneshot(request).await;
+    answered.unwrap_or_else(|never| match never {})
 }
 
 async fn check(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
@@ -96,9 +102,10 @@ impl Gate {
         headers: &HeaderMap,
     ) -> Option<(&'static str, &'static str)> {
         let host = authority_of(uri, headers);
+        let settings = &self.in_force().settings;
         // A name of another site that points to us gives its pages what everybody on this machine
         // may do (DNS rebinding). With credentials it gives nothing: they belong to our name.
-        if self.settings.auth == Auth::Off
+        if settings.auth == Auth::Off
             && !host.as_ref().is_ok_and(|host| self.is_ours(host.as_ref()))
         {
             let detail = "Host: admin.auth = \"off\" answers to localhost and jira.public_url only";
@@ -110,7 +117,7 @@ impl Gate {
         if self.is_foreign(headers, host.ok().flatten().as_ref()) {
             return Some(("origin", "Origin: pages of other sites can change nothing here"));
         }
-        if self.settings.read_only && uri.path() != SESSION_PATH {
+        if settings.read_only && uri.path() != SESSION_PATH {
             return Some(("read_only", "admin.read_only = true: nothing can be changed here"));
         }
         None
@@ -131,7 +138,7 @@ impl Gate {
             return headers.get(SITE).is_some_and(|site| site == "cross-site");
         };
         let Ok(origin) = origin.to_str() else { return true };
-        if self.settings.cors_origins.iter().any(|allowed| allowed == origin) {
+        if self.in_force().settings.cors_origins.iter().any(|allowed| allowed == origin) {
             return false;
         }
         if headers.get(SITE).is_some_and(|site| site == "cross-site") {

@@ -17,10 +17,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use faultline_actors::{adapters::store::Store, domain::access::Scope};
+use faultline_actors::{adapters::store::Store, domain::access::Scope, stage::Live};
 use metrics::counter;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use tower_http::cors::CorsLayer;
 use utoipa::ToSchema;
 
 pub(crate) use self::key::Key;
@@ -29,6 +30,7 @@ use super::{Auth, Open, Settings, away};
 use crate::{
     problem::Problem,
     receiver::auth::{carries, given_token},
+    reload::Reload,
     tls::Certificates,
 };
 
@@ -116,8 +118,7 @@ pub struct Surroundings {
 
 /// Who is let in.
 pub(super) struct Gate {
-    pub(super) settings: Settings,
-    pub(super) metrics_limit: Option<governor::DefaultDirectRateLimiter>,
+    in_force: Live<Arc<InForce>>,
     pub(super) accounts: Option<Accounts>,
     /// Browsers reach us by TLS, so that cookies can be for TLS only.
     is_secure: bool,
@@ -126,44 +127,88 @@ pub(super) struct Gate {
     public_url: String,
 }
 
-impl Gate {
-    pub(super) fn new(settings: &Settings, surroundings: Surroundings) -> Arc<Self> {
-        let Surroundings { public_url, certificates, store, leaving } = surroundings;
+/// The settings, and what is made from them.
+pub(super) struct InForce {
+    pub(super) settings: Settings,
+    metrics_limit: Option<governor::DefaultDirectRateLimiter>,
+    cors: Option<CorsLayer>,
+}
+
+impl InForce {
+    fn new(settings: &Settings) -> Arc<Self> {
         let rate = std::num::NonZeroU32::new(settings.metrics_rate);
-        let store = store.filter(|_| settings.auth == Auth::Users);
         Arc::new(Self {
             metrics_limit: rate
                 .map(|rate| governor::RateLimiter::direct(governor::Quota::per_second(rate))),
+            cors: guard::cors(&settings.cors_origins),
+            settings: settings.clone(),
+        })
+    }
+}
+
+impl Gate {
+    pub(super) fn new(settings: &Settings, surroundings: Surroundings) -> Arc<Self> {
+        let Surroundings { public_url, certificates, store, leaving } = surroundings;
+        let store = store.filter(|_| settings.auth == Auth::Users);
+        Arc::new(Self {
+            in_force: Live::new(InForce::new(settings)),
             accounts: store.map(|store| Accounts::new(store, settings.session_limits())),
             is_secure: certificates.admin.is_some() || public_url.starts_with("https://"),
             certificates,
             leaving,
             public_url,
-            settings: settings.clone(),
         })
+    }
+
+    /// One whose settings follow the configuration.
+    pub(super) fn following(
+        settings: &Settings,
+        surroundings: Surroundings,
+        reload: &Reload,
+    ) -> Arc<Self> {
+        let gate = Self::new(settings, surroundings);
+        let following = gate.clone();
+        reload.follow(move |config| following.use_settings(&config.admin));
+        gate
+    }
+
+    /// Goes by other settings from the next request on. Whoever is let in stays so to the end of
+    /// his request.
+    pub(super) fn use_settings(&self, settings: &Settings) {
+        if let Some(accounts) = &self.accounts {
+            accounts.limits.set(settings.session_limits());
+        }
+        self.in_force.set(InForce::new(settings));
+    }
+
+    /// The settings in force.
+    pub(super) fn in_force(&self) -> Arc<InForce> {
+        self.in_force.get()
     }
 
     /// The users, where there are any to be.
     pub(super) fn accounts(&self) -> Result<&Accounts, Problem> {
         self.accounts.as_ref().ok_or_else(|| {
-            let auth = self.settings.auth.name();
+            let auth = self.in_force().settings.auth.name();
             let detail = format!("admin.auth = \"{auth}\": there are no users and API tokens");
             Problem::new(StatusCode::CONFLICT, detail)
         })
     }
 
     pub(super) fn opens(&self, what: Open) -> bool {
-        self.settings.auth == Auth::Off || self.settings.open.contains(&what)
+        let settings = &self.in_force().settings;
+        settings.auth == Auth::Off || settings.open.contains(&what)
     }
 
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
-        if self.settings.auth == Auth::Off {
+        let settings = &self.in_force().settings;
+        if settings.auth == Auth::Off {
             return Ok(Caller::Known(Who::new("anyone", Role::Admin, Kind::Anyone)));
         }
-        if carries(&self.settings.token, headers) {
+        if carries(&settings.token, headers) {
             return Ok(Caller::Known(Who::new("admin.token", Role::Admin, Kind::Token)));
         }
-        if carries(&self.settings.metrics_token, headers) {
+        if carries(&settings.metrics_token, headers) {
             return Ok(Caller::Metrics);
         }
         let Some(accounts) = &self.accounts else { return Ok(Caller::Unknown) };
@@ -182,7 +227,7 @@ impl Gate {
     /// Whose session it is.
     pub(super) async fn known_by(&self, session: Session) -> Result<Option<Who>, Problem> {
         let Some(accounts) = &self.accounts else { return Ok(None) };
-        let found = accounts.store.session(session.digest(), accounts.limits).await;
+        let found = accounts.store.session(session.digest(), accounts.limits.get()).await;
         Ok(found.map_err(away)?.map(|(name, role)| {
             let who = Who::new(&name, role, Kind::User);
             Who { session: Some(session), ..who }
@@ -229,13 +274,15 @@ impl Gate {
 
     /// Lets in whoever may look at metrics, so often.
     pub(super) async fn admit_metrics(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let has_own = !self.settings.metrics_token.is_empty();
+        let in_force = self.in_force();
+        let settings = &in_force.settings;
+        let has_own = !settings.metrics_token.is_empty();
         let is_open = self.opens(Open::Metrics) && !has_own;
         let is_known = || async {
-            Ok(match self.settings.auth {
+            Ok(match settings.auth {
                 Auth::Off => {
-                    carries(&self.settings.metrics_token, headers)
-                        || carries(&self.settings.token, headers)
+                    carries(&settings.metrics_token, headers)
+                        || carries(&settings.token, headers)
                 }
                 _ => !matches!(self.caller(headers).await?, Caller::Unknown),
             })
@@ -244,9 +291,9 @@ impl Gate {
             count_refusal("credentials");
             return Err(unauthorized());
         }
-        match &self.metrics_limit {
+        match &in_force.metrics_limit {
             Some(limit) if limit.check().is_err() => {
-                let detail = format!("more than {} requests a second", self.settings.metrics_rate);
+                let detail = format!("more than {} requests a second", settings.metrics_rate);
                 Err(too_many(detail, 1))
             }
             _ => Ok(()),

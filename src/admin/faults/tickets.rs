@@ -121,10 +121,10 @@ pub(in crate::admin) async fn create(
     let overrides = body.map_err(unreadable)?.map_or_else(Overrides::default, |Json(body)| body);
     let known = admin.store.undecided(Which::Known(fault), 1).await.map_err(away)?.pop();
     let jira = admin.pipeline.jira();
-    let mut draft = draft_by_hand(&jira.rules, &known.ok_or_else(|| no_fault(fault))?);
+    let mut draft = draft_by_hand(&jira.rules.get(), &known.ok_or_else(|| no_fault(fault))?);
     overrides.apply(&mut draft)?;
     let wanted = by_hand(&who, &draft);
-    let job = admin.store.make_ticket(fault, &wanted, &jira.tracker).await.map_err(not_steered)?;
+    let job = admin.store.make_ticket(fault, &wanted, &jira.tracker()).await.map_err(not_steered)?;
     tracing::info!(fault, job, who = who.name(), "somebody wants a ticket");
     Ok((StatusCode::ACCEPTED, Json(Wanted { job })))
 }
@@ -178,7 +178,7 @@ pub(in crate::admin) async fn tell(
         title: line("/title", new.title, 255)?,
         description: text("/description", new.description)?,
     };
-    let mut draft = draft_by_hand(&admin.pipeline.jira().rules, &as_met(&fault));
+    let mut draft = draft_by_hand(&admin.pipeline.jira().rules.get(), &as_met(&fault));
     draft.summary.clone_from(&fault.title);
     draft.description.clone_from(&fault.description);
     let (project, issue_type, priority) = (new.project, new.issue_type, new.priority);
@@ -259,7 +259,7 @@ pub(in crate::admin) async fn link(
     // A ticket that was moved answers to its old key.
     let key = seen.as_ref().map_or(key, |seen| seen.key.clone());
     let link = Link { who: who.name().to_owned(), key, seen, locator, request };
-    admin.store.link_ticket(fault, &link, &jira.tracker).await.map_err(not_steered)?;
+    admin.store.link_ticket(fault, &link, &jira.tracker()).await.map_err(not_steered)?;
     tracing::info!(fault, key = link.key, who = who.name(), "somebody links a ticket");
     let ticket = admin.store.tickets(fault).await.map_err(away)?.into_iter().next();
     let ticket = Ticket::new(&admin, ticket.ok_or_else(|| no_fault(fault))?);

@@ -96,6 +96,11 @@ impl Jira {
         self.sender.set_hubs(hubs);
     }
 
+    /// Requests go out so fast from now on; see [`Settings::rate_per_second`].
+    pub fn set_rates(&self, per_second: u32, per_hour: u32) {
+        self.sender.set_rates(per_second, per_hour);
+    }
+
     /// Where people see a ticket.
     #[must_use]
     pub fn browse_url(&self, key: &str) -> String {

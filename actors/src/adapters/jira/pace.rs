@@ -17,9 +17,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Pace {
+    limiters: Mutex<(Share, Arc<Limiters>)>,
+}
+
+/// This hub's part of the rates of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Share {
     per_second: u32,
     per_hour: u32,
-    limiters: Mutex<(u32, Arc<Limiters>)>,
+    hubs: u32,
 }
 
 #[derive(Debug)]
@@ -31,17 +37,26 @@ struct Limiters {
 impl Pace {
     /// `per_hour` is 0 for no such limit.
     pub(super) fn new(per_second: u32, per_hour: u32) -> Self {
-        let limiters = Arc::new(Limiters::new(per_second, per_hour, 1));
-        Self { per_second, per_hour, limiters: Mutex::new((1, limiters)) }
+        let share = Share { per_second, per_hour, hubs: 1 };
+        Self { limiters: Mutex::new((share, Arc::new(Limiters::of(share)))) }
+    }
+
+    /// See [`Self::new`].
+    pub(super) fn set_rates(&self, per_second: u32, per_hour: u32) {
+        self.change(|share| Share { per_second, per_hour, ..share });
     }
 
     /// This hub takes one part of `hubs`.
     pub(super) fn set_hubs(&self, hubs: u32) {
+        self.change(|share| Share { hubs: hubs.max(1), ..share });
+    }
+
+    fn change(&self, change: impl FnOnce(Share) -> Share) {
         let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = change(limiters.0);
         // New limiters begin full: only a change may make them.
-        if limiters.0 != hubs.max(1) {
-            let new = Limiters::new(self.per_second, self.per_hour, hubs.max(1));
-            *limiters = (hubs.max(1), Arc::new(new));
+        if limiters.0 != share {
+            *limiters = (share, Arc::new(Limiters::of(share)));
         }
     }
 
@@ -74,7 +89,8 @@ fn wait_of(limiter: &DefaultDirectRateLimiter) -> Option<Duration> {
 }
 
 impl Limiters {
-    fn new(per_second: u32, per_hour: u32, hubs: u32) -> Self {
+    fn of(share: Share) -> Self {
+        let Share { per_second, per_hour, hubs } = share;
         // A tenth may go at once, and nine tenths come again within the period: together no second
         // and no hour sees more than the whole.
         let limiter = |period, whole| {
@@ -102,16 +118,20 @@ mod tests {
         (0..1_000).take_while(|_| wait_of(limiter).is_none()).count()
     }
 
+    fn limiters(per_second: u32, per_hour: u32, hubs: u32) -> Limiters {
+        Limiters::of(Share { per_second, per_hour, hubs })
+    }
+
     #[test]
     fn hubs_share() {
-        let alone = Limiters::new(50, 36_000, 1);
+        let alone = limiters(50, 36_000, 1);
         // The clock runs on meanwhile, so a few more may be free again.
         assert!((5..15).contains(&at_once(&alone.second)));
-        assert_eq!(at_once(&Limiters::new(50, 0, 4).second), 1);
-        assert_eq!(at_once(&Limiters::new(1, 0, 20).second), 1);
-        assert_eq!(at_once(&Limiters::new(10, 100, 2).hour.unwrap()), 5);
-        assert!(Limiters::new(10, 0, 2).hour.is_none());
-        let wait = Limiters::new(1, 0, 20);
+        assert_eq!(at_once(&limiters(50, 0, 4).second), 1);
+        assert_eq!(at_once(&limiters(1, 0, 20).second), 1);
+        assert_eq!(at_once(&limiters(10, 100, 2).hour.unwrap()), 5);
+        assert!(limiters(10, 0, 2).hour.is_none());
+        let wait = limiters(1, 0, 20);
         assert!(wait_of(&wait.second).is_none());
         assert!(wait_of(&wait.second).unwrap() > Duration::from_secs(19));
     }
@@ -122,8 +142,12 @@ mod tests {
         assert_eq!(pace.turn().await, Ok(()));
         assert!(pace.turn().await.unwrap_err() > Duration::from_mins(50));
         pace.set_hubs(1);
+        pace.set_rates(10, 1);
         assert!(pace.turn().await.is_err(), "nothing has changed");
         pace.set_hubs(2);
+        assert_eq!(pace.turn().await, Ok(()));
+        assert!(pace.turn().await.is_err());
+        pace.set_rates(10, 0);
         assert_eq!(pace.turn().await, Ok(()));
     }
 }

@@ -128,6 +128,10 @@ impl Sender {
         self.pace.set_hubs(hubs);
     }
 
+    pub(super) fn set_rates(&self, per_second: u32, per_hour: u32) {
+        self.pace.set_rates(per_second, per_hour);
+    }
+
     /// Reads or changes what has to wait.
     pub(super) fn throttle<T>(&self, act: impl FnOnce(&mut Throttle) -> T) -> T {
         act(&mut self.throttle.lock().unwrap_or_else(PoisonError::into_inner))

@@ -44,6 +44,7 @@ pub mod search;
 pub mod sqlite;
 pub mod statistics;
 pub mod streams;
+pub mod trail;
 
 /// What the batch writer hands to [`Store::commit`].
 #[derive(Clone, Debug)]
@@ -115,6 +116,7 @@ pub trait Store:
     + search::EventSearch
     + records::RecordStore
     + access::AccessStore
+    + trail::TrailStore
     + 'static
 {
     /// `postgres` or `sqlite`.

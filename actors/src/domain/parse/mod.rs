@@ -83,6 +83,11 @@ impl Parser {
         Self { is_authoritative: true, ..Self::new(environment, rules) }
     }
 
+    /// Goes by other rules from now on; best between two batches.
+    pub fn use_rules(&mut self, rules: Arc<Rules>) {
+        self.rules = rules;
+    }
+
     /// Adds the records of `block` to `batch`. Stack traces may go on in the next block; call
     /// [`Parser::finish`] before the batch is handed on.
     pub fn parse(&mut self, batch: &mut Batch, block: &Block) -> Ending {

@@ -56,6 +56,7 @@ mod search;
 mod statistics;
 mod steering;
 mod streams;
+mod trail;
 
 /// A hub that is frozen within a transaction holds up all others, which wait for its locks; the
 /// server ends such a session after this time. No statement of ours has the next one wait so long.

@@ -47,6 +47,7 @@ mod search;
 mod statistics;
 mod steering;
 mod streams;
+mod trail;
 
 mod migrations {
     refinery::embed_migrations!("../migrations/sqlite");
