@@ -32,6 +32,7 @@ use crate::{
     },
     batch_writer, bucket_watcher,
     domain::{
+        alert::Condition,
         batch::Batch,
         calls::Calls,
         decision::Tracker,
@@ -64,6 +65,8 @@ const TO_WRITER: usize = 8;
 const TO_DISPATCH: usize = 64;
 /// Hints that there are jobs: one says as much as many.
 const TO_WORKER: usize = 1;
+/// Lists of what holds now that wait for the notifier: the next one says as much.
+const TO_NOTIFIER: usize = 1;
 /// Batches that wait to be counted; counting is faster than parsing.
 const TO_AGGREGATOR: usize = 2;
 
@@ -89,6 +92,7 @@ pub struct Pipeline {
     stages: Stages,
     metrics_aggregator: ActorRef<MetricsAggregator>,
     dispatch: Dispatch,
+    conditions: (flume::Sender<Vec<Condition>>, flume::Receiver<Vec<Condition>>),
     streams: Streams,
     watcher: Option<Watcher>,
     supervisor: ActorRef<Supervisor>,
@@ -292,6 +296,7 @@ impl Pipeline {
             stages,
             metrics_aggregator,
             dispatch,
+            conditions: flume::bounded(TO_NOTIFIER),
             streams,
             watcher,
             supervisor,
@@ -309,6 +314,19 @@ impl Pipeline {
     #[must_use]
     pub fn spool(&self) -> &Arc<Spool> {
         &self.spool
+    }
+
+    /// Takes all that holds now, from whoever watches, again and again: what is not in a list is
+    /// over. A list that does not fit (`try_send`) need not be sent again, the next one will do.
+    #[must_use]
+    pub fn conditions(&self) -> &flume::Sender<Vec<Condition>> {
+        &self.conditions.0
+    }
+
+    /// How it went with sending mail; `None` where none is sent.
+    #[must_use]
+    pub fn mail_calls(&self) -> Option<&Calls> {
+        None
     }
 
     /// Shows the batches that pass by.
