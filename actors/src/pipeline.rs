@@ -16,6 +16,7 @@ use kameo::{
 use tokio::sync::watch;
 
 use self::{
+    alerts::Alerts,
     chain::{Spawner, Stages},
     consumer::Consumer,
     streams::Streams,
@@ -32,7 +33,7 @@ use crate::{
     },
     batch_writer, bucket_watcher,
     domain::{
-        alert::Condition,
+        alert::{Condition, letter::Surroundings},
         batch::Batch,
         calls::Calls,
         decision::Tracker,
@@ -45,12 +46,13 @@ use crate::{
     jira_dispatch::{self, JiraDispatch},
     jira_worker::{self, JiraWorker},
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
-    parser,
-    stage::{Finish, Noticed, Notices, tap::Tap},
+    notifier, parser,
+    stage::{Finish, Live, Noticed, Notices, tap::Tap},
     stream_reader::Origins,
     ticket_watch::{self, TicketWatch},
 };
 
+mod alerts;
 mod chain;
 pub mod consumer;
 pub mod handover;
@@ -65,8 +67,6 @@ const TO_WRITER: usize = 8;
 const TO_DISPATCH: usize = 64;
 /// Hints that there are jobs: one says as much as many.
 const TO_WORKER: usize = 1;
-/// Lists of what holds now that wait for the notifier: the next one says as much.
-const TO_NOTIFIER: usize = 1;
 /// Batches that wait to be counted; counting is faster than parsing.
 const TO_AGGREGATOR: usize = 2;
 
@@ -82,6 +82,10 @@ pub struct Settings {
     pub bucket_watcher: bucket_watcher::Settings,
     /// Which faults become tickets.
     pub rules: Arc<Rules>,
+    /// Who is told of alerts, and when.
+    pub notifier: Live<notifier::Settings>,
+    /// What messages about them need to know.
+    pub letters: Live<Surroundings>,
 }
 
 /// A running pipeline.
@@ -92,7 +96,7 @@ pub struct Pipeline {
     stages: Stages,
     metrics_aggregator: ActorRef<MetricsAggregator>,
     dispatch: Dispatch,
-    conditions: (flume::Sender<Vec<Condition>>, flume::Receiver<Vec<Condition>>),
+    alerts: Alerts,
     streams: Streams,
     watcher: Option<Watcher>,
     supervisor: ActorRef<Supervisor>,
@@ -286,6 +290,9 @@ impl Pipeline {
         let watcher =
             Watcher::start(&supervisor, settings.bucket_watcher, &store, &spool, window).await;
         let watcher = watcher.map_err(|problem| format!("bucket_watcher.{problem}"))?;
+        let (channels, letters) = (settings.notifier, settings.letters);
+        let alerts = Alerts::start(&supervisor, channels, letters, &store, window).await;
+        let alerts = alerts.map_err(|problem| format!("notifier.{problem}"))?;
         let met = (met_out, met);
         let dispatch =
             Dispatch::start(&supervisor, jira_settings, jira, store, rules, met, jira_calls).await;
@@ -296,7 +303,7 @@ impl Pipeline {
             stages,
             metrics_aggregator,
             dispatch,
-            conditions: flume::bounded(TO_NOTIFIER),
+            alerts,
             streams,
             watcher,
             supervisor,
@@ -320,13 +327,13 @@ impl Pipeline {
     /// over. A list that does not fit (`try_send`) need not be sent again, the next one will do.
     #[must_use]
     pub fn conditions(&self) -> &flume::Sender<Vec<Condition>> {
-        &self.conditions.0
+        &self.alerts.conditions
     }
 
     /// How it went with sending mail; `None` where none is sent.
     #[must_use]
     pub fn mail_calls(&self) -> Option<&Calls> {
-        None
+        self.alerts.mail_calls()
     }
 
     /// Shows the batches that pass by.
@@ -431,6 +438,7 @@ impl Consumer for Pipeline {
             let _ = self.metrics_aggregator.ask(Finish).await;
             let _ = self.dispatch.decider.ask(Finish).await;
             let _ = self.dispatch.worker.ask(Finish).await;
+            self.alerts.finish().await;
         };
         let finished = tokio::time::timeout(patience, in_order).await;
         self.supervisor.kill();
@@ -441,6 +449,7 @@ impl Consumer for Pipeline {
         self.stages.kill();
         self.metrics_aggregator.kill();
         self.dispatch.kill();
+        self.alerts.kill();
         let spool = self.spool.clone();
         // Closing joins threads.
         let _ = tokio::task::spawn_blocking(move || spool.close()).await;

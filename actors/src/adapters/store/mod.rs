@@ -29,6 +29,7 @@ use crate::domain::{
 };
 
 pub mod access;
+pub mod alerts;
 mod assignments;
 pub mod buckets;
 mod copy;
@@ -115,6 +116,7 @@ pub trait Store:
     + search::EventSearch
     + records::RecordStore
     + access::AccessStore
+    + alerts::AlertStore
     + 'static
 {
     /// `postgres` or `sqlite`.
