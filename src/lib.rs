@@ -40,6 +40,7 @@ use crate::{
 };
 
 pub mod admin;
+mod alerts;
 pub mod cli;
 pub mod config;
 mod faults;

@@ -40,8 +40,8 @@ use crate::{
     },
     domain::{
         alert::{
-            Condition,
-            decide::{Watch, decide},
+            Condition, Kind, Scope,
+            decide::{Change, Watch, decide},
             delivery::Told,
             letter::Surroundings,
             unstored::Unstored,
@@ -61,8 +61,6 @@ mod settings;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The store is waited for no longer, so that the stage still hears what it is told.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
-/// So long after the store failed first, alerts are told without it.
-const UNSTORED_AFTER: Duration = Duration::from_secs(30);
 /// How often old alerts are deleted, and how many that are over are kept.
 const FORGET_EVERY: Duration = Duration::from_hours(1);
 const KEPT: u32 = 10_000;
@@ -86,6 +84,30 @@ impl Shared {
         mail_calls: Arc<Calls>,
     ) -> Self {
         Self { settings, around, store, mail_calls, unstored: Mutex::default() }
+    }
+
+    /// Opens an alert that says that nothing is wrong, as any other is opened; it is over when it was
+    /// not seen for a while. Gives whether it is new.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub async fn try_out(&self) -> Result<bool, StoreError> {
+        let (settings, now) = (self.settings.get(), clock::now());
+        let hub = settings.hub_name();
+        let condition = Condition {
+            kind: Kind::Test,
+            scope: Scope::Hub,
+            subject: "alerts".to_owned(),
+            cause: "somebody tries whether alerts arrive".to_owned(),
+            since: now,
+            link: "/notifications",
+        };
+        let key = condition.key(&hub);
+        let change = Change::Open { condition, key, tell_at: None };
+        match (Record { settings: &settings, hub: &hub, now }).of(change) {
+            Ok(written) => self.store.write_alert(&written).await,
+            Err(_) => Ok(false),
+        }
     }
 
     fn unstored(&self) -> std::sync::MutexGuard<'_, Unstored> {
@@ -129,7 +151,11 @@ impl Notifier {
         self.since = Some(since);
         let outcome = tokio::time::timeout(STORE_PATIENCE, self.write(conditions, since, now));
         let error = match outcome.await {
-            Ok(Ok(())) => return,
+            Ok(Ok(None)) => return,
+            Ok(Ok(Some(wait))) => {
+                self.look_at = self.look_at.min(Instant::now() + wait);
+                return;
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {STORE_PATIENCE:?}"),
         };
@@ -137,12 +163,13 @@ impl Notifier {
         self.tell_unstored(conditions, now);
     }
 
+    /// Gives when the first message of what was written is due.
     async fn write(
         &self,
         conditions: &[Condition],
         since: Micros,
         now: Micros,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Duration>, StoreError> {
         let settings = self.shared.settings.get();
         let (hub, store) = (settings.hub_name(), &self.shared.store);
         let record = Record { settings: &settings, hub: &hub, now };
@@ -155,16 +182,21 @@ impl Notifier {
         self.shared.unstored().works(&standing);
         count_open(standing.open.iter().map(|open| open.key.kind.class()));
         let watch = Watch { hub: &hub, since, now };
-        let mut seen = Vec::new();
+        let (mut seen, mut due) = (Vec::new(), None::<Duration>);
         for change in decide(watch, &settings.timing(), conditions, &standing) {
             match record.of(change) {
                 Ok(written) => {
                     store.write_alert(&written).await?;
+                    let waits = written.deliveries.iter().map(|delivery| delivery.wait);
+                    due = due.into_iter().chain(waits).min();
                 }
                 Err(held) => seen.push(held),
             }
         }
-        if seen.is_empty() { Ok(()) } else { store.alerts_seen(&seen, now).await }
+        if !seen.is_empty() {
+            store.alerts_seen(&seen, now).await?;
+        }
+        Ok(due)
     }
 
     /// Tells what is new and urgent enough although no store can hold it.

@@ -330,6 +330,12 @@ impl Pipeline {
         &self.alerts.conditions
     }
 
+    /// Tells people, and hears of it when it cannot be stored.
+    #[must_use]
+    pub fn notifier(&self) -> &notifier::Shared {
+        &self.alerts.shared
+    }
+
     /// How it went with sending mail; `None` where none is sent.
     #[must_use]
     pub fn mail_calls(&self) -> Option<&Calls> {

@@ -33,6 +33,9 @@ pub struct Settings {
     /// Alerts of a hub that was not heard of for so long are closed.
     #[serde(with = "lasting::required")]
     pub abandon_after: Duration,
+    /// While the store is away for longer than this, alerts are told without it.
+    #[serde(with = "lasting::required")]
+    pub store_patience: Duration,
     /// `22:00-07:00`: only alerts of P0 and P1 are told then; empty: none.
     pub quiet_hours: String,
     /// The time zone of that, such as `Europe/Berlin`.
@@ -64,6 +67,7 @@ impl Default for Settings {
             cool_down: Duration::from_mins(5),
             group_wait: Duration::from_secs(10),
             abandon_after: Duration::from_hours(1),
+            store_patience: Duration::from_secs(30),
             quiet_hours: String::new(),
             quiet_zone: "UTC".to_owned(),
             max_attempts: 50,
