@@ -15,9 +15,9 @@ use faultline_actors::{
 };
 
 use crate::{
-    Listeners,
+    Listeners, alerts,
     asking::{Asking, Whom},
-    config::{Config, ConfigError, Source, StoreUrl},
+    config::{self, Config, ConfigError, Source, StoreUrl},
     faults, group, jobs, open_store, read_countries,
     receiver::keeper,
     relay::run_relay,
@@ -68,6 +68,9 @@ enum Command {
         /// Try the rules on the faults that a file tells of.
         #[arg(long, value_name = "FILE", conflicts_with = "explain")]
         tests: Option<PathBuf>,
+        /// Send a test alert through each channel of [notifier] instead.
+        #[arg(long, conflicts_with_all = ["explain", "tests"])]
+        send_test_alert: bool,
     },
     /// Bring the store's schema up to date.
     Migrate,
@@ -162,7 +165,8 @@ async fn obey(command: Command, config: Config, sockets: Sockets) -> anyhow::Res
         }
         Command::Check { explain: Some(file), .. } => explain(&file, &config).await,
         Command::Check { tests: Some(file), .. } => rule_tests::run(&file, &config, say),
-        Command::Check { explain: None, tests: None } => check(&config).await,
+        Command::Check { send_test_alert: true, .. } => Ok(alerts::send_test(&config, say).await),
+        Command::Check { .. } => check(&config).await,
         Command::Group { stored } => {
             let store = if stored { Some(open_store(&config.store)?) } else { None };
             group::group(store, io::stdin().lock(), io::stdout().lock()).await?;

@@ -20,10 +20,11 @@ use faultline_actors::{
     },
     batch_writer,
     domain::{
+        alert::letter::Surroundings,
         rule::{Priorities, RuleSettings, Rules, TicketDefaults},
         ticket::Draft,
     },
-    metrics_aggregator, parser,
+    metrics_aggregator, notifier, parser,
 };
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -48,6 +49,7 @@ pub struct Config {
     pub jira: jira::Settings,
     pub handoff: stream::Settings,
     pub bucket_watcher: buckets::Settings,
+    pub notifier: notifier::Settings,
     pub admin: admin::Settings,
     pub telemetry: telemetry::Settings,
     /// What the classes of tickets mean.
@@ -433,6 +435,13 @@ impl Config {
         Rules::compile(&self.rules, &self.priorities, defaults).map_err(ConfigError)
     }
 
+    /// What messages about alerts need to know.
+    #[must_use]
+    pub fn letters(&self) -> Surroundings {
+        let public_url = self.jira.public_url.clone();
+        Surroundings { public_url, priorities: self.priorities.clone() }
+    }
+
     /// What a relay needs beyond what is always needed.
     ///
     /// # Errors
@@ -506,6 +515,7 @@ impl Config {
             ("jira", self.jira.validate()),
             ("handoff", self.handoff.validate()),
             ("bucket_watcher", self.bucket_watcher.validate()),
+            ("notifier", self.notifier.validate()),
             ("admin", self.admin.validate()),
             ("telemetry", self.telemetry.validate()),
         ];

@@ -5,6 +5,7 @@
 //!  stdin ────┼─▶ spool ─▶ parser ─▶ fan-out ─▶ batch writer ───────┘
 //!  buckets ──┘                         └─────▶ metrics aggregator ─▶ admin: /metrics, live
 //!  store ─▶ jira dispatch ─▶ jira worker ─▶ Jira
+//!  what holds now ─▶ notifier ─▶ store ─▶ mail, Slack, webhooks
 //! ```
 //!
 //! This crate is what faces outward: the command line, the configuration, the listeners. The
@@ -42,6 +43,7 @@ use crate::{
 };
 
 pub mod admin;
+mod alerts;
 mod asking;
 pub mod cli;
 pub mod config;
@@ -185,6 +187,8 @@ pub async fn run_with(
         handoff: config.handoff.clone(),
         bucket_watcher: config.bucket_watcher.clone(),
         rules: Arc::new(config.rules()?),
+        notifier: config.notifier.clone().into(),
+        letters: config.letters().into(),
     };
     let pipeline = Pipeline::start(settings, spool.clone(), store.clone(), ledger, countries).await;
     let pipeline = pipeline.map_err(|problem| ConfigError(vec![problem]))?;

@@ -246,6 +246,11 @@ fn describe() {
         "When all buckets were last looked at without a failure."
     );
     gauge!("faultline_bucket_watching", "1 while this hub is the one that watches.");
+    gauge!("faultline_alerts_open", "Alerts that are open, by class.");
+    counter!(
+        "faultline_alert_deliveries_total",
+        "Tries to send messages about alerts, by channel and outcome: sent, failed, dead."
+    );
     histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
     gauge!("faultline_uptime_seconds", "Since the start of the process.");
     counter!(

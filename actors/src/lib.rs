@@ -9,6 +9,8 @@
 //!
 //!  batch writer ──faults that were met──▶ jira dispatch ──▶ store (jobs) ──▶ jira worker ──▶ Jira
 //!                                                           store (tickets) ◀── ticket watch ◀─┘
+//!
+//!  what holds now (src/) ──▶ notifier ──▶ store (alerts, deliveries) ──▶ mail, Slack, webhooks
 //! ```
 //!
 //! From VM to VM, with a relay in front of a hub:
@@ -35,6 +37,7 @@ pub mod fan_out;
 pub mod jira_dispatch;
 pub mod jira_worker;
 pub mod metrics_aggregator;
+pub mod notifier;
 pub mod parser;
 pub mod pipeline;
 pub mod relay;

@@ -16,6 +16,7 @@ use kameo::{
 use tokio::sync::watch;
 
 use self::{
+    alerts::Alerts,
     chain::{Spawner, Stages},
     consumer::Consumer,
     streams::Streams,
@@ -32,6 +33,7 @@ use crate::{
     },
     batch_writer, bucket_watcher,
     domain::{
+        alert::{Condition, letter::Surroundings},
         batch::Batch,
         calls::Calls,
         decision::Tracker,
@@ -44,12 +46,13 @@ use crate::{
     jira_dispatch::{self, JiraDispatch},
     jira_worker::{self, JiraWorker},
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
-    parser,
+    notifier, parser,
     stage::{Finish, Live, Noticed, Notices, tap::Tap},
     stream_reader::Origins,
     ticket_watch::TicketWatch,
 };
 
+mod alerts;
 mod chain;
 pub mod consumer;
 pub mod handover;
@@ -80,6 +83,10 @@ pub struct Settings {
     pub bucket_watcher: bucket_watcher::Settings,
     /// Which faults become tickets.
     pub rules: Arc<Rules>,
+    /// Who is told of alerts, and when.
+    pub notifier: Live<notifier::Settings>,
+    /// What messages about them need to know.
+    pub letters: Live<Surroundings>,
 }
 
 /// A running pipeline.
@@ -90,6 +97,7 @@ pub struct Pipeline {
     stages: Stages,
     metrics_aggregator: ActorRef<MetricsAggregator>,
     dispatch: Dispatch,
+    alerts: Alerts,
     streams: Streams,
     watcher: Option<Watcher>,
     supervisor: ActorRef<Supervisor>,
@@ -282,6 +290,9 @@ impl Pipeline {
         let watcher =
             Watcher::start(&supervisor, settings.bucket_watcher, &store, &spool, window).await;
         let watcher = watcher.map_err(|problem| format!("bucket_watcher.{problem}"))?;
+        let (channels, letters) = (settings.notifier, settings.letters);
+        let alerts = Alerts::start(&supervisor, channels, letters, &store, window).await;
+        let alerts = alerts.map_err(|problem| format!("notifier.{problem}"))?;
         let met = (met_out, met);
         let jira_settings = Live::new(Arc::new(jira_settings));
         let dispatch =
@@ -293,6 +304,7 @@ impl Pipeline {
             stages,
             metrics_aggregator,
             dispatch,
+            alerts,
             streams,
             watcher,
             supervisor,
@@ -310,6 +322,25 @@ impl Pipeline {
     #[must_use]
     pub fn spool(&self) -> &Arc<Spool> {
         &self.spool
+    }
+
+    /// Takes all that holds now, from whoever watches, again and again: what is not in a list is
+    /// over. A list that does not fit (`try_send`) need not be sent again, the next one will do.
+    #[must_use]
+    pub fn conditions(&self) -> &flume::Sender<Vec<Condition>> {
+        &self.alerts.conditions
+    }
+
+    /// Tells people, and hears of it when it cannot be stored.
+    #[must_use]
+    pub fn notifier(&self) -> &notifier::Shared {
+        &self.alerts.shared
+    }
+
+    /// How it went with sending mail; `None` where none is sent.
+    #[must_use]
+    pub fn mail_calls(&self) -> Option<&Calls> {
+        self.alerts.mail_calls()
     }
 
     /// Shows the batches that pass by.
@@ -414,6 +445,7 @@ impl Consumer for Pipeline {
             let _ = self.metrics_aggregator.ask(Finish).await;
             let _ = self.dispatch.decider.ask(Finish).await;
             let _ = self.dispatch.worker.ask(Finish).await;
+            self.alerts.finish().await;
         };
         let finished = tokio::time::timeout(patience, in_order).await;
         self.supervisor.kill();
@@ -424,6 +456,7 @@ impl Consumer for Pipeline {
         self.stages.kill();
         self.metrics_aggregator.kill();
         self.dispatch.kill();
+        self.alerts.kill();
         let spool = self.spool.clone();
         // Closing joins threads.
         let _ = tokio::task::spawn_blocking(move || spool.close()).await;

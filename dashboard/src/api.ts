@@ -247,6 +247,32 @@ export interface AuditEntry {
   job?: number | null;
 }
 
+/** What Faultline tells people about itself. */
+export interface Alert {
+  id: number;
+  kind: string;
+  class: string;
+  title: string;
+  subject: string;
+  hub: string;
+  opened_by: string;
+  cause: string;
+  link: string;
+  since: string;
+  opened_at: string;
+  seen_at: string;
+  told_at: string | null;
+  told: number;
+  silenced_until: string | null;
+  silenced_by: string | null;
+  resolved_at: string | null;
+  note: string | null;
+  waiting: number;
+  delivered: number;
+  dead: number;
+  last_error: string | null;
+}
+
 export interface Statistics {
   days: { day: string; key: string; events: number; messages: number }[];
   jobs: { day: string; action: string; outcome: string; count: number }[];

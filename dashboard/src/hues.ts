@@ -1,9 +1,9 @@
 /** The colour of each word that states, severities and outcomes go by. */
 const HUES: Record<string, string[]> = {
   green: ['healthy', 'completed', 'resolved', 'closed', 'live', 'replayed', 'active token'],
-  red: ['unhealthy', 'dead', 'critical', 'emergency', 'alert', 'error', 'open breaker', 'disabled', 'expired'],
-  orange: ['degraded', 'warning', 'unknown', 'open', 'half-open', 'delayed'],
-  blue: ['active', 'notice', 'operator', 'info'],
+  red: ['P0', 'P1', 'unhealthy', 'dead', 'critical', 'emergency', 'alert', 'error', 'open breaker', 'disabled', 'expired'],
+  orange: ['P2', 'degraded', 'warning', 'unknown', 'open', 'half-open', 'delayed'],
+  blue: ['P3', 'active', 'notice', 'operator', 'info'],
   purple: ['merged', 'admin', 'dry run'],
   teal: ['waiting', 'change', 'object', 'metrics'],
 };

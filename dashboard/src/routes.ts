@@ -1,6 +1,6 @@
 /** Every route of the API, typed. */
 import type {
-  AuditEntry, Config, Dispatch, Event, Fault, FaultDetail, Health, Job, JobCounts, JobDetail, Ledger, Metrics, NewTicket,
+  Alert, AuditEntry, Config, Dispatch, Event, Fault, FaultDetail, Health, Job, JobCounts, JobDetail, Ledger, Metrics, NewTicket,
   Notification, Occurrences, Page, Partner, Query, Rejected, RejectedDetail, Reloaded, Replayed, Role, Scope, Session, Statistics,
   Throughput, Ticket, Token, User, WhichJobs, Why,
 } from './api';
@@ -77,6 +77,9 @@ export const api = {
     post<{ count: number }>('/api/rejected/replay', { ...which, preview: true }),
   replay: (which: Query | { ids: number[] }) => post<Replayed>('/api/rejected/replay', which),
 
+  alerts: (query: Query, signal?: Signal) => list<'alerts', Alert>('alerts', '/api/alerts', query, signal),
+  silence: (id: number, span: string) => post<unknown>(`/api/alerts/${id}/silence`, { for: span }),
+  tryAlerts: () => post<{ opened: boolean }>('/api/alerts/test'),
   notifications: (query: Query, signal?: Signal) =>
     get<{ notifications: Notification[]; unread: number; next?: string | null }>('/api/notifications', query, signal),
   markRead: (which: { ids: number[] } | { all: true }) => post<{ unread: number }>('/api/notifications/read', which),

@@ -41,6 +41,7 @@ use crate::{
 };
 
 pub(crate) mod access;
+mod alerts;
 mod audit;
 mod config;
 mod dashboard;
@@ -383,6 +384,7 @@ fn viewers() -> Routes {
         .routes(routes!(rejected::list))
         .routes(routes!(rejected::one))
         .routes(routes!(rejected::bytes))
+        .routes(routes!(alerts::list))
         .routes(routes!(notifications::list))
         .routes(routes!(notifications::read))
         .routes(routes!(audit::list))
@@ -408,6 +410,8 @@ fn operators() -> Routes {
         .routes(routes!(jobs::retry_one))
         .routes(routes!(jobs::discard_one))
         .routes(routes!(jobs::edit_one))
+        .routes(routes!(alerts::silence))
+        .routes(routes!(alerts::test))
         .routes(routes!(dispatch::pause))
         .routes(routes!(dispatch::resume))
         .routes(routes!(rejected::replay_one))

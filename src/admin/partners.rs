@@ -1,4 +1,5 @@
-//! `GET /api/partners`: how it goes with each system outside: the store, Jira, Redis, the buckets.
+//! `GET /api/partners`: how it goes with each system outside: the store, Jira, Redis, the buckets,
+//! mail.
 
 use std::{
     sync::Arc,
@@ -83,7 +84,7 @@ pub(super) async fn partners(State(admin): State<Arc<Admin>>) -> Json<PartnerLis
             store(&admin).await,
             redis(&admin, now),
             buckets(&admin, now),
-            off("mail"),
+            mail(&admin, now),
         ],
     })
 }
@@ -186,4 +187,10 @@ fn buckets(admin: &Admin, now: i64) -> Partner {
         "failing": state.failing,
     });
     partner("buckets", status, calls, details)
+}
+
+fn mail(admin: &Admin, now: i64) -> Partner {
+    let Some(calls) = admin.pipeline.mail_calls() else { return off("mail") };
+    let calls = calls.look(now);
+    partner("mail", by_calls(&calls), calls, json!({}))
 }

@@ -27,6 +27,7 @@ pub mod postgres;
 pub mod program;
 pub mod proxy;
 pub mod redis;
+pub mod smtp;
 pub mod tls;
 pub mod wire;
 

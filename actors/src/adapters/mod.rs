@@ -1,8 +1,11 @@
-//! The code that speaks foreign protocols: disks, databases, Jira.
+//! The code that speaks foreign protocols: disks, databases, Jira, mail.
 
 pub mod buckets;
+pub mod channel;
 pub mod clock;
 mod http;
 pub mod jira;
 pub mod journal;
+pub mod mail;
 pub mod store;
+pub mod webhook;

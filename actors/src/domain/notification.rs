@@ -2,6 +2,7 @@
 //! the fact that it is about, so that there is none without the other.
 
 use super::{
+    alert::{Key, delivery::What, urgency},
     fault::FaultId,
     job::Action,
     shape::{cut, secret::without_secrets},
@@ -103,6 +104,25 @@ impl Notification {
             Self::new(Urgency::Info, "jira_dispatch", "Dispatch goes on", &body)
         };
         notification.linked("/jobs".to_owned())
+    }
+
+    /// An alert is told about.
+    #[must_use]
+    pub fn alert(what: What, key: &Key, cause: &str, link: &str) -> Self {
+        let title = key.kind.what(&key.subject);
+        let (urgency, title) = match what {
+            What::Firing => (urgency(key.kind.class()), title),
+            What::Repeat => (urgency(key.kind.class()), format!("Still: {title}")),
+            What::Resolved => (Urgency::Info, format!("Resolved: {title}")),
+        };
+        Self::new(urgency, "notifier", &title, cause).linked(link.to_owned())
+    }
+
+    /// A message was given up.
+    #[must_use]
+    pub fn not_delivered(channel: &str, alerts: usize, error: &str) -> Self {
+        let title = format!("A message about alerts ({alerts}) could not be sent by {channel}");
+        Self::new(Urgency::Critical, "notifier", &title, error).linked("/notifications".to_owned())
     }
 
     /// A fault happens again after its ticket was done.

@@ -29,6 +29,7 @@ use crate::domain::{
 };
 
 pub mod access;
+pub mod alerts;
 mod assignments;
 pub mod buckets;
 mod copy;
@@ -117,6 +118,7 @@ pub trait Store:
     + records::RecordStore
     + access::AccessStore
     + trail::TrailStore
+    + alerts::AlertStore
     + 'static
 {
     /// `postgres` or `sqlite`.

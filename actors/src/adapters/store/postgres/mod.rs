@@ -36,6 +36,7 @@ use crate::{
 };
 
 mod access;
+mod alerts;
 mod buckets;
 mod commit;
 mod conditions;

@@ -30,6 +30,7 @@ use crate::{
 };
 
 mod access;
+mod alerts;
 mod buckets;
 mod commit;
 mod conditions;

@@ -2,7 +2,19 @@
 //! hold now; which of them are new, told again or over is decided from what was told before. So
 //! nobody need remember anything, and a crash neither loses an alert nor tells it twice.
 
-use super::{rule::Class, time::Micros};
+use super::{
+    notification::Urgency,
+    rule::Class,
+    shape::{cut, secret::without_secrets},
+    time::Micros,
+};
+
+pub mod advice;
+pub mod decide;
+pub mod delivery;
+pub mod letter;
+pub mod quiet;
+pub mod unstored;
 
 /// What may be wrong. Each has a section of its name in `docs/runbook.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +114,16 @@ impl Kind {
     }
 }
 
+/// How loudly an alert of this class is told.
+#[must_use]
+pub const fn urgency(class: Class) -> Urgency {
+    match class {
+        Class::P0 | Class::P1 => Urgency::Critical,
+        Class::P2 => Urgency::Warning,
+        Class::P3 => Urgency::Info,
+    }
+}
+
 /// Who sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -126,6 +148,44 @@ pub struct Condition {
     pub link: &'static str,
 }
 
+/// What makes two conditions the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub kind: Kind,
+    pub subject: String,
+    /// The hub that sees it; empty where all of them do.
+    pub hub: String,
+}
+
+/// Longer ones are cut, in bytes.
+const LONGEST_SUBJECT: usize = 200;
+const LONGEST_CAUSE: usize = 1_000;
+
+impl Condition {
+    /// What it is known by, on the hub of this name.
+    #[must_use]
+    pub fn key(&self, hub: &str) -> Key {
+        let hub = match self.scope {
+            Scope::Hub => hub.to_owned(),
+            Scope::Shared => String::new(),
+        };
+        Key { kind: self.kind, subject: one_line(&self.subject, LONGEST_SUBJECT), hub }
+    }
+
+    /// Its cause as it may be stored and told: one line, bounded, without secrets.
+    #[must_use]
+    pub fn told_cause(&self) -> String {
+        one_line(&without_secrets(cut(&self.cause, LONGEST_CAUSE)), LONGEST_CAUSE)
+    }
+}
+
+/// `text` without line breaks and other control characters, so that it can stand in a header.
+fn one_line(text: &str, most: usize) -> String {
+    let is_control = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    let line: String = text.chars().map(|c| if is_control(c) { ' ' } else { c }).collect();
+    cut(line.trim(), most).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,5 +196,23 @@ mod tests {
             assert_eq!(Kind::from_name(kind.name()), Some(kind));
         }
         assert_eq!(Kind::from_name("nothing"), None);
+    }
+
+    #[test]
+    fn a_cause_is_one_line_without_secrets() {
+        let condition = Condition {
+            kind: Kind::PartnerDown,
+            scope: Scope::Hub,
+            subject: "jira\r\nBcc: all@example.com".to_owned(),
+            cause: format!("password=hunter2secret\r\nX-Evil: 1{}", "é".repeat(2_000)),
+            since: 0,
+            link: "/",
+        };
+        let (key, cause) = (condition.key("one"), condition.told_cause());
+        assert_eq!((key.subject.as_str(), key.hub.as_str()), ("jira  Bcc: all@example.com", "one"));
+        assert!(!cause.contains(['\r', '\n']) && !cause.contains("hunter2"), "{cause}");
+        assert!(cause.len() <= LONGEST_CAUSE);
+        let shared = Condition { scope: Scope::Shared, ..condition };
+        assert_eq!(shared.key("one"), shared.key("other"));
     }
 }
