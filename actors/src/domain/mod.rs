@@ -14,6 +14,7 @@ pub mod fault;
 pub mod fault_state;
 pub mod feed;
 pub mod frame;
+pub mod health;
 pub mod job;
 pub mod json;
 pub mod ledger;
