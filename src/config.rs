@@ -20,6 +20,7 @@ use faultline_actors::{
     },
     batch_writer,
     domain::{
+        health,
         rule::{Priorities, RuleSettings, Rules, TicketDefaults},
         ticket::Draft,
     },
@@ -49,6 +50,7 @@ pub struct Config {
     pub handoff: stream::Settings,
     pub bucket_watcher: buckets::Settings,
     pub admin: admin::Settings,
+    pub health: health::Settings,
     pub telemetry: telemetry::Settings,
     /// What the classes of tickets mean.
     pub priorities: Priorities,
@@ -468,6 +470,7 @@ impl Config {
             ("handoff", self.handoff.validate()),
             ("bucket_watcher", self.bucket_watcher.validate()),
             ("admin", self.admin.validate()),
+            ("health", self.health.validate()),
             ("telemetry", self.telemetry.validate()),
         ];
         let mut problems: Vec<String> = sections
@@ -676,6 +679,7 @@ mod tests {
                 vec![],
                 "stdin.line_limit = \"2.0 MiB\": a line, and 1.2 MiB read with it, must fit",
             ),
+            ("[health]\nspool_disk = 1.5", vec![], "health.spool_disk = 1.5: a share is needed"),
             (
                 "",
                 vec![("FAULTLINE_SPOOL__QUEUE", "-x")],

@@ -24,6 +24,7 @@ use faultline_actors::{
         store::{Store, postgres::Postgres, sqlite::Sqlite},
     },
     domain::ledger::Ledger,
+    error_log::ErrorLog,
     metrics_aggregator::Countries,
     pipeline::{self, Pipeline},
 };
@@ -163,6 +164,9 @@ pub async fn run_with(
         tracing::info!("a dry run: no Jira is configured, so tickets are made up and not sent");
     }
 
+    let (lines, kept) = (telemetry::own_log::lines(), CancellationToken::new());
+    let error_log = ErrorLog::new(lines, store.clone(), hub_name());
+    let error_log = tokio::spawn(error_log.run(kept.clone().cancelled_owned()));
     let reading = config.stdin.reading();
     let looking = CancellationToken::new();
     let surroundings = admin::Surroundings {
@@ -202,7 +206,16 @@ pub async fn run_with(
     };
     let outcome = serving.until(listeners, shutdown).await;
     invitation.abort();
+    kept.cancel();
+    let _ = error_log.await;
     outcome
+}
+
+/// Who this is, among the hubs that share a store: the host.
+pub(crate) fn hub_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "hub".to_owned() } else { name.to_owned() }
 }
 
 /// Where people reach the admin listener.

@@ -50,7 +50,7 @@ pub async fn run_relay(
         store: None,
     };
     let (handing, reads) = (handover.clone(), reading.clone());
-    let admin = RelayAdmin::new(&config.admin, surroundings, handing, prometheus.clone(), reads);
+    let admin = RelayAdmin::new(&config, surroundings, handing, prometheus.clone(), reads);
     let receiver = receiver::http::router(&config.receiver, spool.clone());
     let admin = router(&admin);
     let (consumer, looking) = (handover, CancellationToken::new());

@@ -2,13 +2,18 @@
 
 use std::{
     io::IsTerminal,
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+
+pub(crate) mod own_log;
 
 /// Section `[telemetry]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,21 +62,21 @@ pub fn start_logging(settings: &Settings) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&settings.filter));
     // Where the log cannot be written (a full disk, a reader that is gone), saying so would panic.
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false);
+    let log =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let is_human = match settings.format {
         Format::Human => true,
         Format::Json => false,
         Format::Auto => std::io::stderr().is_terminal(),
     };
-    // A second set-up in one process (tests) keeps the first.
-    let _ = if is_human {
-        log.with_target(false).try_init()
+    let log = if is_human {
+        log.with_target(false).boxed()
     } else {
-        log.json().flatten_event(true).try_init()
+        log.json().flatten_event(true).boxed()
     };
+    // A second set-up in one process (tests) keeps the first.
+    let all = tracing_subscriber::registry().with(filter).with(log).with(own_log::OwnLog);
+    let _ = all.try_init();
 }
 
 /// From a tenth of a millisecond to ten seconds.
@@ -185,6 +190,21 @@ fn describe() {
     gauge!("faultline_jobs", "Jobs in the store, by state.");
     gauge!("faultline_jira_breaker_open", "1 while Jira is left alone because it fails.");
     gauge!("faultline_dispatch_paused", "1 while people have paused dispatch.");
+    gauge!(
+        "faultline_component_status",
+        "How a component does: 0 healthy, 1 degraded, 2 unhealthy; as it was last looked at."
+    );
+    counter!(
+        "faultline_health_changes_dropped_total",
+        "Changes of health that are not in the history, by reason."
+    );
+    counter!("faultline_log_lines_total", "Lines that this program has logged, by level.");
+    counter!(
+        "faultline_error_logs_dropped_total",
+        "Own lines of WARN and ERROR that were logged and not kept in the store, by reason."
+    );
+    gauge!("faultline_disk_free_bytes", "What is free on the disk that the spool is on.");
+    gauge!("faultline_disk_total_bytes", "What fits onto the disk that the spool is on.");
     gauge!("faultline_channel_depth", "Items that wait in a channel.");
     gauge!("faultline_channel_capacity", "Items that fit into a channel.");
     counter!("faultline_messages_total", "The ledger: messages by source and outcome.");
@@ -250,6 +270,14 @@ fn describe_access() {
     );
 }
 
+/// In microseconds: how late timers fire, falling by a tenth each time that it is measured.
+static LAG: AtomicU64 = AtomicU64::new(0);
+
+/// How late timers fire. The worst of the last seconds: it is forgotten bit by bit.
+pub(crate) fn runtime_lag() -> Duration {
+    Duration::from_micros(LAG.load(Ordering::Relaxed))
+}
+
 /// Measures, for as long as it is polled, how late timers fire: the runtime's own latency.
 ///
 /// Also has the metrics add up what was recorded: single values of a histogram pile up in memory
@@ -260,7 +288,10 @@ pub async fn watch_runtime(metrics: PrometheusHandle) {
     loop {
         let started = Instant::now();
         tokio::time::sleep(EVERY).await;
-        lag.record(started.elapsed().saturating_sub(EVERY));
+        let late = started.elapsed().saturating_sub(EVERY);
+        lag.record(late);
+        let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+        LAG.store(late.max(LAG.load(Ordering::Relaxed) / 10 * 9), Ordering::Relaxed);
         metrics.run_upkeep();
     }
 }

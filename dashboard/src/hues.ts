@@ -2,7 +2,7 @@
 const HUES: Record<string, string[]> = {
   green: ['healthy', 'completed', 'resolved', 'closed', 'live', 'replayed', 'active token'],
   red: ['unhealthy', 'dead', 'critical', 'emergency', 'alert', 'error', 'open breaker', 'disabled', 'expired'],
-  orange: ['degraded', 'warning', 'unknown', 'open', 'half-open', 'delayed'],
+  orange: ['degraded', 'warning', 'warn', 'unknown', 'open', 'half-open', 'delayed'],
   blue: ['active', 'notice', 'operator', 'info'],
   purple: ['merged', 'admin', 'dry run'],
   teal: ['waiting', 'change', 'object', 'metrics'],

@@ -1,7 +1,7 @@
 /** Every route of the API, typed. */
 import type {
-  AuditEntry, Dispatch, Event, Fault, FaultDetail, Health, Job, JobCounts, JobDetail, Ledger, Metrics, NewTicket,
-  Notification, Occurrences, Page, Partner, Query, Rejected, RejectedDetail, Replayed, Role, Scope, Session, Statistics,
+  AuditEntry, Dispatch, Event, Fault, FaultDetail, Health, HealthChange, Job, JobCounts, JobDetail, Ledger, Metrics, NewTicket,
+  Notification, Occurrences, OwnError, Page, Partner, Query, Rejected, RejectedDetail, Replayed, Role, Scope, Session, Statistics,
   Throughput, Ticket, Token, User, WhichJobs, Why,
 } from './api';
 import { Problem, request } from './request';
@@ -90,6 +90,9 @@ export const api = {
     if ('components' in health) return health;
     throw new Problem(503, health.title, health.detail ?? '');
   },
+  healthHistory: (query: Query, signal?: Signal) =>
+    list<'changes', HealthChange>('changes', '/api/health/history', query, signal),
+  ownErrors: (query: Query, signal?: Signal) => list<'errors', OwnError>('errors', '/api/errors', query, signal),
   ledger: () => get<Ledger>('/api/ledger'),
   throughput: (query: Query = {}) => get<{ samples: Throughput[] }>('/api/throughput', query),
   metrics: () => get<Metrics>('/metrics'),

@@ -23,6 +23,7 @@ use faultline_actors::{
     adapters::store::{Store, StoreError, access::SessionLimits},
     domain::rule::lasting,
     pipeline::Pipeline,
+    stage::Live as LiveSettings,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,7 @@ mod users;
 
 pub use access::Surroundings;
 use access::{Gate, Role, guard::guard};
+use health::watch::HealthWatch;
 use live::Live;
 use page::Page;
 pub(crate) use users::lasts;
@@ -252,6 +254,7 @@ pub struct Admin {
     reading: Option<Arc<Reading>>,
     started: Instant,
     live: Live,
+    health: HealthWatch,
     /// The settings in force, without secrets.
     config: serde_json::Value,
 }
@@ -277,14 +280,20 @@ impl Admin {
             reading,
             started: Instant::now(),
             live: Live::new(&config.admin, ends),
+            health: HealthWatch::new(
+                LiveSettings::new(config.health.clone()),
+                crate::hub_name(),
+                config.spool.dir.clone(),
+            ),
             config: config::shown(config),
         })
     }
 
-    /// Starts what goes on without being asked for: gathering what live clients are shown. It ends
-    /// when they do.
+    /// Starts what goes on without being asked for: gathering what live clients are shown, and the
+    /// watch of health. Both end when clients do.
     pub fn start(self: &Arc<Self>) {
         tokio::spawn(self.clone().feed_live());
+        tokio::spawn(self.clone().watch_health());
     }
 
     /// Prints a link for the first user, where there is none and could be one. `url` is where
@@ -386,6 +395,8 @@ fn viewers() -> Routes {
         .routes(routes!(audit::export))
         .routes(routes!(statistics::statistics))
         .routes(routes!(partners::partners))
+        .routes(routes!(health::history))
+        .routes(routes!(health::errors))
 }
 
 fn operators() -> Routes {

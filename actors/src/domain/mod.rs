@@ -24,6 +24,7 @@ pub mod maxwell;
 pub mod notification;
 pub mod object;
 pub mod original;
+pub mod own_log;
 pub mod parse;
 pub mod platform;
 pub mod record;

@@ -34,6 +34,7 @@ pub mod buckets;
 mod copy;
 mod fault_list;
 pub mod faults;
+pub mod health;
 mod hours;
 pub mod job_page;
 pub mod jobs;
@@ -115,6 +116,7 @@ pub trait Store:
     + search::EventSearch
     + records::RecordStore
     + access::AccessStore
+    + health::HealthStore
     + 'static
 {
     /// `postgres` or `sqlite`.

@@ -77,7 +77,7 @@ mod tests {
     }
 
     /// What is silent at the end, when errors come at these minutes and are looked at each minute.
-    fn silent(talks: impl Fn(u32) -> bool, until: u32, settings: &Settings) -> Vec<(Source, u32)> {
+    fn silent(talks: impl Fn(u32) -> bool, until: u32, settings: &Settings) -> Vec<(Source, u64)> {
         let mut silence = Silence::default();
         let mut received = [1_000; Source::COUNT];
         for minute in 0..=until {
@@ -85,7 +85,7 @@ mod tests {
             silence.hear(received, minute * MINUTE, settings);
         }
         let silent = silence.silent(until * MINUTE, settings);
-        silent.into_iter().map(|(source, age)| (source, age.as_secs() as u32 / 60)).collect()
+        silent.into_iter().map(|(source, age)| (source, age.as_secs() / 60)).collect()
     }
 
     #[test]

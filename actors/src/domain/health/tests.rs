@@ -170,7 +170,7 @@ fn partners_are_told_of_by_their_calls() {
                 refused_since: refused.map(|second| at(second).at),
             };
             let last_error = Some("503".to_owned());
-            measured.partners = vec![("jira", Summary { run, last_error, ..Summary::default() })];
+            measured.partners = vec![("jira", Summary { last_error, run, ..Summary::default() })];
         });
         conditions.iter().map(|one| one.kind).collect::<Vec<_>>()
     };
