@@ -190,21 +190,6 @@ fn describe() {
     gauge!("faultline_jobs", "Jobs in the store, by state.");
     gauge!("faultline_jira_breaker_open", "1 while Jira is left alone because it fails.");
     gauge!("faultline_dispatch_paused", "1 while people have paused dispatch.");
-    gauge!(
-        "faultline_component_status",
-        "How a component does: 0 healthy, 1 degraded, 2 unhealthy; as it was last looked at."
-    );
-    counter!(
-        "faultline_health_changes_dropped_total",
-        "Changes of health that are not in the history, by reason."
-    );
-    counter!("faultline_log_lines_total", "Lines that this program has logged, by level.");
-    counter!(
-        "faultline_error_logs_dropped_total",
-        "Own lines of WARN and ERROR that were logged and not kept in the store, by reason."
-    );
-    gauge!("faultline_disk_free_bytes", "What is free on the disk that the spool is on.");
-    gauge!("faultline_disk_total_bytes", "What fits onto the disk that the spool is on.");
     gauge!("faultline_channel_depth", "Items that wait in a channel.");
     gauge!("faultline_channel_capacity", "Items that fit into a channel.");
     counter!("faultline_messages_total", "The ledger: messages by source and outcome.");
@@ -245,7 +230,28 @@ fn describe() {
     histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
     gauge!("faultline_uptime_seconds", "Since the start of the process.");
     describe_access();
+    describe_health();
     metrics_process::Collector::default().describe();
+}
+
+/// Those of health, and of the program's own log.
+fn describe_health() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge};
+    gauge!(
+        "faultline_component_status",
+        "How a component does: 0 healthy, 1 degraded, 2 unhealthy; as it was last looked at."
+    );
+    counter!(
+        "faultline_health_changes_dropped_total",
+        "Changes of health that are not in the history, by reason."
+    );
+    counter!("faultline_log_lines_total", "Lines that this program has logged, by level.");
+    counter!(
+        "faultline_error_logs_dropped_total",
+        "Own lines of WARN and ERROR that were logged and not kept in the store, by reason."
+    );
+    gauge!("faultline_disk_free_bytes", "What is free on the disk that the spool is on.");
+    gauge!("faultline_disk_total_bytes", "What fits onto the disk that the spool is on.");
 }
 
 /// Those of the listeners: who is let in, who listens, and TLS.

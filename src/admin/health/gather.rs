@@ -160,7 +160,7 @@ impl Admin {
             head: status.head,
             acknowledged: status.acknowledged,
             waiting: stages.map(|it| (it.channel, it.depth, it.capacity)).collect(),
-            jira_worker_ago: looked_at.map(|at| since(at)),
+            jira_worker_ago: looked_at.map(since),
         }
     }
 
