@@ -68,9 +68,10 @@ impl Asking {
         if !self.token.is_empty() {
             request = request.bearer_auth(self.token.expose());
         }
-        let answer = request.header("accept", accept).send().await.map_err(|error| {
-            anyhow::anyhow!("{} does not answer: {}", self.url, reason(&error))
-        })?;
+        let answer =
+            request.header("accept", accept).send().await.map_err(|error| {
+                anyhow::anyhow!("{} does not answer: {}", self.url, reason(&error))
+            })?;
         Ok(answer)
     }
 

@@ -21,6 +21,7 @@ use faultline_actors::{
     batch_writer,
     domain::{
         alert::letter::Surroundings,
+        health,
         rule::{Priorities, RuleSettings, Rules, TicketDefaults},
         ticket::Draft,
     },
@@ -51,6 +52,7 @@ pub struct Config {
     pub bucket_watcher: buckets::Settings,
     pub notifier: notifier::Settings,
     pub admin: admin::Settings,
+    pub health: health::Settings,
     pub telemetry: telemetry::Settings,
     /// What the classes of tickets mean.
     pub priorities: Priorities,
@@ -517,6 +519,7 @@ impl Config {
             ("bucket_watcher", self.bucket_watcher.validate()),
             ("notifier", self.notifier.validate()),
             ("admin", self.admin.validate()),
+            ("health", self.health.validate()),
             ("telemetry", self.telemetry.validate()),
         ];
         let mut problems: Vec<String> = sections
@@ -725,6 +728,7 @@ mod tests {
                 vec![],
                 "stdin.line_limit = \"2.0 MiB\": a line, and 1.2 MiB read with it, must fit",
             ),
+            ("[health]\nspool_disk = 1.5", vec![], "health.spool_disk = 1.5: a share is needed"),
             (
                 "",
                 vec![("FAULTLINE_SPOOL__QUEUE", "-x")],

@@ -26,6 +26,7 @@ use faultline_actors::{
         store::{Store, postgres::Postgres, sqlite::Sqlite},
     },
     domain::ledger::Ledger,
+    error_log::ErrorLog,
     metrics_aggregator::Countries,
     pipeline::{self, Pipeline},
 };
@@ -101,8 +102,7 @@ impl Listeners {
         Ok(Self {
             receiver: open(for_receiver, receiver)
                 .with_context(|| format!("receiver.listen = \"{receiver}\""))?,
-            admin: open(for_admin, admin)
-                .with_context(|| format!("admin.listen = \"{admin}\""))?,
+            admin: open(for_admin, admin).with_context(|| format!("admin.listen = \"{admin}\""))?,
             outlives,
         })
     }
@@ -199,6 +199,9 @@ pub async fn run_with(
 
     let reload = Reload::new(&config, Process::Hub, Some(store.clone()));
     follow_pipeline(&pipeline, &reload);
+    let (lines, kept) = (telemetry::own_log::lines(), CancellationToken::new());
+    let error_log = ErrorLog::new(lines, store.clone(), config.notifier.hub_name());
+    let error_log = tokio::spawn(error_log.run(kept.clone().cancelled_owned()));
     let reading = config.stdin.reading();
     let (leaving, looking) = (CancellationToken::new(), CancellationToken::new());
     let surroundings = admin::Surroundings {
@@ -243,6 +246,8 @@ pub async fn run_with(
     let outcome = serving.until(listeners, shutdown).await;
     hangups.abort();
     invitation.abort();
+    kept.cancel();
+    let _ = error_log.await;
     outcome
 }
 
@@ -251,6 +256,8 @@ fn follow_pipeline(pipeline: &Arc<Pipeline>, reload: &Reload) {
     let pipeline = pipeline.clone();
     reload.follow(move |config| {
         pipeline.use_jira(config.jira.clone());
+        pipeline.notifier().settings.set(config.notifier.clone());
+        pipeline.notifier().around.set(config.letters());
         match config.rules() {
             Ok(rules) => pipeline.use_rules(Arc::new(rules)),
             // It is valid, so that this cannot be.

@@ -55,8 +55,7 @@ pub async fn run_relay(
         leaving: leaving.clone(),
     };
     let (handing, reads) = (handover.clone(), reading.clone());
-    let admin =
-        RelayAdmin::new(&config.admin, surroundings, handing, prometheus.clone(), reads, &reload);
+    let admin = RelayAdmin::new(&config, surroundings, handing, prometheus.clone(), reads, &reload);
     let receiver = follow_receiver(&config, &spool, &reload);
     let admin = router(&admin);
     let consumer = handover;

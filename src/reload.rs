@@ -19,6 +19,7 @@ use faultline_actors::{
         store::{Store, trail::Note},
     },
     domain::time::{Micros, rfc3339},
+    notifier,
     stage::Live,
 };
 use serde_json::{Value, json};
@@ -105,10 +106,7 @@ impl Reload {
     /// Has `follower` told of each configuration that comes into force from now on. It is valid, and
     /// has the old values of what is only read at the start.
     pub fn follow(&self, follower: impl Fn(&Config) + Send + Sync + 'static) {
-        self.followers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Box::new(follower));
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(follower));
     }
 
     /// The configuration in force.
@@ -143,7 +141,8 @@ impl Reload {
     async fn compare(&self) -> Result<(Config, Report), ConfigError> {
         let old = self.loaded();
         let Some(source) = old.config.source.clone() else {
-            let problem = "this process was not started with a configuration that can be read again";
+            let problem =
+                "this process was not started with a configuration that can be read again";
             return Err(ConfigError(vec![problem.to_owned()]));
         };
         let read = tokio::task::spawn_blocking(move || source.read()).await;
@@ -180,8 +179,12 @@ impl Reload {
         let keys = |changes: &[Change]| {
             changes.iter().map(|change| change.key.clone()).collect::<Vec<_>>().join(", ")
         };
-        tracing::info!(who, applied = keys(applied), unchanged = report.unchanged,
-            "the configuration was read again");
+        tracing::info!(
+            who,
+            applied = keys(applied),
+            unchanged = report.unchanged,
+            "the configuration was read again"
+        );
         if !restart.is_empty() {
             tracing::warn!(settings = keys(restart), "changed, and in force after a restart only");
         }
@@ -213,7 +216,8 @@ impl Reload {
     fn gauge(&self, is_good: bool) {
         let at = self.loaded().at as f64 / 1e6;
         metrics::gauge!("faultline_config_last_reload_timestamp_seconds").set(at);
-        metrics::gauge!("faultline_config_last_reload_successful").set(f64::from(u8::from(is_good)));
+        metrics::gauge!("faultline_config_last_reload_successful")
+            .set(f64::from(u8::from(is_good)));
     }
 }
 
@@ -313,6 +317,9 @@ fn in_force(old: &Config, new: &Config) -> Config {
             cors_origins: new.admin.cors_origins,
             ..old.admin
         },
+        // Its name is that of its open alerts.
+        notifier: notifier::Settings { hub: old.notifier.hub, ..new.notifier },
+        health: new.health,
         telemetry: telemetry::Settings { filter: new.telemetry.filter, ..old.telemetry },
         priorities: new.priorities,
         rules: new.rules,
@@ -378,8 +385,10 @@ mod tests {
     #[test]
     fn halves_that_do_not_fit_are_refused() {
         let old = read("");
-        let new = read("[receiver]\nbody_limit = \"100 MiB\"\ninflight_limit = \"300 MiB\"\n\
-                        [spool]\nsegment_bytes = \"128 MiB\"");
+        let new = read(
+            "[receiver]\nbody_limit = \"100 MiB\"\ninflight_limit = \"300 MiB\"\n\
+                        [spool]\nsegment_bytes = \"128 MiB\"",
+        );
         let refused = in_force(&old, &new).validate().map_err(goes_with_a_restart).unwrap_err();
         let told = refused.to_string();
         assert!(told.contains("receiver.body_limit = \"100.0 MiB\""), "{told}");

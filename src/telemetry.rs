@@ -2,7 +2,10 @@
 
 use std::{
     io::IsTerminal,
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
+
+pub(crate) mod own_log;
 
 /// Section `[telemetry]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -63,9 +68,8 @@ pub fn start_logging(settings: &Settings) {
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&settings.filter));
     let (filter, handle) = reload::Layer::new(filter);
     // Where the log cannot be written (a full disk, a reader that is gone), saying so would panic.
-    let log = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false);
+    let log =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let is_human = match settings.format {
         Format::Human => true,
         Format::Json => false,
@@ -77,7 +81,8 @@ pub fn start_logging(settings: &Settings) {
         log.json().flatten_event(true).boxed()
     };
     // A second set-up in one process (tests) keeps the first.
-    if tracing_subscriber::registry().with(filter).with(log).try_init().is_ok() {
+    let all = tracing_subscriber::registry().with(filter).with(log).with(own_log::OwnLog);
+    if all.try_init().is_ok() {
         let _ = FILTER.set(handle);
     }
 }
@@ -266,7 +271,28 @@ fn describe() {
         "0 while the configuration that was read last cannot be used, and the one before is in force."
     );
     describe_access();
+    describe_health();
     metrics_process::Collector::default().describe();
+}
+
+/// Those of health, and of the program's own log.
+fn describe_health() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge};
+    gauge!(
+        "faultline_component_status",
+        "How a component does: 0 healthy, 1 degraded, 2 unhealthy; as it was last looked at."
+    );
+    counter!(
+        "faultline_health_changes_dropped_total",
+        "Changes of health that are not in the history, by reason."
+    );
+    counter!("faultline_log_lines_total", "Lines that this program has logged, by level.");
+    counter!(
+        "faultline_error_logs_dropped_total",
+        "Own lines of WARN and ERROR that were logged and not kept in the store, by reason."
+    );
+    gauge!("faultline_disk_free_bytes", "What is free on the disk that the spool is on.");
+    gauge!("faultline_disk_total_bytes", "What fits onto the disk that the spool is on.");
 }
 
 /// Those of the listeners: who is let in, who listens, and TLS.
@@ -291,6 +317,14 @@ fn describe_access() {
     );
 }
 
+/// In microseconds: how late timers fire, falling by a tenth each time that it is measured.
+static LAG: AtomicU64 = AtomicU64::new(0);
+
+/// How late timers fire. The worst of the last seconds: it is forgotten bit by bit.
+pub(crate) fn runtime_lag() -> Duration {
+    Duration::from_micros(LAG.load(Ordering::Relaxed))
+}
+
 /// Measures, for as long as it is polled, how late timers fire: the runtime's own latency.
 ///
 /// Also has the metrics add up what was recorded: single values of a histogram pile up in memory
@@ -301,7 +335,10 @@ pub async fn watch_runtime(metrics: PrometheusHandle) {
     loop {
         let started = Instant::now();
         tokio::time::sleep(EVERY).await;
-        lag.record(started.elapsed().saturating_sub(EVERY));
+        let late = started.elapsed().saturating_sub(EVERY);
+        lag.record(late);
+        let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+        LAG.store(late.max(LAG.load(Ordering::Relaxed) / 10 * 9), Ordering::Relaxed);
         metrics.run_upkeep();
     }
 }

@@ -44,6 +44,8 @@ const ROUTES: &[Route] = &[
     ("GET", "/api/docs.css", Viewer, "", 200),
     // Health and lists.
     ("GET", "/api/health", Viewer, "", 200),
+    ("GET", "/api/health/history", Viewer, "", 200),
+    ("GET", "/api/errors", Viewer, "", 200),
     ("GET", "/api/ledger", Viewer, "", 200),
     ("GET", "/api/events", Viewer, "", 200),
     ("GET", "/api/events/{id}", Viewer, "", 400),

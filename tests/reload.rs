@@ -67,7 +67,11 @@ async fn labels(program: &Program, count: usize) -> Value {
     eventually("there is another ticket", async || {
         let jobs = program.json("/api/jobs?action=create").await;
         let jobs = jobs["jobs"].as_array().unwrap();
-        if jobs.len() == count { Ok(jobs[0]["request"]["labels"].clone()) } else { Err(jobs.clone()) }
+        if jobs.len() == count {
+            Ok(jobs[0]["request"]["labels"].clone())
+        } else {
+            Err(jobs.clone())
+        }
     })
     .await
 }
@@ -171,8 +175,13 @@ async fn rotated_credentials_are_refused_and_requests_under_way_are_finished() {
     let reload = program.ask("POST", "/api/reload").bearer_auth("admin-token-1");
     let (status, report) = answer(reload).await;
     assert_eq!(status, 200, "{report}");
-    let expected =
-        ["admin.metrics_token", "admin.token", "receiver.drains", "receiver.retry_after", "receiver.token"];
+    let expected = [
+        "admin.metrics_token",
+        "admin.token",
+        "receiver.drains",
+        "receiver.retry_after",
+        "receiver.token",
+    ];
     assert_eq!(keys(&report["applied"]), expected);
     assert_eq!(report["restart"], json!([]));
     assert_eq!(let_in(&program, 1).await, [401, 401, 401, 401]);
@@ -200,7 +209,10 @@ async fn a_bad_configuration_changes_nothing_and_is_named() {
     let mut refused = 0.0;
     for (bad, expected) in [
         ("[receiver]\ntoken = \"short\"\n", "receiver.token = \"***\": a secret of at least 12"),
-        ("[receiver]\ntokn = \"hunter2-hunter2\"\n", "receiver.tokn: there is no such setting; `token`"),
+        (
+            "[receiver]\ntokn = \"hunter2-hunter2\"\n",
+            "receiver.tokn: there is no such setting; `token`",
+        ),
         ("[receiver]\ntoken = \"hunter2-hunter2\n", "config.toml: line 2 (`token`)"),
         ("[[rules]]\nname = \"a\"\nclass = \"P9\"\n", "rules[0].class: unknown variant `P9`"),
         ("[telemetry]\nfilter = \"x=loud\"\n", "telemetry.filter = \"x=loud\": "),
@@ -250,7 +262,10 @@ async fn what_needs_a_restart_is_said_and_not_done() {
     assert_eq!(keys(&report["applied"]), ["admin.metrics_rate"]);
     let restart = ["jira.project", "parser.environment", "spool.queue"];
     assert_eq!(keys(&report["restart"]), restart);
-    assert_eq!(report["restart"][2], json!({ "key": "spool.queue", "old": 4096, "new": 7, "secret": false }));
+    assert_eq!(
+        report["restart"][2],
+        json!({ "key": "spool.queue", "old": 4096, "new": 7, "secret": false })
+    );
     assert!(report["unchanged"].as_u64().unwrap() > 100, "{report}");
     let config = program.json("/api/config").await;
     let of = |key: &str| config["config"].pointer(key).unwrap().clone();
@@ -349,7 +364,9 @@ async fn secrets_show_nowhere() {
     })
     .await;
     let metrics = program.look("/metrics").bearer_auth("admin-canary-2").send().await.unwrap();
-    for text in [preview.to_string(), done.to_string(), program.log(), metrics.text().await.unwrap()] {
+    for text in
+        [preview.to_string(), done.to_string(), program.log(), metrics.text().await.unwrap()]
+    {
         assert!(!text.contains("canary"), "{text}");
     }
 }

@@ -55,9 +55,8 @@ async fn stored(hubs: &[Program], source: &str) -> (u64, u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn hubs_behind_relays() {
     let (redis, database) = (Redis::start(), start_database());
-    let relay = |environment| {
-        handoff::relay(BINARY, &redis.url(), environment).set("handoff.shards", "2")
-    };
+    let relay =
+        |environment| handoff::relay(BINARY, &redis.url(), environment).set("handoff.shards", "2");
     let mut relays = [relay("dev"), relay("staging")];
     let mut hubs = [(); 2].map(|()| {
         handoff::hub(BINARY, &redis.url(), &database.url(), "dev,staging")
@@ -165,9 +164,8 @@ async fn a_hub_whose_sockets_stay() {
 async fn a_relay_whose_sockets_stay() {
     let (redis, database) = (Redis::start(), start_database());
     let mut hub = handoff::hub(BINARY, &redis.url(), &database.url(), "dev");
-    let mut relay = handoff::relay(BINARY, &redis.url(), "dev")
-        .with_sockets()
-        .set("receiver.linger", "50ms");
+    let mut relay =
+        handoff::relay(BINARY, &redis.url(), "dev").with_sockets().set("receiver.linger", "50ms");
     hub.start();
     relay.start();
     let load = Load::start(relay.receiver(), CLIENTS);

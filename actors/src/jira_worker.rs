@@ -13,7 +13,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -44,6 +44,7 @@ use crate::{
     domain::{
         breaker::{self, Breaker},
         job::Step,
+        time::Micros,
     },
     stage::{Closed, Finish, Live, Noticed, Wake, wake},
 };
@@ -60,6 +61,8 @@ pub struct Counters {
     counts: Mutex<JobCounts>,
     is_paused: std::sync::atomic::AtomicBool,
     hubs: AtomicU64,
+    /// When it last looked whether there is something to do.
+    looked_at: AtomicI64,
 }
 
 impl Counters {
@@ -70,7 +73,14 @@ impl Counters {
             counts: Mutex::new(JobCounts::new()),
             is_paused: false.into(),
             hubs: AtomicU64::new(1),
+            looked_at: AtomicI64::new(0),
         }
+    }
+
+    /// When it last looked whether there is something to do; `None` before it ever did.
+    #[must_use]
+    pub fn looked_at(&self) -> Option<Micros> {
+        Some(self.looked_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
     }
 
     /// Jobs by state, as they were when last looked at.
@@ -168,6 +178,7 @@ impl JiraWorker {
 
     /// Does what is due.
     async fn attend(&mut self) {
+        self.shared.counters.looked_at.store(clock::now(), Ordering::Relaxed);
         while self.tasks.try_join_next().is_some() {}
         let now = Instant::now();
         if now >= self.keep_at {

@@ -33,6 +33,7 @@ pub mod domain;
 
 pub mod batch_writer;
 pub mod bucket_watcher;
+pub mod error_log;
 pub mod fan_out;
 pub mod jira_dispatch;
 pub mod jira_worker;

@@ -106,8 +106,7 @@ pub(crate) fn serve(arguments: &[String]) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let listeners =
-            Listeners { receiver: bind().await, admin: bind().await, outlives: false };
+        let listeners = Listeners { receiver: bind().await, admin: bind().await, outlives: false };
         let ports = format!(
             "{}\n{}\n",
             listeners.receiver.local_addr().unwrap(),

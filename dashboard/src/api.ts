@@ -286,6 +286,32 @@ export interface Component {
   responseTime: number;
   details?: Record<string, unknown>;
   error?: string;
+  /** Since when its status is this. */
+  since?: string;
+}
+
+/** A component did otherwise than before. */
+export interface HealthChange {
+  id: number;
+  at: string;
+  hub: string;
+  component: string;
+  before: Status;
+  status: Status;
+  error: string;
+}
+
+/** Lines of the program's own log that say the same. */
+export interface OwnError {
+  id: number;
+  hub: string;
+  level: 'warn' | 'error';
+  target: string;
+  template: string;
+  message: string;
+  first_at: string;
+  last_at: string;
+  count: number;
 }
 
 export interface Health {

@@ -2,7 +2,7 @@
 const HUES: Record<string, string[]> = {
   green: ['healthy', 'completed', 'resolved', 'closed', 'live', 'replayed', 'active token'],
   red: ['P0', 'P1', 'unhealthy', 'dead', 'critical', 'emergency', 'alert', 'error', 'open breaker', 'disabled', 'expired'],
-  orange: ['P2', 'degraded', 'warning', 'unknown', 'open', 'half-open', 'delayed'],
+  orange: ['P2', 'degraded', 'warning', 'warn', 'unknown', 'open', 'half-open', 'delayed'],
   blue: ['P3', 'active', 'notice', 'operator', 'info'],
   purple: ['merged', 'admin', 'dry run'],
   teal: ['waiting', 'change', 'object', 'metrics'],

@@ -1,7 +1,8 @@
 /** Every route of the API, typed. */
 import type {
-  Alert, AuditEntry, Config, Dispatch, Event, Fault, FaultDetail, Health, Job, JobCounts, JobDetail, Ledger, Metrics, NewTicket,
-  Notification, Occurrences, Page, Partner, Query, Rejected, RejectedDetail, Reloaded, Replayed, Role, Scope, Session, Statistics,
+  Alert, AuditEntry, Config, Dispatch, Event, Fault, FaultDetail, Health, HealthChange, Job, JobCounts, JobDetail, Ledger,
+  Metrics, NewTicket, Notification, Occurrences, OwnError, Page, Partner, Query, Rejected, RejectedDetail, Reloaded, Replayed,
+  Role, Scope, Session, Statistics,
   Throughput, Ticket, Token, User, WhichJobs, Why,
 } from './api';
 import { Problem, request } from './request';
@@ -95,6 +96,9 @@ export const api = {
     if ('components' in health) return health;
     throw new Problem(503, health.title, health.detail ?? '');
   },
+  healthHistory: (query: Query, signal?: Signal) =>
+    list<'changes', HealthChange>('changes', '/api/health/history', query, signal),
+  ownErrors: (query: Query, signal?: Signal) => list<'errors', OwnError>('errors', '/api/errors', query, signal),
   ledger: () => get<Ledger>('/api/ledger'),
   throughput: (query: Query = {}) => get<{ samples: Throughput[] }>('/api/throughput', query),
   metrics: () => get<Metrics>('/metrics'),

@@ -1,7 +1,7 @@
 //! `GET /metrics`: for Prometheus as text (0.0.4, or OpenMetrics by `Accept`), for dashboards as
 //! JSON (`Accept: application/json`).
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Json, extract,
@@ -14,7 +14,7 @@ use faultline_actors::{
 };
 use metrics::{counter, gauge};
 
-use super::{Admin, access::Gate};
+use super::{Admin, access::Gate, health::gather::disk};
 use crate::problem::Problem;
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -69,8 +69,12 @@ pub(super) async fn without_statistics(
     Ok(exposition(form_of(accept), &text()))
 }
 
-/// The gauges of a spool.
-pub(super) fn update_spool(spool: &Spool, oldest: Duration) {
+/// The gauges of a spool, and of the disk that it is on.
+pub(super) fn update_spool(spool: &Spool, directory: &Path, oldest: Duration) {
+    if let Some(disk) = disk(directory) {
+        gauge!("faultline_disk_free_bytes").set(disk.free_bytes as f64);
+        gauge!("faultline_disk_total_bytes").set((disk.used_bytes + disk.free_bytes) as f64);
+    }
     let status = spool.status();
     gauge!("faultline_spool_bytes").set(status.used_bytes as f64);
     gauge!("faultline_spool_limit_bytes").set(status.max_bytes as f64);
@@ -114,7 +118,7 @@ impl Admin {
         self.process.collect();
         gauge!("faultline_live_clients").set(self.live.clients() as f64);
         gauge!("faultline_uptime_seconds").set(self.started.elapsed().as_secs_f64());
-        update_spool(self.pipeline.spool(), self.oldest_age());
+        update_spool(self.pipeline.spool(), self.health.spool_directory(), self.oldest_age());
         if let Some((status, _)) = self.pipeline.handoff() {
             update_handoff(&status.look());
         }

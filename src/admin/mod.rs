@@ -23,6 +23,7 @@ use faultline_actors::{
     adapters::store::{Store, StoreError, access::SessionLimits},
     domain::rule::lasting,
     pipeline::Pipeline,
+    stage::Live as LiveSettings,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,7 @@ mod users;
 pub use access::Surroundings;
 use access::{Gate, Role, guard::guard};
 pub(crate) use config::shown as shown_config;
+use health::watch::HealthWatch;
 use live::Live;
 use page::Page;
 pub(crate) use users::lasts;
@@ -257,6 +259,7 @@ pub struct Admin {
     started: Instant,
     live: Live,
     reload: Arc<Reload>,
+    health: HealthWatch,
 }
 
 impl Admin {
@@ -272,6 +275,11 @@ impl Admin {
         reload: Arc<Reload>,
         ends: CancellationToken,
     ) -> Arc<Self> {
+        let health = LiveSettings::new(config.health.clone());
+        reload.follow({
+            let health = health.clone();
+            move |config| health.set(config.health.clone())
+        });
         Arc::new(Self {
             gate: Gate::following(&config.admin, surroundings, &reload),
             pipeline,
@@ -282,13 +290,15 @@ impl Admin {
             started: Instant::now(),
             live: Live::new(&config.admin, ends),
             reload,
+            health: HealthWatch::new(health, config.notifier.hub_name(), config.spool.dir.clone()),
         })
     }
 
-    /// Starts what goes on without being asked for: gathering what live clients are shown. It ends
-    /// when they do.
+    /// Starts what goes on without being asked for: gathering what live clients are shown, and the
+    /// watch of health. Both end when clients do.
     pub fn start(self: &Arc<Self>) {
         tokio::spawn(self.clone().feed_live());
+        tokio::spawn(self.clone().watch_health());
     }
 
     /// Prints a link for the first user, where there is none and could be one. `url` is where
@@ -391,6 +401,8 @@ fn viewers() -> Routes {
         .routes(routes!(audit::export))
         .routes(routes!(statistics::statistics))
         .routes(routes!(partners::partners))
+        .routes(routes!(health::history))
+        .routes(routes!(health::errors))
 }
 
 fn operators() -> Routes {

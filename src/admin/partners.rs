@@ -1,19 +1,12 @@
 //! `GET /api/partners`: how it goes with each system outside: the store, Jira, Redis, the buckets,
 //! mail.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use faultline_actors::{
     adapters::clock,
-    domain::{
-        breaker,
-        calls::{Calls, Ended, Summary},
-        time::rfc3339,
-    },
+    domain::{breaker, calls::Summary, time::rfc3339},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -22,8 +15,6 @@ use utoipa::ToSchema;
 use super::Admin;
 use crate::problem::Problem;
 
-/// The store must answer within this time.
-const PING: Duration = Duration::from_secs(2);
 /// Below this share of calls that end well something is wrong.
 const WELL: f64 = 0.9;
 
@@ -143,23 +134,11 @@ fn jira(admin: &Admin, now: i64) -> Partner {
 
 async fn store(admin: &Admin) -> Partner {
     let counters = admin.pipeline.counters();
-    let failing = ping(admin, counters.calls()).await.err().or_else(|| counters.failing());
+    let failing = admin.ping().await.err().or_else(|| counters.failing());
     let calls = counters.calls().look(clock::now());
     let status = if failing.is_some() { PartnerStatus::Unhealthy } else { by_calls(&calls) };
     let details = json!({ "store": admin.store.name(), "failing": failing });
     partner("store", status, calls, details)
-}
-
-/// Asks the store whether it answers: nothing may have been written for long.
-async fn ping(admin: &Admin, calls: &Calls) -> Result<(), String> {
-    let started = Instant::now();
-    let answered = match tokio::time::timeout(PING, admin.store.ping()).await {
-        Err(_) => Err(format!("no answer within {PING:?}")),
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-    };
-    let ended = answered.as_ref().map_or_else(|error| Ended::by_words(error), |()| Ended::Well);
-    calls.ended(clock::now(), started.elapsed(), ended);
-    answered
 }
 
 fn redis(admin: &Admin, now: i64) -> Partner {

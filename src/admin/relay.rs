@@ -1,25 +1,33 @@
 //! The admin listener of a relay: health, metrics and ledger of what is handed over.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Query, State},
     http::{HeaderMap, StatusCode},
     middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
-use faultline_actors::pipeline::handover::{Handover, Line};
+use faultline_actors::{
+    adapters::clock,
+    domain::health::Settings,
+    pipeline::handover::{Handover, Line},
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{
-    Open, Settings, Surroundings,
+    Open, Surroundings,
     access::{Gate, Role, guard::guard, require},
-    health::{Health, application, maxwell, oldest_age, readiness, redis, spool, tls},
+    health::{
+        Health, Probe,
+        gather::{application, maxwell, oldest_age, redis, spool, tls},
+        readiness,
+    },
     metrics::{update_handoff, update_spool, without_statistics},
 };
-use crate::{problem::Problem, receiver::stdin::Reading, reload::Reload};
+use crate::{config::Config, problem::Problem, receiver::stdin::Reading, reload::Reload};
 
 /// What the handlers share.
 pub struct RelayAdmin {
@@ -29,12 +37,14 @@ pub struct RelayAdmin {
     process: metrics_process::Collector,
     reading: Option<Arc<Reading>>,
     started: Instant,
+    health: Settings,
+    spool_directory: PathBuf,
 }
 
 impl RelayAdmin {
     #[must_use]
     pub fn new(
-        settings: &Settings,
+        config: &Config,
         surroundings: Surroundings,
         handover: Arc<Handover>,
         prometheus: PrometheusHandle,
@@ -42,12 +52,14 @@ impl RelayAdmin {
         reload: &Reload,
     ) -> Arc<Self> {
         Arc::new(Self {
-            gate: Gate::following(settings, surroundings, reload),
+            gate: Gate::following(&config.admin, surroundings, reload),
             handover,
             prometheus,
             process: metrics_process::Collector::default(),
             reading,
             started: Instant::now(),
+            health: config.health.clone(),
+            spool_directory: config.spool.dir.clone(),
         })
     }
 }
@@ -78,24 +90,25 @@ pub fn router(admin: &Arc<RelayAdmin>) -> Router {
     guard(router, admin.gate.clone())
 }
 
-async fn ready(State(admin): State<Arc<RelayAdmin>>) -> Response {
-    readiness(admin.handover.spool(), &admin.gate.leaving)
+async fn ready(State(admin): State<Arc<RelayAdmin>>, probe: Query<Probe>) -> Response {
+    readiness(admin.handover.spool(), &admin.gate.leaving, &probe)
 }
 
-async fn health(State(admin): State<Arc<RelayAdmin>>) -> Response {
-    let started = Instant::now();
+async fn health(State(admin): State<Arc<RelayAdmin>>, headers: HeaderMap) -> Response {
+    let (started, settings) = (Instant::now(), &admin.health);
+    let spool = spool(admin.handover.spool(), &admin.spool_directory);
     let mut components = BTreeMap::from([
-        ("spool", spool(admin.handover.spool())),
-        ("redis", redis(&admin.handover.state())),
-        ("application", application(admin.started)),
+        ("spool", spool.evaluate(settings)),
+        ("redis", redis(&admin.handover.state()).evaluate()),
+        ("application", application(admin.started).evaluate(settings)),
     ]);
     if let Some(tls) = tls(&admin.gate.certificates) {
-        components.insert("tls", tls);
+        components.insert("tls", tls.evaluate());
     }
     if let Some(reading) = &admin.reading {
-        components.insert("maxwell", maxwell(reading, None));
+        components.insert("maxwell", maxwell(reading, None).evaluate(clock::now()));
     }
-    Health::new(components, started).into_response()
+    Health::new(components, started).answer(&headers)
 }
 
 /// One line a source, in messages: `received = committed + in_flight`.
@@ -128,7 +141,7 @@ impl RelayAdmin {
         self.process.collect();
         metrics::gauge!("faultline_uptime_seconds").set(self.started.elapsed().as_secs_f64());
         let spool = self.handover.spool();
-        update_spool(spool, oldest_age(spool));
+        update_spool(spool, &self.spool_directory, oldest_age(spool));
         update_handoff(&self.handover.state());
         for (source, line) in self.handover.ledger().unwrap_or_default() {
             let source = source.name();

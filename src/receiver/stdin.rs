@@ -19,7 +19,7 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +36,7 @@ use faultline_actors::{
         maxwell,
         record::{Meta, NewRecord, RecordId},
         retry::Backoff,
+        time::Micros,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,7 @@ impl Settings {
 pub struct Reading {
     is_on: AtomicBool,
     restarts: AtomicU64,
+    last_line: AtomicI64,
 }
 
 impl Reading {
@@ -145,6 +147,12 @@ impl Reading {
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// When it last said something; `None` before it ever did.
+    #[must_use]
+    pub fn last_line(&self) -> Option<Micros> {
+        Some(self.last_line.load(Ordering::Relaxed)).filter(|at| *at != 0)
     }
 }
 
@@ -182,7 +190,7 @@ pub async fn run(
     if settings.command.is_empty() {
         reading.is_on.store(true, Ordering::Relaxed);
         tokio::select! {
-            () = follow(&settings, &spool, Box::new(io::stdin())) => {}
+            () = follow(&settings, &spool, &reading, Box::new(io::stdin())) => {}
             () = stop.cancelled() => {}
         }
         reading.is_on.store(false, Ordering::Relaxed);
@@ -220,7 +228,7 @@ async fn run_command(
     let output = child.output();
     let mut held_open = child.process.stdin.take();
     tokio::select! {
-        () = follow(settings, spool, output) => {}
+        () = follow(settings, spool, reading, output) => {}
         () = async {
             stop.cancelled().await;
             held_open = None;
@@ -235,7 +243,12 @@ async fn run_command(
 }
 
 /// Appends everything that `source` gives.
-async fn follow(settings: &Settings, spool: &Arc<Spool>, source: Box<dyn Read + Send>) {
+async fn follow(
+    settings: &Settings,
+    spool: &Arc<Spool>,
+    reading: &Reading,
+    source: Box<dyn Read + Send>,
+) {
     let (pieces_in, pieces) = flume::bounded(PIECES);
     let limit = usize::try_from(settings.line_limit.as_u64()).unwrap_or(usize::MAX);
     // A blocking read cannot be interrupted: at the end the thread is left to itself.
@@ -252,6 +265,7 @@ async fn follow(settings: &Settings, spool: &Arc<Spool>, source: Box<dyn Read + 
     let mut buffer = BytesMut::with_capacity(BUFFER_BYTES);
     let mut next = pieces.recv_async().await.ok();
     while let Some(piece) = next.take() {
+        reading.last_line.store(clock::now(), Ordering::Relaxed);
         match piece {
             Piece::Overlong(start, length) => append(settings, spool, start.into(), length).await,
             Piece::Lines(lines) => {

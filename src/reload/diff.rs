@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn rules_are_compared_by_name_and_their_order_counts() {
-        let old = "[[rules]]\nname = \"a\"\nclass = \"P1\"\n[[rules]]\nname = \"b\"\nmatch.title = \"x\"";
+        let old =
+            "[[rules]]\nname = \"a\"\nclass = \"P1\"\n[[rules]]\nname = \"b\"\nmatch.title = \"x\"";
         let new = "[[rules]]\nname = \"c\"\nignore = true\n[[rules]]\nname = \"a\"\nclass = \"P2\"";
         assert_eq!(
             lines(old, new),

@@ -51,7 +51,8 @@ impl Metrics {
     /// The buckets of a histogram with this label.
     pub(super) fn buckets(&self, name: &str, label: (&str, &str)) -> Buckets {
         let name = format!("{name}_bucket");
-        let samples = self.of(&name).filter(|it| it.labels.get(label.0).is_some_and(|v| v == label.1));
+        let samples =
+            self.of(&name).filter(|it| it.labels.get(label.0).is_some_and(|v| v == label.1));
         let bucket = |it: &Sample| Some((it.labels.get("le")?.parse().ok()?, it.value));
         let mut buckets: Vec<(f64, f64)> = samples.filter_map(bucket).collect();
         buckets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
@@ -82,7 +83,8 @@ impl Buckets {
             for (upper, count) in &self.0 {
                 if *count >= rank && *count > below {
                     // Of the last bucket only its lower end is known.
-                    let part = if upper.is_finite() { (rank - below) / (count - below) } else { 0.0 };
+                    let part =
+                        if upper.is_finite() { (rank - below) / (count - below) } else { 0.0 };
                     let width = if upper.is_finite() { upper - lower } else { 0.0 };
                     return lower + width * part;
                 }

@@ -113,7 +113,10 @@ pub(crate) enum Link {
     Connecting,
     Up,
     /// For so long, and why. What is shown is of before.
-    Down { lasting: Duration, why: String },
+    Down {
+        lasting: Duration,
+        why: String,
+    },
 }
 
 /// What is shown.
@@ -284,7 +287,9 @@ mod tests {
         let line = |received: u64| format!(r#"{{"errors":{{"received":{received},"stored":1}}}}"#);
         let ledger = format!(
             r#"{{"sources":{},"origins":[{{"sources":{}}},{{"environment":"dev","sources":{}}}],"balanced":true}}"#,
-            line(3), line(90), line(4)
+            line(3),
+            line(90),
+            line(4)
         );
         let mut history = History::default();
         history.add(sample(0, &ledger, ""));

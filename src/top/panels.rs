@@ -99,7 +99,10 @@ fn work(model: &Model, view: View) -> Vec<Line<'static>> {
         let text = match quantiles {
             Some(Quantiles { p50, p95, p99, count }) => format!(
                 "{what:<16}p50 {:<8} p95 {:<8} p99 {:<8} of {}",
-                milliseconds(p50), milliseconds(p95), milliseconds(p99), short(count as f64)
+                milliseconds(p50),
+                milliseconds(p95),
+                milliseconds(p99),
+                short(count as f64)
             ),
             None => format!("{what:<16}none"),
         };
@@ -166,7 +169,8 @@ fn alerts(model: &Model, view: View) -> Vec<Line<'static>> {
         return said(view, "none is open");
     }
     let line = |alert: &super::model::Alert| {
-        let tone = if matches!(alert.class.as_str(), "P0" | "P1") { Tone::Bad } else { Tone::Warning };
+        let tone =
+            if matches!(alert.class.as_str(), "P0" | "P1") { Tone::Bad } else { Tone::Warning };
         let since = alert.since.get(11..16).unwrap_or_default();
         Line::from(vec![
             view.span(tone, format!("{:<3}", alert.class)),

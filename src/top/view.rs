@@ -119,7 +119,8 @@ pub(crate) fn draw(model: &Model, view: View, area: Rect, out: &mut Buffer) {
     if area.width >= WIDE && area.height >= HIGH {
         all_panels(model, view, body, out);
     } else if view.is_once {
-        let places = Panel::ALL.map(|it| Constraint::Length(panels::height(it, model).min(LONGEST)));
+        let places =
+            Panel::ALL.map(|it| Constraint::Length(panels::height(it, model).min(LONGEST)));
         let places: [Rect; 6] = Layout::vertical(places).areas(body);
         for (which, place) in Panel::ALL.into_iter().zip(places) {
             panel(which, model, view, place, out);
@@ -138,7 +139,8 @@ pub(crate) fn draw(model: &Model, view: View, area: Rect, out: &mut Buffer) {
 }
 
 fn header(model: &Model, view: View) -> Line<'static> {
-    let mut spans = vec![view.span(Tone::Chosen, "Faultline "), view.span(Tone::Plain, &*model.url)];
+    let mut spans =
+        vec![view.span(Tone::Chosen, "Faultline "), view.span(Tone::Plain, &*model.url)];
     let (tone, text) = match &model.link {
         Link::Connecting => (Tone::Dim, " · connecting …".to_owned()),
         Link::Down { lasting, why } => {

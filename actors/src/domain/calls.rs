@@ -54,6 +54,17 @@ struct Ring {
     last_success: Option<Micros>,
     last_failure: Option<Micros>,
     last_error: Option<String>,
+    run: Run,
+}
+
+/// The failures since the last call that ended well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    pub failures: u64,
+    /// When the first of them was.
+    pub since: Option<Micros>,
+    /// When our credentials were first refused among them.
+    pub refused_since: Option<Micros>,
 }
 
 struct Slot {
@@ -84,6 +95,8 @@ pub struct Summary {
     pub last_success: Option<Micros>,
     pub last_failure: Option<Micros>,
     pub last_error: Option<String>,
+    /// The failures one after the other that go on now, however long ago they began.
+    pub run: Run,
 }
 
 impl Summary {
@@ -116,6 +129,7 @@ impl Calls {
             last_success: None,
             last_failure: None,
             last_error: None,
+            run: Run::default(),
         }))
     }
 
@@ -132,15 +146,20 @@ impl Calls {
         let error = match how {
             Ended::Well => {
                 ring.last_success = Some(now);
+                ring.run = Run::default();
                 return;
             }
             Ended::Failed(error) => error,
             Ended::Unauthorized(error) => {
                 slot.auth_failures += 1;
+                ring.run.refused_since.get_or_insert(now);
                 error
             }
         };
+        let slot = ring.slot(now);
         slot.failures += 1;
+        ring.run.failures += 1;
+        ring.run.since.get_or_insert(now);
         ring.last_failure = Some(now);
         ring.last_error = Some(cut(error, LONGEST_ERROR).to_owned());
     }
@@ -154,6 +173,7 @@ impl Calls {
             last_success: ring.last_success,
             last_failure: ring.last_failure,
             last_error: ring.last_error.clone(),
+            run: ring.run,
             ..Summary::default()
         };
         let mut sketch = DDSketch::new(Config::defaults());
@@ -220,6 +240,23 @@ mod tests {
             (later.last_failure, later.last_error.as_deref()),
             (Some(101 * SECOND), Some("401"))
         );
+    }
+
+    #[test]
+    fn failures_in_a_row_end_with_a_success() {
+        let calls = Calls::new(Duration::from_mins(1));
+        let end = |second: Micros, how| calls.ended(second * SECOND, Duration::ZERO, how);
+        end(1, Ended::Well);
+        assert_eq!(calls.look(SECOND).run, Run::default());
+        end(2, Ended::Failed("503"));
+        end(3, Ended::Unauthorized("401"));
+        end(4, Ended::Failed("503"));
+        let run = Run { failures: 3, since: Some(2 * SECOND), refused_since: Some(3 * SECOND) };
+        assert_eq!(calls.look(5 * SECOND).run, run);
+        // Long after they have slid out of the window they still go on.
+        assert_eq!(calls.look(5_000 * SECOND).run, run);
+        end(6_000, Ended::Well);
+        assert_eq!(calls.look(6_000 * SECOND).run, Run::default());
     }
 
     #[test]

@@ -32,6 +32,8 @@ const MAX_DYNOS: usize = 500;
 const OTHER_DYNOS: &str = "other";
 /// Answers slower than this count as slow.
 const SLOW_MS: u32 = 1_000;
+/// From this share of requests that fail on, in percent, something is wrong.
+const MANY_ERRORS: f64 = 5.0;
 const NANOS_PER_MS: f64 = 1e6;
 
 /// What one slot, or a merged window, has counted.
@@ -129,6 +131,14 @@ pub struct DynoPerformance {
     pub error_rate: f64,
     /// `healthy`, `warning` or `critical`.
     pub status: &'static str,
+}
+
+impl DynoPerformance {
+    /// Whether it is not healthy because its requests fail; otherwise it is because they are slow.
+    #[must_use]
+    pub fn fails_often(&self) -> bool {
+        self.error_rate > MANY_ERRORS
+    }
 }
 
 /// How full the pipeline is; filled in by who knows its channels.
@@ -286,7 +296,7 @@ impl Traffic {
     ) {
         let mut firing: Vec<(String, &'static str, &'static str, String)> = Vec::new();
         let error_rate = window.error_rate();
-        if let Some(severity) = above(error_rate, 5.0, 10.0) {
+        if let Some(severity) = above(error_rate, MANY_ERRORS, 10.0) {
             let message = format!("{error_rate:.1} % of requests fail");
             firing.push(("high_error_rate".into(), "high_error_rate", severity, message));
         }
@@ -420,7 +430,7 @@ impl Dyno {
     fn performance(&self, name: &str) -> DynoPerformance {
         let error_rate = percent(self.errors, self.requests);
         let avg_response_time = average(self.service_ms, self.timed);
-        let by_errors = above(error_rate, 5.0, 10.0);
+        let by_errors = above(error_rate, MANY_ERRORS, 10.0);
         let by_time = above(avg_response_time as f64 / NANOS_PER_MS, 1_000.0, 2_000.0);
         let status = match (by_errors, by_time) {
             (Some("critical"), _) | (_, Some("critical")) => "critical",

@@ -23,10 +23,7 @@ pub struct ByLiveRules {
 impl ByLiveRules {
     /// `make` makes the parser, for these rules.
     #[must_use]
-    pub fn new(
-        rules: Live<Arc<Rules>>,
-        make: impl FnOnce(Arc<Rules>) -> parse::Parser,
-    ) -> Self {
+    pub fn new(rules: Live<Arc<Rules>>, make: impl FnOnce(Arc<Rules>) -> parse::Parser) -> Self {
         let parser = make(rules.get());
         Self { rules, parser }
     }

@@ -281,8 +281,7 @@ impl Gate {
         let is_known = || async {
             Ok(match settings.auth {
                 Auth::Off => {
-                    carries(&settings.metrics_token, headers)
-                        || carries(&settings.token, headers)
+                    carries(&settings.metrics_token, headers) || carries(&settings.token, headers)
                 }
                 _ => !matches!(self.caller(headers).await?, Caller::Unknown),
             })

@@ -124,7 +124,8 @@ pub(in crate::admin) async fn create(
     let mut draft = draft_by_hand(&jira.rules.get(), &known.ok_or_else(|| no_fault(fault))?);
     overrides.apply(&mut draft)?;
     let wanted = by_hand(&who, &draft);
-    let job = admin.store.make_ticket(fault, &wanted, &jira.tracker()).await.map_err(not_steered)?;
+    let job =
+        admin.store.make_ticket(fault, &wanted, &jira.tracker()).await.map_err(not_steered)?;
     tracing::info!(fault, job, who = who.name(), "somebody wants a ticket");
     Ok((StatusCode::ACCEPTED, Json(Wanted { job })))
 }

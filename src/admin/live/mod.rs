@@ -95,6 +95,11 @@ impl Live {
         self.clients.count()
     }
 
+    /// Cancelled when clients are to be served no longer.
+    pub(super) fn ends(&self) -> &CancellationToken {
+        &self.ends
+    }
+
     fn is_on(&self) -> bool {
         *self.is_on.borrow()
     }
@@ -287,7 +292,7 @@ impl Admin {
             () = live.tail.run(self.pipeline.tap()) => {}
             () = Changes::new(self.clone()).watch() => {}
             () = self.watch_throughput() => {}
-            () = self.watch_health() => {}
+            () = self.show_health() => {}
         }
     }
 
@@ -313,7 +318,7 @@ impl Admin {
         }
     }
 
-    async fn watch_health(&self) {
+    async fn show_health(&self) {
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shown: Option<(BTreeMap<_, _>, Instant)> = None;
@@ -330,7 +335,7 @@ impl Admin {
                 .is_none_or(|(before, at)| *before != statuses || now - *at >= HEALTH_EVERY);
             if is_news {
                 shown = Some((statuses, now));
-                self.live.ring.publish(vec![Draft::new("health", Some(Topic::Health), &health)]);
+                self.live.ring.publish(vec![Draft::new("health", Some(Topic::Health), &*health)]);
             }
         }
     }

@@ -35,6 +35,7 @@ pub mod buckets;
 mod copy;
 mod fault_list;
 pub mod faults;
+pub mod health;
 mod hours;
 pub mod job_page;
 pub mod jobs;
@@ -119,6 +120,7 @@ pub trait Store:
     + access::AccessStore
     + trail::TrailStore
     + alerts::AlertStore
+    + health::HealthStore
     + 'static
 {
     /// `postgres` or `sqlite`.

@@ -44,6 +44,7 @@ mod connection;
 mod dispatch;
 mod fault_store;
 mod faults;
+mod health;
 mod job_store;
 mod jobs;
 mod lessons;

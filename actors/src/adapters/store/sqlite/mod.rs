@@ -37,6 +37,7 @@ mod conditions;
 mod dispatch;
 mod fault_store;
 mod faults;
+mod health;
 mod job_store;
 mod jobs;
 mod lessons;
