@@ -16,6 +16,9 @@ use kameo::{
 };
 use tokio::time::Instant;
 
+pub use self::live_settings::Live;
+
+mod live_settings;
 pub mod tap;
 
 /// The next stage is gone, so this one has nothing left to do.
