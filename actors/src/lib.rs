@@ -9,6 +9,8 @@
 //!
 //!  batch writer ──faults that were met──▶ jira dispatch ──▶ store (jobs) ──▶ jira worker ──▶ Jira
 //!                                                           store (tickets) ◀── ticket watch ◀─┘
+//!
+//!  store: what is old ──▶ retention ──▶ archives
 //! ```
 //!
 //! From VM to VM, with a relay in front of a hub:
@@ -38,6 +40,7 @@ pub mod metrics_aggregator;
 pub mod parser;
 pub mod pipeline;
 pub mod relay;
+pub mod retention;
 pub mod stage;
 pub mod stream_reader;
 pub mod ticket_watch;

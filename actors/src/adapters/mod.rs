@@ -1,5 +1,6 @@
 //! The code that speaks foreign protocols: disks, databases, Jira.
 
+pub mod archive;
 pub mod buckets;
 pub mod clock;
 mod http;

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod alert;
+pub mod archived;
 pub mod batch;
 pub mod breaker;
 pub mod calls;
@@ -26,6 +27,7 @@ pub mod original;
 pub mod parse;
 pub mod platform;
 pub mod record;
+pub mod retention;
 pub mod retry;
 pub mod route;
 pub mod router;

@@ -40,6 +40,7 @@ pub mod jobs;
 pub mod live;
 pub mod postgres;
 pub mod records;
+pub mod retention;
 pub mod search;
 pub mod sqlite;
 pub mod statistics;
@@ -115,6 +116,7 @@ pub trait Store:
     + search::EventSearch
     + records::RecordStore
     + access::AccessStore
+    + retention::RetentionStore
     + 'static
 {
     /// `postgres` or `sqlite`.
