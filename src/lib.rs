@@ -26,6 +26,7 @@ use faultline_actors::{
     domain::ledger::Ledger,
     metrics_aggregator::Countries,
     pipeline::{self, Pipeline},
+    stage::Live,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -46,8 +47,10 @@ mod group;
 mod jobs;
 mod problem;
 pub mod receiver;
+mod recount;
 mod relay;
 mod replay;
+mod restore;
 mod rule_tests;
 pub mod server;
 mod serving;
@@ -155,6 +158,7 @@ pub async fn run_with(
         handoff: config.handoff.clone(),
         bucket_watcher: config.bucket_watcher.clone(),
         rules: Arc::new(config.rules()?),
+        retention: Live::new(config.retention.clone()),
     };
     let pipeline = Pipeline::start(settings, spool.clone(), store.clone(), ledger, countries).await;
     let pipeline = pipeline.map_err(|problem| ConfigError(vec![problem]))?;

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use self::{
     chain::{Spawner, Stages},
     consumer::Consumer,
+    retention::Retaining,
     streams::Streams,
     watcher::Watcher,
 };
@@ -44,8 +45,8 @@ use crate::{
     jira_dispatch::{self, JiraDispatch},
     jira_worker::{self, JiraWorker},
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
-    parser,
-    stage::{Finish, Noticed, Notices, tap::Tap},
+    parser, retention as retaining,
+    stage::{Finish, Live, Noticed, Notices, tap::Tap},
     stream_reader::Origins,
     ticket_watch::{self, TicketWatch},
 };
@@ -53,6 +54,7 @@ use crate::{
 mod chain;
 pub mod consumer;
 pub mod handover;
+mod retention;
 mod streams;
 mod watcher;
 
@@ -79,6 +81,7 @@ pub struct Settings {
     pub bucket_watcher: bucket_watcher::Settings,
     /// Which faults become tickets.
     pub rules: Arc<Rules>,
+    pub retention: Live<retaining::Settings>,
 }
 
 /// A running pipeline.
@@ -91,6 +94,7 @@ pub struct Pipeline {
     dispatch: Dispatch,
     streams: Streams,
     watcher: Option<Watcher>,
+    retention: Retaining,
     supervisor: ActorRef<Supervisor>,
     broken: watch::Receiver<Option<String>>,
     to_aggregator: Channel,
@@ -282,6 +286,8 @@ impl Pipeline {
         let watcher =
             Watcher::start(&supervisor, settings.bucket_watcher, &store, &spool, window).await;
         let watcher = watcher.map_err(|problem| format!("bucket_watcher.{problem}"))?;
+        let retention =
+            Retaining::start(&supervisor, settings.retention, store.clone()).await;
         let met = (met_out, met);
         let dispatch =
             Dispatch::start(&supervisor, jira_settings, jira, store, rules, met, jira_calls).await;
@@ -294,6 +300,7 @@ impl Pipeline {
             dispatch,
             streams,
             watcher,
+            retention,
             supervisor,
             broken,
             to_aggregator,
@@ -339,6 +346,18 @@ impl Pipeline {
     #[must_use]
     pub fn bucket_calls(&self) -> Option<&Calls> {
         self.watcher.as_ref().map(|watcher| &*watcher.calls)
+    }
+
+    /// How retention does.
+    #[must_use]
+    pub fn retention(&self) -> retaining::State {
+        self.retention.status.look()
+    }
+
+    /// What retention goes by; it can be replaced.
+    #[must_use]
+    pub fn retention_settings(&self) -> &Live<retaining::Settings> {
+        &self.retention.settings
     }
 
     /// The ledger as it is now.
@@ -404,6 +423,7 @@ impl Consumer for Pipeline {
     /// In the order of the flow.
     async fn finish(&self, patience: Duration) {
         let in_order = async {
+            self.retention.finish().await;
             if let Some(watcher) = &self.watcher {
                 watcher.finish().await;
             }
@@ -416,6 +436,7 @@ impl Consumer for Pipeline {
         };
         let finished = tokio::time::timeout(patience, in_order).await;
         self.supervisor.kill();
+        self.retention.kill();
         if let Some(watcher) = &self.watcher {
             watcher.kill();
         }

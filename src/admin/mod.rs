@@ -60,6 +60,7 @@ mod page;
 mod partners;
 mod rejected;
 pub mod relay;
+mod retention;
 mod session;
 mod statistics;
 mod users;
@@ -385,6 +386,7 @@ fn viewers() -> Routes {
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
         .routes(routes!(statistics::statistics))
+        .routes(routes!(retention::retention))
         .routes(routes!(partners::partners))
 }
 

@@ -140,7 +140,9 @@ impl Pass {
                 None => break,
             }
         }
-        self.work.status.note(|state| drop(state.pruned.insert(aged, before)));
+        self.work.status.note(|state| {
+            state.pruned.insert(aged, before);
+        });
         Ok(())
     }
 

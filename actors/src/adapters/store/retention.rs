@@ -91,6 +91,8 @@ pub struct GoneDay {
     /// The archive's name, where there is one.
     pub file: Option<String>,
     pub events: i64,
+    /// Of these, so many had been brought back from archives.
+    pub restored: i64,
     /// Of the archive.
     pub bytes: i64,
     pub sha256: String,
@@ -183,7 +185,7 @@ pub struct RestoreStep {
     pub batches: BTreeMap<i32, Arc<Batch>>,
 }
 
-/// A count that differs from what it is recounted to.
+/// Events that are counted together, or by how many a count differs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Counted {
     pub day: Date,
@@ -196,7 +198,7 @@ pub struct Counted {
     pub messages: i64,
 }
 
-/// Counts of jobs' ends.
+/// Ends of jobs that are counted together, or by how many a count differs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CountedJobs {
     pub day: Date,
@@ -211,6 +213,40 @@ pub struct CountedJobs {
 pub struct Recount<T> {
     pub kept: Vec<T>,
     pub found: Vec<T>,
+}
+
+impl Recount<Counted> {
+    /// What must be added to the statistics so that they say what is there: nothing where they do.
+    #[must_use]
+    pub fn differences(self) -> Vec<Counted> {
+        let mut sums: BTreeMap<Counted, (i64, i64)> = BTreeMap::new();
+        for (all, sign) in [(self.found, 1), (self.kept, -1)] {
+            for counted in all {
+                let (events, messages) = (sign * counted.events, sign * counted.messages);
+                let group = Counted { events: 0, messages: 0, ..counted };
+                let sum = sums.entry(group).or_default();
+                *sum = (sum.0 + events, sum.1 + messages);
+            }
+        }
+        let differ = sums.into_iter().filter(|(_, sum)| *sum != (0, 0));
+        differ.map(|(group, (events, messages))| Counted { events, messages, ..group }).collect()
+    }
+}
+
+impl Recount<CountedJobs> {
+    /// Likewise.
+    #[must_use]
+    pub fn differences(self) -> Vec<CountedJobs> {
+        let mut sums: BTreeMap<CountedJobs, i64> = BTreeMap::new();
+        for (all, sign) in [(self.found, 1), (self.kept, -1)] {
+            for counted in all {
+                let count = sign * counted.count;
+                *sums.entry(CountedJobs { count: 0, ..counted }).or_default() += count;
+            }
+        }
+        let differ = sums.into_iter().filter(|(_, count)| *count != 0);
+        differ.map(|(group, count)| CountedJobs { count, ..group }).collect()
+    }
 }
 
 /// See the [module](self).

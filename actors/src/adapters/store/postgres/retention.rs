@@ -325,8 +325,8 @@ impl Postgres {
     }
 }
 
-const GONE: &str = "SELECT id, day, part, stage, file, events, bytes, sha256, kept_in, began_at
-    FROM gone_days";
+const GONE: &str = "SELECT id, day, part, stage, file, events, bytes, sha256, kept_in, began_at,
+    restored FROM gone_days";
 
 fn gone_of(row: &Row) -> GoneDay {
     GoneDay {
@@ -336,6 +336,7 @@ fn gone_of(row: &Row) -> GoneDay {
         stage: Stage::from_name(row.get(3)),
         file: row.get(4),
         events: row.get(5),
+        restored: row.get(10),
         bytes: row.get(6),
         sha256: row.get(7),
         kept_in: row.get::<_, Option<Uuid>>(8).map(|id| id.to_string()),

@@ -343,8 +343,8 @@ impl RetentionStore for Sqlite {
     }
 }
 
-const GONE: &str = "SELECT id, day, part, stage, file, events, bytes, sha256, kept_in, began_at
-    FROM gone_days";
+const GONE: &str = "SELECT id, day, part, stage, file, events, bytes, sha256, kept_in, began_at,
+    restored FROM gone_days";
 
 fn gone_of(row: &Row<'_>) -> rusqlite::Result<GoneDay> {
     Ok(GoneDay {
@@ -354,6 +354,7 @@ fn gone_of(row: &Row<'_>) -> rusqlite::Result<GoneDay> {
         stage: Stage::from_name(row.get_ref(3)?.as_str()?),
         file: row.get(4)?,
         events: row.get(5)?,
+        restored: row.get(10)?,
         bytes: row.get(6)?,
         sha256: row.get(7)?,
         kept_in: row.get(8)?,
