@@ -20,6 +20,7 @@ use crate::{
     config::{self, Config, ConfigError, Source, StoreUrl},
     faults, group, jobs, open_store, read_countries,
     receiver::keeper,
+    recount,
     relay::run_relay,
     reload::{self, How},
     replay, rule_tests, run,
@@ -74,8 +75,10 @@ enum Command {
     },
     /// Bring the store's schema up to date.
     Migrate,
-    /// Send recorded bodies, or rejected messages, to a running Faultline.
+    /// Send recorded bodies, or rejected messages, to a running Faultline; or bring archives back.
     Replay(replay::Arguments),
+    /// Compare the statistics by day with what is there, counted anew.
+    Recount(recount::Arguments),
     /// Read messages from standard input, one a line; print the fault of each, one a line.
     Group {
         /// Store them as the pipeline does, in the configured store.
@@ -201,6 +204,7 @@ async fn obey(command: Command, config: Config, sockets: Sockets) -> anyhow::Res
         }
         Command::Top(arguments) => top::run(arguments, &config).await,
         Command::Replay(arguments) => replay::run(arguments, &config).await,
+        Command::Recount(arguments) => recount::run(arguments, &config).await,
         Command::Keep { .. } => unreachable!("obeyed before there is a configuration"),
     }
 }
@@ -267,6 +271,9 @@ async fn check(config: &Config) -> anyhow::Result<ExitCode> {
         let outcome =
             read_countries(config).map(|_| format!("{} can be read", countries.display()));
         report("countries", outcome.map_err(|error| error.0.join("; ")));
+    }
+    if config.retention.is_archived() {
+        report("retention.archive", check_directory(&config.retention.archive));
     }
     report("jira", check_jira(config).await);
     if !config.handoff.url.is_empty() {

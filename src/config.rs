@@ -22,10 +22,10 @@ use faultline_actors::{
     domain::{
         alert::letter::Surroundings,
         health,
-        rule::{Priorities, RuleSettings, Rules, TicketDefaults},
+        rule::{Priorities, RuleSettings, Rules, TicketDefaults, lasting},
         ticket::Draft,
     },
-    metrics_aggregator, notifier, parser,
+    metrics_aggregator, notifier, parser, retention,
 };
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -47,6 +47,7 @@ pub struct Config {
     pub batch_writer: batch_writer::Settings,
     pub metrics_aggregator: metrics_aggregator::Settings,
     pub store: StoreSettings,
+    pub retention: retention::Settings,
     pub jira: jira::Settings,
     pub handoff: stream::Settings,
     pub bucket_watcher: buckets::Settings,
@@ -514,6 +515,7 @@ impl Config {
             ("batch_writer", self.batch_writer.validate()),
             ("metrics_aggregator", self.metrics_aggregator.validate()),
             ("store", self.store.validate()),
+            ("retention", self.retention.validate()),
             ("jira", self.jira.validate()),
             ("handoff", self.handoff.validate()),
             ("bucket_watcher", self.bucket_watcher.validate()),
@@ -542,6 +544,15 @@ impl Config {
                 self.stdin.line_limit,
                 bytesize::ByteSize(self.stdin.largest_record() - self.stdin.line_limit.as_u64()),
                 self.spool.segment_bytes
+            ));
+        }
+        let (kept, window) = (self.retention.completed_jobs, self.jira.storm_window);
+        if !kept.is_zero() && kept < window {
+            problems.push(format!(
+                "retention.completed_jobs = \"{}\": a storm is told by the jobs of \
+                 jira.storm_window = \"{}\", so that at least as long is needed",
+                lasting::shown(kept),
+                lasting::shown(window)
             ));
         }
         if let Err(ConfigError(found)) = self.rules() {
@@ -603,6 +614,17 @@ mod tests {
         let lines = text.lines().skip_while(|line| *line != "# [[rules]]");
         let lines = lines.map(|line| line.strip_prefix("# ").unwrap_or_default());
         lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_storms_are_told_by_is_kept() {
+        let text = "[jira]\nstorm_window = \"2h\"\n[retention]\ncompleted_jobs = \"1h\"\n";
+        let problem = problem(text, &[]);
+        assert!(
+            problem.contains("retention.completed_jobs = \"1h\": a storm is told"),
+            "{problem}"
+        );
+        read("[retention]\ncompleted_jobs = \"0s\"\nevents = \"1d\"\n", &[]).unwrap();
     }
 
     #[test]

@@ -29,6 +29,7 @@ use faultline_actors::{
     error_log::ErrorLog,
     metrics_aggregator::Countries,
     pipeline::{self, Pipeline},
+    stage::Live,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -53,9 +54,11 @@ mod group;
 mod jobs;
 mod problem;
 pub mod receiver;
+mod recount;
 mod relay;
 pub mod reload;
 mod replay;
+mod restore;
 mod rule_tests;
 pub mod server;
 mod serving;
@@ -189,6 +192,7 @@ pub async fn run_with(
         rules: Arc::new(config.rules()?),
         notifier: config.notifier.clone().into(),
         letters: config.letters().into(),
+        retention: Live::new(config.retention.clone()),
     };
     let pipeline = Pipeline::start(settings, spool.clone(), store.clone(), ledger, countries).await;
     let pipeline = pipeline.map_err(|problem| ConfigError(vec![problem]))?;
@@ -258,6 +262,7 @@ fn follow_pipeline(pipeline: &Arc<Pipeline>, reload: &Reload) {
         pipeline.use_jira(config.jira.clone());
         pipeline.notifier().settings.set(config.notifier.clone());
         pipeline.notifier().around.set(config.letters());
+        pipeline.retention_settings().set(config.retention.clone());
         match config.rules() {
             Ok(rules) => pipeline.use_rules(Arc::new(rules)),
             // It is valid, so that this cannot be.

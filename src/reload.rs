@@ -320,6 +320,7 @@ fn in_force(old: &Config, new: &Config) -> Config {
         // Its name is that of its open alerts.
         notifier: notifier::Settings { hub: old.notifier.hub, ..new.notifier },
         health: new.health,
+        retention: new.retention,
         telemetry: telemetry::Settings { filter: new.telemetry.filter, ..old.telemetry },
         priorities: new.priorities,
         rules: new.rules,

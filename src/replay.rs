@@ -1,5 +1,5 @@
 //! `faultline replay`: sends recorded bodies, or rejected messages of the store, to a running
-//! Faultline, as the clients would that they came from.
+//! Faultline, as the clients would that they came from; or brings archives back.
 
 use std::{
     io::{IsTerminal, Write},
@@ -10,19 +10,19 @@ use std::{
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use faultline_actors::domain::{event::Source, maxwell};
+use faultline_actors::domain::{event::Source, maxwell, rule::lasting};
 use reqwest::{Client, StatusCode, header};
 
 use crate::{
     cli::{complain, say},
     config::Config,
-    open_store,
+    open_store, restore,
 };
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Files: bodies of log drains or reports, or lines of Maxwell's stream.
-    #[arg(required_unless_present = "rejected")]
+    #[arg(required_unless_present_any = ["rejected", "archive"])]
     files: Vec<PathBuf>,
     /// What the files are; found out from their content by default.
     #[arg(long, value_parser = parse_source, value_name = "logdrains|errors|maxwell")]
@@ -30,6 +30,13 @@ pub(crate) struct Arguments {
     /// Send the store's rejected messages that were not replayed yet, instead of files.
     #[arg(long, conflicts_with = "files")]
     rejected: bool,
+    /// Put the events of archives back into the store, each once, instead of sending anything.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["files", "rejected"])]
+    archive: Vec<PathBuf>,
+    /// How long events of archives stay at least.
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = lasting::parse,
+        requires = "archive")]
+    keep: Duration,
     /// The receiver; the configured one by default. May hold a drain's user and password.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -50,6 +57,9 @@ const TRIES: u32 = 20;
 /// # Errors
 /// When a file cannot be read, the receiver cannot be reached, or refuses a body.
 pub(crate) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<ExitCode> {
+    if !arguments.archive.is_empty() {
+        return restore::run(&arguments.archive, arguments.keep, config).await;
+    }
     let url = arguments.url.unwrap_or_else(|| format!("http://{}", config.receiver.listen));
     let sender = Sender {
         client: Client::builder().timeout(Duration::from_mins(1)).build()?,

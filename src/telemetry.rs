@@ -110,13 +110,15 @@ const BUCKETS: [f64; 15] = [
 ];
 
 /// What is exposed as 0 before it ever happens, so that a first time is seen as a rise.
-const SELDOM: [&str; 19] = [
+const SELDOM: [&str; 21] = [
     "faultline_bucket_failures_total",
     "faultline_decisions_total",
     "faultline_held_back_total",
     "faultline_intents_total",
     "faultline_lost_messages_total",
     "faultline_parser_panics_total",
+    "faultline_retention_archived_bytes_total",
+    "faultline_retention_archived_events_total",
     "faultline_snapshots_lost_total",
     "faultline_spool_damaged_records_total",
     "faultline_spool_read_errors_total",
@@ -272,6 +274,7 @@ fn describe() {
     );
     describe_access();
     describe_health();
+    describe_retention();
     metrics_process::Collector::default().describe();
 }
 
@@ -323,6 +326,25 @@ static LAG: AtomicU64 = AtomicU64::new(0);
 /// How late timers fire. The worst of the last seconds: it is forgotten bit by bit.
 pub(crate) fn runtime_lag() -> Duration {
     Duration::from_micros(LAG.load(Ordering::Relaxed))
+}
+
+/// How much the store holds, and what leaves it.
+fn describe_retention() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge};
+    gauge!("faultline_store_bytes", "Bytes on disk, by table; of SQLite, of the file.");
+    gauge!("faultline_store_rows", "Rows in the store, by table: an estimate.");
+    gauge!(
+        "faultline_store_oldest_day_timestamp_seconds",
+        "The oldest day of which there are events."
+    );
+    gauge!(
+        "faultline_retention_last_success_timestamp_seconds",
+        "When everything that was old had left the store, last done by this hub."
+    );
+    counter!("faultline_retention_runs_total", "Runs of retention by this hub, by outcome.");
+    counter!("faultline_retention_dropped_rows_total", "Rows that left the store, by table.");
+    counter!("faultline_retention_archived_events_total", "Events written to archives.");
+    counter!("faultline_retention_archived_bytes_total", "Bytes of archives written.");
 }
 
 /// Measures, for as long as it is polled, how late timers fire: the runtime's own latency.

@@ -53,6 +53,7 @@ const ROUTES: &[Route] = &[
     ("GET", "/api/audit", Viewer, "", 200),
     ("GET", "/api/audit/export", Viewer, "", 400),
     ("GET", "/api/statistics", Viewer, "", 200),
+    ("GET", "/api/retention", Viewer, "", 200),
     ("GET", "/api/partners", Viewer, "", 200),
     ("GET", "/api/config", Admin, "", 200),
     ("GET", "/api/notifications", Viewer, "", 200),

@@ -11,6 +11,7 @@
 //!                                                           store (tickets) ◀── ticket watch ◀─┘
 //!
 //!  what holds now (src/) ──▶ notifier ──▶ store (alerts, deliveries) ──▶ mail, Slack, webhooks
+//!  store: what is old ──▶ retention ──▶ archives
 //! ```
 //!
 //! From VM to VM, with a relay in front of a hub:
@@ -42,6 +43,7 @@ pub mod notifier;
 pub mod parser;
 pub mod pipeline;
 pub mod relay;
+pub mod retention;
 pub mod stage;
 pub mod stream_reader;
 pub mod ticket_watch;

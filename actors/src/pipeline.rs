@@ -19,6 +19,7 @@ use self::{
     alerts::Alerts,
     chain::{Spawner, Stages},
     consumer::Consumer,
+    retention::Retaining,
     streams::Streams,
     watcher::Watcher,
 };
@@ -46,7 +47,7 @@ use crate::{
     jira_dispatch::{self, JiraDispatch},
     jira_worker::{self, JiraWorker},
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
-    notifier, parser,
+    notifier, parser, retention as retaining,
     stage::{Finish, Live, Noticed, Notices, tap::Tap},
     stream_reader::Origins,
     ticket_watch::TicketWatch,
@@ -57,6 +58,7 @@ mod chain;
 pub mod consumer;
 pub mod handover;
 mod reload;
+mod retention;
 mod streams;
 mod watcher;
 
@@ -87,6 +89,7 @@ pub struct Settings {
     pub notifier: Live<notifier::Settings>,
     /// What messages about them need to know.
     pub letters: Live<Surroundings>,
+    pub retention: Live<retaining::Settings>,
 }
 
 /// A running pipeline.
@@ -100,6 +103,7 @@ pub struct Pipeline {
     alerts: Alerts,
     streams: Streams,
     watcher: Option<Watcher>,
+    retention: Retaining,
     supervisor: ActorRef<Supervisor>,
     broken: watch::Receiver<Option<String>>,
     to_aggregator: Channel,
@@ -293,6 +297,7 @@ impl Pipeline {
         let (channels, letters) = (settings.notifier, settings.letters);
         let alerts = Alerts::start(&supervisor, channels, letters, &store, window).await;
         let alerts = alerts.map_err(|problem| format!("notifier.{problem}"))?;
+        let retention = Retaining::start(&supervisor, settings.retention, store.clone()).await;
         let met = (met_out, met);
         let jira_settings = Live::new(Arc::new(jira_settings));
         let dispatch =
@@ -307,6 +312,7 @@ impl Pipeline {
             alerts,
             streams,
             watcher,
+            retention,
             supervisor,
             broken,
             to_aggregator,
@@ -373,6 +379,18 @@ impl Pipeline {
         self.watcher.as_ref().map(|watcher| &*watcher.calls)
     }
 
+    /// How retention does.
+    #[must_use]
+    pub fn retention(&self) -> retaining::State {
+        self.retention.status.look()
+    }
+
+    /// What retention goes by; it can be replaced.
+    #[must_use]
+    pub fn retention_settings(&self) -> &Live<retaining::Settings> {
+        &self.retention.settings
+    }
+
     /// The ledger as it is now.
     ///
     /// # Panics
@@ -436,6 +454,7 @@ impl Consumer for Pipeline {
     /// In the order of the flow.
     async fn finish(&self, patience: Duration) {
         let in_order = async {
+            self.retention.finish().await;
             if let Some(watcher) = &self.watcher {
                 watcher.finish().await;
             }
@@ -449,6 +468,7 @@ impl Consumer for Pipeline {
         };
         let finished = tokio::time::timeout(patience, in_order).await;
         self.supervisor.kill();
+        self.retention.kill();
         if let Some(watcher) = &self.watcher {
             watcher.kill();
         }

@@ -64,6 +64,7 @@ mod partners;
 mod rejected;
 pub mod relay;
 mod reload;
+mod retention;
 mod session;
 mod statistics;
 mod users;
@@ -400,6 +401,7 @@ fn viewers() -> Routes {
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
         .routes(routes!(statistics::statistics))
+        .routes(routes!(retention::retention))
         .routes(routes!(partners::partners))
         .routes(routes!(health::history))
         .routes(routes!(health::errors))

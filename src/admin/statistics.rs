@@ -35,7 +35,7 @@ pub(super) struct Statistics {
     /// Events that were stored, by the day on which they were received. `key` is one of the hundred
     /// with most events; the others are `(others)`.
     days: Vec<DayCount>,
-    /// How jobs ended, by the audit trail: one that died and was done later counts as both.
+    /// How jobs ended: one that died and was done later counts as both.
     jobs: Vec<JobDayCount>,
 }
 

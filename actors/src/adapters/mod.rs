@@ -1,5 +1,6 @@
 //! The code that speaks foreign protocols: disks, databases, Jira, mail.
 
+pub mod archive;
 pub mod buckets;
 pub mod channel;
 pub mod clock;

@@ -134,6 +134,27 @@ pub struct FaultDelta {
     next: Option<u32>,
 }
 
+impl FaultDelta {
+    /// That of an event which was counted when it was stored first.
+    pub(super) fn counted(fingerprint: Fingerprint, event: &Event) -> Self {
+        let Event { scope, kind, severity, occurred_at, .. } = *event;
+        Self {
+            fingerprint,
+            scope,
+            kind,
+            severity,
+            title: Span::EMPTY,
+            template: Span::EMPTY,
+            rule: Span::EMPTY,
+            example: 0,
+            count: 0,
+            first_seen: occurred_at,
+            last_seen: occurred_at,
+            next: None,
+        }
+    }
+}
+
 /// A message that no parser understood, with its bytes and the reason. Where a record has very
 /// many of them, neighbours share one, with the reason of the first.
 #[derive(Clone, Debug)]

@@ -63,6 +63,12 @@ impl State {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 
+    /// Whether a job comes to an end here, unless people have it done again: that is counted.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Completed | Self::Dead | Self::Discarded)
+    }
+
     /// Where `step` leads from here: all transitions there are.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod alert;
+pub mod archived;
 pub mod batch;
 pub mod breaker;
 pub mod calls;
@@ -28,6 +29,7 @@ pub mod own_log;
 pub mod parse;
 pub mod platform;
 pub mod record;
+pub mod retention;
 pub mod retry;
 pub mod route;
 pub mod router;

@@ -42,6 +42,7 @@ pub mod jobs;
 pub mod live;
 pub mod postgres;
 pub mod records;
+pub mod retention;
 pub mod search;
 pub mod sqlite;
 pub mod statistics;
@@ -121,6 +122,7 @@ pub trait Store:
     + trail::TrailStore
     + alerts::AlertStore
     + health::HealthStore
+    + retention::RetentionStore
     + 'static
 {
     /// `postgres` or `sqlite`.

@@ -136,7 +136,7 @@ pub trait RecordStore: Send + Sync {
     /// Events by day and `by`, the oldest day first.
     async fn statistics(&self, days: Days, by: By) -> Result<Vec<DayCount>, StoreError>;
 
-    /// How jobs ended by day, by the audit trail: a job that died and was done later counts twice.
+    /// How jobs ended by day: a job that died and was done later counts twice.
     async fn job_statistics(&self, days: Days) -> Result<Vec<JobDayCount>, StoreError>;
 }
 

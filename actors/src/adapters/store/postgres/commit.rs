@@ -173,7 +173,7 @@ async fn move_position(transaction: &Transaction<'_>, commit: &Commit) -> Result
 }
 
 /// Copies these events, and has them in `blocks`: while the server takes in what was sent.
-async fn copy_events(
+pub(super) async fn copy_events(
     transaction: &Transaction<'_>,
     commit: &Commit,
     origin: i32,
@@ -208,7 +208,7 @@ async fn copy_events(
     sink.finish().await.map(drop)
 }
 
-async fn add_blocks(
+pub(super) async fn add_blocks(
     transaction: &Transaction<'_>,
     blocks: &[Block],
     origin: i32,

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use deadpool_postgres::Object;
 use serde_json::{Value, value::RawValue};
-use tokio_postgres::{Error, Row, Transaction, types::Json};
+use tokio_postgres::{
+    Error, Row, Transaction,
+    types::{Json, ToSql},
+};
 
-use super::{conditions::Conditions, notifications::notify, row::micros_of, timestamp};
+use super::{conditions::Conditions, notifications::notify, row::micros_of, statistics, timestamp};
 use crate::{
     adapters::store::{
         as_u64,
@@ -99,7 +102,7 @@ pub(super) async fn settle(
                  holder = NULL, lease_until = NULL, error = $7, updated_at = now(),
                  response = coalesce($8, response)
              WHERE id = $1 AND holder = $2 AND state = 'active'
-             RETURNING fault, incident, attempts, request, action",
+             RETURNING fault, incident, attempts, request, action, environment",
             &[
                 &job,
                 &holder,
@@ -129,9 +132,11 @@ pub(super) async fn settle(
         let died = Notification::job_died(job, row.get(4), fault, &outcome.error);
         notify(&transaction, &[died]).await?;
     }
+    let (action, environment): (&str, &str) = (row.get(4), row.get(5));
     let details = serde_json::json!({
-        "from": "active", "to": state.name(), "attempts": row.get::<_, i32>(2),
-        "error": outcome.error, "problems": outcome.problems, "response": outcome.response,
+        "from": "active", "to": state.name(), "action": action, "environment": environment,
+        "attempts": row.get::<_, i32>(2), "error": outcome.error, "problems": outcome.problems,
+        "response": outcome.response,
     });
     transaction
         .execute(
@@ -147,6 +152,10 @@ pub(super) async fn settle(
             ],
         )
         .await?;
+    if state.is_end() {
+        let ended: [&(dyn ToSql + Sync); 3] = [&vec![environment], &vec![action], &state.name()];
+        transaction.execute(statistics::ADD_ENDS, &ended).await?;
+    }
     transaction.commit().await?;
     Ok(true)
 }
@@ -386,22 +395,33 @@ pub(super) async fn steer(
         Steer::Edit(request) => Some(Json(request)),
         Steer::Retry | Steer::Discard => None,
     };
+    let mut ended: (Vec<String>, Vec<String>) = Default::default();
     for (from, ids) in State::ALL.into_iter().zip(&steered) {
         let Ok(to) = from.after(steer.step()) else { continue };
-        transaction
-            .execute(
+        let changed = transaction
+            .query(
                 "WITH changed AS (
                      UPDATE jobs SET state = $2, due_at = now(), attempts = 0, updated_at = now(),
                          request = coalesce($3, request)
-                     WHERE id = ANY($1) RETURNING id, fault)
-                 INSERT INTO audit_trail (who, action, subject, details, fault, job)
-                 SELECT $4, $5, 'job ' || id,
-                     json_build_object('from', $6::text, 'to', $2::text, 'request', $3::json),
-                     fault, id
-                 FROM changed",
+                     WHERE id = ANY($1) RETURNING id, fault, action, environment),
+                 told AS (
+                     INSERT INTO audit_trail (who, action, subject, details, fault, job)
+                     SELECT $4, $5, 'job ' || id,
+                         json_build_object('from', $6::text, 'to', $2::text, 'action', action,
+                             'environment', environment, 'request', $3::json),
+                         fault, id
+                     FROM changed)
+                 SELECT environment, action FROM changed",
                 &[ids, &to.name(), &request, &who, &action_of(steer), &from.name()],
             )
             .await?;
+        if to.is_end() {
+            ended.extend(changed.iter().map(|row| (row.get(0), row.get(1))));
+        }
+    }
+    if !ended.0.is_empty() {
+        let outcome = State::Discarded.name();
+        transaction.execute(statistics::ADD_ENDS, &[&ended.0, &ended.1, &outcome]).await?;
     }
     transaction.commit().await?;
     let mut all: Vec<JobId> = steered.into_iter().flatten().collect();

@@ -195,8 +195,7 @@ impl RecordStore for Postgres {
     }
 
     async fn job_statistics(&self, days: Days) -> Result<Vec<JobDayCount>, StoreError> {
-        let (since, until) = statistics::moments(days);
-        let rows = self.query(statistics::ENDINGS, &[&since, &until]).await?;
+        let rows = self.query(statistics::ENDINGS, &[&days.since, &days.until]).await?;
         Ok(rows.iter().map(statistics::job_day_count_of).collect())
     }
 }

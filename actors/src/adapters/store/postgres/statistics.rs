@@ -71,20 +71,20 @@ pub(super) fn day_count_of(row: &Row) -> DayCount {
     DayCount { day: row.get(0), key: row.get(1), events: row.get(2), messages: row.get(3) }
 }
 
+/// Counts ends of jobs, in their transaction: environments, actions, outcomes and how often. Its last
+/// statement, as [`add`] is.
+pub(super) const ADD_ENDS: &str = "INSERT INTO job_statistics AS kept (day, environment, action,
+        outcome, count)
+    SELECT (now() AT TIME ZONE 'UTC')::date, environment, action, $3::text, count(*)
+    FROM unnest($1::text[], $2::text[]) AS given (environment, action)
+    GROUP BY environment, action ORDER BY environment, action
+    ON CONFLICT (day, environment, action, outcome) DO UPDATE SET
+        count = kept.count + excluded.count";
+
 /// See [`RecordStore::job_statistics`](crate::adapters::store::records::RecordStore::job_statistics).
-pub(super) const ENDINGS: &str = "SELECT to_char(day, 'YYYY-MM-DD'), action,
-        CASE ended WHEN 'job.complete' THEN 'completed' WHEN 'job.give_up' THEN 'dead'
-            ELSE 'discarded' END,
-        count
-    FROM (
-        SELECT (audit.at AT TIME ZONE 'UTC')::date AS day, job.action AS action,
-            audit.action AS ended, count(*) AS count
-        FROM audit_trail AS audit JOIN jobs AS job ON job.id = audit.job
-        WHERE audit.action IN ('job.complete', 'job.give_up', 'job.discard')
-            AND audit.at >= $1 AND audit.at < $2
-        GROUP BY 1, 2, 3
-    ) AS counted
-    ORDER BY 1, 2, 3";
+pub(super) const ENDINGS: &str = "SELECT to_char(day, 'YYYY-MM-DD'), action, outcome,
+        sum(count)::bigint
+    FROM job_statistics WHERE day BETWEEN $1 AND $2 GROUP BY day, action, outcome ORDER BY 1, 2, 3";
 
 /// The moments between which these days are.
 pub(super) fn moments(days: Days) -> (jiff::Timestamp, jiff::Timestamp) {

@@ -91,7 +91,7 @@ fn keep_identities(transaction: &Transaction<'_>, commit: &Commit) -> Result<Lef
 
 /// Inserts all events but those that are `left`, and adds to these what a constraint refused. A
 /// failed INSERT leaves no trace, so each event stands for itself.
-fn add_events(
+pub(super) fn add_events(
     transaction: &Transaction<'_>,
     commit: &Commit,
     origin: i64,

@@ -10,6 +10,7 @@ use super::{
     dispatch::{Entry, audit, begin},
     notifications::notify,
     row::{raw_json, rows},
+    statistics,
 };
 use crate::{
     adapters::{
@@ -20,11 +21,13 @@ use crate::{
                 Holder, Job, JobFilter, JobId, Outcome, QueueCounts, SeenTicket, Steer,
                 StoredFailure, StoredJob, StoredTicket, TicketChange,
             },
+            retention::CountedJobs,
         },
     },
     domain::{
         job::{Action, State, Step},
         notification::Notification,
+        retention::day_of,
         time::later,
     },
 };
@@ -114,7 +117,7 @@ pub(super) fn settle(
                  holder = NULL, lease_until = NULL, error = ?7, updated_at = ?9,
                  response = coalesce(?8, response)
              WHERE id = ?1 AND holder = ?2 AND state = 'active'
-             RETURNING fault, incident, attempts, request, action",
+             RETURNING fault, incident, attempts, request, action, environment",
             params![
                 job,
                 holder.to_string(),
@@ -128,11 +131,14 @@ pub(super) fn settle(
             ],
             |row| {
                 let (attempts, request): (i32, String) = (row.get(2)?, row.get(3)?);
-                Ok((row.get(0)?, row.get(1)?, attempts, request, row.get::<_, String>(4)?))
+                let scope: (String, String) = (row.get(4)?, row.get(5)?);
+                Ok((row.get(0)?, row.get(1)?, attempts, request, scope))
             },
         )
         .optional()?;
-    let Some((fault, incident, attempts, request, action)) = settled else { return Ok(false) };
+    let Some((fault, incident, attempts, request, (queue, environment))) = settled else {
+        return Ok(false);
+    };
     if let Some(change) = &outcome.ticket {
         change_ticket(&transaction, fault, incident, change)?;
     }
@@ -142,17 +148,39 @@ pub(super) fn settle(
              VALUES (?1, ?2, ?3, ?4, ?5)",
             params![now, job, outcome.error, json!(outcome.problems).to_string(), request],
         )?;
-        notify(&transaction, &Notification::job_died(job, &action, fault, &outcome.error))?;
+        notify(&transaction, &Notification::job_died(job, &queue, fault, &outcome.error))?;
     }
     let details = json!({
-        "from": "active", "to": state.name(), "attempts": attempts, "error": outcome.error,
-        "problems": outcome.problems, "response": outcome.response,
+        "from": "active", "to": state.name(), "action": queue, "environment": environment,
+        "attempts": attempts, "error": outcome.error, "problems": outcome.problems,
+        "response": outcome.response,
     });
     let action = format!("job.{}", outcome.step.name());
     let entry = Entry { who: &format!("hub {holder}"), action: &action, details };
     audit(&transaction, &entry, &format!("job {job}"), Some(fault), Some(job))?;
+    count_end(&transaction, state, &environment, &queue)?;
     transaction.commit()?;
     Ok(true)
+}
+
+/// Counts a job that has come to an end.
+fn count_end(
+    transaction: &Transaction<'_>,
+    state: State,
+    environment: &str,
+    action: &str,
+) -> Result<(), StoreError> {
+    if !state.is_end() {
+        return Ok(());
+    }
+    let ended = CountedJobs {
+        day: day_of(clock::now()),
+        environment: environment.to_owned(),
+        action: action.to_owned(),
+        outcome: state.name().to_owned(),
+        count: 1,
+    };
+    statistics::add_end(transaction, &ended)
 }
 
 fn change_ticket(
@@ -395,9 +423,13 @@ pub(super) fn steer(
                  request = coalesce(?4, request) WHERE id = ?1",
             params![job.id, to.name(), clock::now(), request.map(Value::to_string)],
         )?;
-        let details = json!({ "from": from.name(), "to": to.name(), "request": request });
+        let details = json!({
+            "from": from.name(), "to": to.name(), "action": job.action,
+            "environment": job.environment, "request": request,
+        });
         let entry = Entry { who, action, details };
         audit(&transaction, &entry, &format!("job {}", job.id), Some(job.fault), Some(job.id))?;
+        count_end(&transaction, to, &job.environment, &job.action)?;
         steered.push(job.id);
     }
     transaction.commit()?;

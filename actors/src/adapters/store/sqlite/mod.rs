@@ -40,10 +40,14 @@ mod faults;
 mod health;
 mod job_store;
 mod jobs;
+mod leaving;
 mod lessons;
 mod live;
 mod notifications;
 mod records;
+mod recount;
+mod restoring;
+mod retention;
 mod row;
 mod search;
 mod statistics;
@@ -97,6 +101,8 @@ impl Sqlite {
         let connect = || -> rusqlite::Result<Connection> {
             let connection = Connection::open(path)?;
             connection.busy_timeout(std::time::Duration::from_secs(10))?;
+            // Of a new file only: it gives what retention deletes back to the disk.
+            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             // 8 MiB of pages: the pipeline only appends, and the fault index stays hot.

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::row::rows;
 use crate::adapters::store::{
     StoreError, as_i64,
+    retention::CountedJobs,
     statistics::{By, Count, DayCount, Days, Group, JobDayCount, KEYS},
 };
 
@@ -65,18 +66,28 @@ pub(super) fn by_day(
     })
 }
 
+/// Counts ends of jobs, in their transaction.
+pub(super) fn add_end(
+    transaction: &Transaction<'_>,
+    ended: &CountedJobs,
+) -> Result<(), StoreError> {
+    let CountedJobs { day, environment, action, outcome, count } = ended;
+    transaction
+        .prepare_cached(
+            "INSERT INTO job_statistics (day, environment, action, outcome, count)
+             VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (day, environment, action, outcome) DO UPDATE SET
+                 count = count + excluded.count",
+        )?
+        .execute(params![day.to_string(), environment, action, outcome, count])?;
+    Ok(())
+}
+
 /// See [`RecordStore::job_statistics`](crate::adapters::store::records::RecordStore::job_statistics).
 pub(super) fn endings(connection: &Connection, days: Days) -> Result<Vec<JobDayCount>, StoreError> {
-    let (since, until) = days.moments();
-    let sql = "SELECT date(audit.at / 1000000, 'unixepoch'), job.action,
-                   CASE audit.action WHEN 'job.complete' THEN 'completed'
-                       WHEN 'job.give_up' THEN 'dead' ELSE 'discarded' END,
-                   count(*)
-               FROM audit_trail AS audit JOIN jobs AS job ON job.id = audit.job
-               WHERE audit.action IN ('job.complete', 'job.give_up', 'job.discard')
-                   AND audit.at >= ?1 AND audit.at < ?2
-               GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
-    rows(connection, sql, params![since, until], |row| {
+    let sql = "SELECT day, action, outcome, sum(count) FROM job_statistics
+               WHERE day BETWEEN ?1 AND ?2 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+    rows(connection, sql, params![days.since.to_string(), days.until.to_string()], |row| {
         Ok(JobDayCount {
             day: row.get(0)?,
             action: row.get(1)?,

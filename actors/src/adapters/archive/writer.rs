@@ -1,0 +1,169 @@
+//! Writes archives.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, BufReader, Write},
+    path::{Path, PathBuf},
+};
+
+use jiff::civil::Date;
+use uuid::Uuid;
+
+use super::{ArchivedOrigin, FORMAT, Manifest, Met, digest};
+use crate::domain::archived::ArchivedEvent;
+
+/// Of zstd: a tenth of the bytes, at some hundred MB a second.
+const LEVEL: i32 = 3;
+
+/// An archive that is being written; dropped, nothing but a file with the ending `.partial` remains,
+/// which the next try overwrites.
+pub struct Writer {
+    encoder: zstd::stream::write::Encoder<'static, File>,
+    manifest: Manifest,
+    path: PathBuf,
+    met: Met,
+    line: Vec<u8>,
+}
+
+/// One that is whole and durable, under its preliminary name.
+pub struct Finished {
+    manifest: Manifest,
+    path: PathBuf,
+    origins: BTreeMap<i32, (i64, i64)>,
+}
+
+impl Writer {
+    /// Begins an archive in `directory`, which is made where it is missing.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn create(
+        directory: &Path,
+        name: &str,
+        id: Uuid,
+        day: Date,
+        part: u32,
+    ) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let path = directory.join(name);
+        let file = File::create(partial(&path))?;
+        let mut encoder = zstd::stream::write::Encoder::new(file, LEVEL)?;
+        encoder.include_checksum(true)?;
+        let manifest = Manifest {
+            format: FORMAT,
+            id,
+            day,
+            part,
+            file: name.to_owned(),
+            events: 0,
+            bytes: 0,
+            sha256: String::new(),
+            first_received_at: None,
+            last_received_at: None,
+            origins: Vec::new(),
+        };
+        Ok(Self { encoder, manifest, path, met: Met::default(), line: Vec::new() })
+    }
+
+    /// Appends events.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn push(&mut self, events: &[ArchivedEvent]) -> io::Result<()> {
+        for event in events {
+            self.line.clear();
+            serde_json::to_writer(&mut self.line, event)?;
+            self.line.push(b'\n');
+            self.encoder.write_all(&self.line)?;
+            self.met.add(event);
+        }
+        Ok(())
+    }
+
+    /// Makes the file durable, and reads it again: what it says now is what the disk gives back.
+    ///
+    /// # Errors
+    /// When it cannot be written, or holds another number of events.
+    pub fn finish(self) -> io::Result<Finished> {
+        let Self { encoder, mut manifest, path, met, .. } = self;
+        encoder.finish()?.sync_all()?;
+        let partial = partial(&path);
+        let lines = count_lines(&partial)?;
+        if lines != met.events {
+            let problem = format!("{lines} events are in it, {} were written", met.events);
+            return Err(io::Error::other(format!("{}: {problem}", partial.display())));
+        }
+        (manifest.bytes, manifest.sha256) = digest(&partial)?;
+        manifest.events = met.events;
+        let time = |micros| jiff::Timestamp::from_microsecond(micros).ok();
+        manifest.first_received_at = met.received.and_then(|(first, _)| time(first));
+        manifest.last_received_at = met.received.and_then(|(_, last)| time(last));
+        Ok(Finished { manifest, path, origins: met.origins })
+    }
+}
+
+impl Finished {
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.manifest.events
+    }
+
+    /// The numbers of origins that occur.
+    #[must_use]
+    pub fn origins(&self) -> Vec<i32> {
+        self.origins.keys().copied().collect()
+    }
+
+    /// Gives the archive its name, then writes the manifest; `origins` says which journals the
+    /// numbers stand for.
+    ///
+    /// # Errors
+    /// When that cannot be done, or an origin is missing.
+    pub fn publish(self, origins: &BTreeMap<i32, Uuid>) -> io::Result<Manifest> {
+        let Self { mut manifest, path, origins: met } = self;
+        for (number, (first, last)) in met {
+            let Some(&origin) = origins.get(&number) else {
+                return Err(io::Error::other(format!("origin {number} is not known")));
+            };
+            manifest.origins.push(ArchivedOrigin { number, origin, first, last });
+        }
+        fs::rename(partial(&path), &path)?;
+        let manifest_path = Manifest::path_of(&path);
+        let mut file = File::create(partial(&manifest_path))?;
+        serde_json::to_writer_pretty(&mut file, &manifest)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(partial(&manifest_path), &manifest_path)?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(manifest)
+    }
+}
+
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}
+
+fn count_lines(path: &Path) -> io::Result<u64> {
+    let mut counter = Lines(0);
+    let decoder = zstd::stream::read::Decoder::new(File::open(path)?)?;
+    io::copy(&mut BufReader::with_capacity(1 << 17, decoder), &mut counter)?;
+    Ok(counter.0)
+}
+
+/// Counts the lines written to it.
+struct Lines(u64);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += memchr::memchr_iter(b'\n', bytes).count() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

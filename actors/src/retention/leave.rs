@@ -1,0 +1,165 @@
+//! How days of events leave: one after another, the oldest first, each into its archive where one is
+//! wanted.
+
+use std::{collections::BTreeMap, ops::Range, path::PathBuf, time::Duration};
+
+use jiff::civil::Date;
+
+use super::pass::{Failure, Pass, dropped};
+use crate::{
+    adapters::{
+        archive::{Manifest, Writer},
+        clock,
+        store::retention::{EventDay, Leave, Leaving, RestoredDay, Stage},
+    },
+    domain::{archived::ArchivedEvent, retention::days_to_drop, time::Micros},
+};
+
+/// How long all writers may be held up at most, try by try.
+const PATIENCE: [Duration; 6] = [
+    Duration::from_millis(20),
+    Duration::from_millis(30),
+    Duration::from_millis(50),
+    Duration::from_millis(80),
+    Duration::from_millis(120),
+    Duration::from_millis(200),
+];
+/// In between they catch up.
+const REST: Duration = Duration::from_millis(500);
+
+impl Pass {
+    /// Days that are under way first, then those that are old.
+    pub(super) async fn leave_days(&mut self) -> Result<(), Failure> {
+        for leaving in self.work.store.leaving().await? {
+            self.go_on(leaving).await?;
+        }
+        let store = self.work.store.clone();
+        let days: Vec<Date> =
+            store.event_days().await?.iter().map(|it: &EventDay| it.day).collect();
+        let mut restored: BTreeMap<Date, Micros> = BTreeMap::new();
+        for RestoredDay { day, until, .. } in store.restored_days().await? {
+            let latest = restored.entry(day).or_insert(until);
+            *latest = until.max(*latest);
+        }
+        for day in days_to_drop(&days, &restored, self.settings.events, clock::now()) {
+            if let Some(leaving) = self.take_out(day).await? {
+                self.go_on(leaving).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a day out, when nobody is held up by that.
+    async fn take_out(&mut self, day: Date) -> Result<Option<Leaving>, Failure> {
+        for patience in PATIENCE {
+            let is_archived = self.settings.is_archived();
+            match self.work.store.leave_day(day, is_archived, patience).await? {
+                Leave::Leaving(leaving) => return Ok(Some(leaving)),
+                Leave::Nothing => return Ok(None),
+                Leave::Busy => tokio::time::sleep(REST).await,
+            }
+            self.pace().await?;
+        }
+        self.report.problems.push(format!("{day}: its events are in use all the time"));
+        Ok(None)
+    }
+
+    async fn go_on(&mut self, leaving: Leaving) -> Result<(), Failure> {
+        let store = self.work.store.clone();
+        let steps = store.steps(&leaving).await?;
+        let mut events = self.count(&leaving, &steps).await?;
+        if leaving.stage == Stage::Leaving {
+            match &leaving.file {
+                // All of it is in archives already.
+                Some(_) if events == leaving.restored => store.archived(&leaving, None).await?,
+                Some(name) => {
+                    let manifest = self.archive(&leaving, name, &steps).await?;
+                    if manifest.events != events {
+                        let problem = format!(
+                            "{}: {} events are in it, the store has {events}",
+                            manifest.file, manifest.events
+                        );
+                        return Err(std::io::Error::other(problem).into());
+                    }
+                    store.archived(&leaving, Some(&manifest)).await?;
+                    self.report.archived_events += manifest.events;
+                    self.report.archived_bytes += manifest.bytes;
+                    metrics::counter!("faultline_retention_archived_events_total")
+                        .increment(manifest.events);
+                    metrics::counter!("faultline_retention_archived_bytes_total")
+                        .increment(manifest.bytes);
+                }
+                None => store.archived(&leaving, None).await?,
+            }
+        } else if let Some(gone) = store
+            .gone_between(crate::adapters::store::statistics::Days {
+                since: leaving.day,
+                until: leaving.day,
+            })
+            .await?
+            .iter()
+            .find(|gone| gone.id == leaving.id.to_string())
+        {
+            // Some may be gone already.
+            events = events.max(gone.events.unsigned_abs());
+        }
+        for step in &steps {
+            if store.delete_step(&leaving, step).await? > 0 {
+                self.pace().await?;
+            }
+        }
+        store.drop_day(&leaving, events).await?;
+        dropped("events", events);
+        self.report.events += events;
+        self.report.days.push(leaving.day.to_string());
+        Ok(())
+    }
+
+    /// By another way than the events are read.
+    async fn count(&mut self, leaving: &Leaving, steps: &[Range<i64>]) -> Result<u64, Failure> {
+        let mut events = 0;
+        for step in steps {
+            events += self.work.store.count_leaving(leaving, step).await?;
+            self.pace().await?;
+        }
+        Ok(events)
+    }
+
+    async fn archive(
+        &mut self,
+        leaving: &Leaving,
+        name: &str,
+        steps: &[Range<i64>],
+    ) -> Result<Manifest, Failure> {
+        let (directory, name) = (self.settings.archive.clone(), name.to_owned());
+        if directory.as_os_str().is_empty() {
+            // It was wanted when the day was taken out.
+            let problem = format!("{name}: retention.archive names no directory any more");
+            return Err(std::io::Error::other(problem).into());
+        }
+        let Leaving { id, day, part, .. } = *leaving;
+        let create = move || Writer::create(&PathBuf::from(directory), &name, id, day, part);
+        let mut writer = blocking(create).await?;
+        for step in steps {
+            let events: Vec<ArchivedEvent> = self.work.store.leaving_events(leaving, step).await?;
+            writer = blocking(move || {
+                writer.push(&events)?;
+                Ok(writer)
+            })
+            .await?;
+            self.pace().await?;
+        }
+        let finished = blocking(move || writer.finish()).await?;
+        let origins = self.work.store.origins_of(&finished.origins()).await?;
+        self.pace().await?;
+        blocking(move || finished.publish(&origins)).await
+    }
+}
+
+/// On a thread that may wait for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|error| Failure::Archive(std::io::Error::other(error)))??)
+}
