@@ -224,8 +224,42 @@ fn describe() {
     gauge!("faultline_bucket_watching", "1 while this hub is the one that watches.");
     histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
     gauge!("faultline_uptime_seconds", "Since the start of the process.");
+    gauge!("faultline_build_info", "1: the version that runs, and whether as hub or relay.");
+    describe_partners();
     describe_access();
     metrics_process::Collector::default().describe();
+}
+
+/// Those of the systems outside, as this process sees them.
+fn describe_partners() {
+    use metrics::{
+        describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram,
+    };
+    counter!(
+        "faultline_partner_calls_total",
+        "Calls of jira, store, redis and buckets: ok, failed, or unauthorized."
+    );
+    gauge!(
+        "faultline_partner_latency_seconds",
+        "Median and 95th percentile of the calls within metrics_aggregator.window."
+    );
+    gauge!(
+        "faultline_store_last_success_timestamp_seconds",
+        "When the store last took something in, or said where it stands."
+    );
+    histogram!(
+        "faultline_stored_after_seconds",
+        "Time from a record's acceptance until it is stored, of the oldest one of each batch."
+    );
+    gauge!("faultline_hubs", "Hubs that this store has heard of within jira.lease.");
+    gauge!(
+        "faultline_handoff_waiting",
+        "1 while records wait although Redis answers: a full stream, a wrong copy of a spool."
+    );
+    gauge!(
+        "faultline_stream_outstanding_limit_bytes",
+        "A relay's: so much may be handed over and not committed."
+    );
 }
 
 /// Those of the listeners: who is let in, who listens, and TLS.

@@ -10,14 +10,17 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use faultline_actors::pipeline::handover::{Handover, Line};
+use faultline_actors::{
+    adapters::clock,
+    pipeline::handover::{Handover, Line},
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{
     Open, Settings, Surroundings,
     access::{Gate, Role, guard::guard, require},
     health::{Health, application, maxwell, oldest_age, readiness, redis, spool, tls},
-    metrics::{update_handoff, update_spool, without_statistics},
+    metrics::{update_build, update_handoff, update_partner, update_spool, without_statistics},
 };
 use crate::{problem::Problem, receiver::stdin::Reading};
 
@@ -126,10 +129,17 @@ impl RelayAdmin {
     fn update_gauges(&self) {
         self.process.collect();
         metrics::gauge!("faultline_uptime_seconds").set(self.started.elapsed().as_secs_f64());
+        update_build("relay");
         let spool = self.handover.spool();
         update_spool(spool, oldest_age(spool));
         update_handoff(&self.handover.state());
-        for (source, line) in self.handover.ledger().unwrap_or_default() {
+        update_partner("redis", &self.handover.calls().look(clock::now()));
+        metrics::gauge!("faultline_stream_outstanding_limit_bytes")
+            .set(self.handover.outstanding_limit() as f64);
+        let Some(lines) = self.handover.ledger() else { return };
+        let imbalance = lines.iter().map(|(_, line)| line.imbalance().abs()).sum::<i128>();
+        metrics::gauge!("faultline_ledger_imbalance_messages").set(imbalance as f64);
+        for (source, line) in lines {
             let source = source.name();
             for (outcome, count) in [
                 ("received", line.received),
