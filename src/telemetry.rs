@@ -81,11 +81,12 @@ const BUCKETS: [f64; 15] = [
 ];
 
 /// What is exposed as 0 before it ever happens, so that a first time is seen as a rise.
-const SELDOM: [&str; 19] = [
+const SELDOM: [&str; 20] = [
     "faultline_bucket_failures_total",
     "faultline_decisions_total",
     "faultline_held_back_total",
     "faultline_intents_total",
+    "faultline_logins_total",
     "faultline_lost_messages_total",
     "faultline_parser_panics_total",
     "faultline_snapshots_lost_total",

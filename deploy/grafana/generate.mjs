@@ -142,7 +142,7 @@ const dashboards = {
         ['sum by (path, status) (rate(faultline_http_requests_total{$S}[$__rate_interval]))', '{{path}} {{status}}'],
       ], { unit: 'reqps' }),
       graph('Time to answer', 'How long senders wait for 2xx. Logplex gives up after 5 s.', quantiles('faultline_http_request_seconds'), { unit: 's', steps: { red: 5 } }),
-      graph('Senders dropped before us', 'Messages that senders say they dropped (L10, L11).', [
+      graph('Senders dropped before us', 'Messages that senders say they dropped (L10).', [
         ['sum by (instance) (increase(faultline_upstream_dropped_total{$S}[$__rate_interval]))'],
       ]),
 
