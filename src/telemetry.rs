@@ -110,11 +110,12 @@ const BUCKETS: [f64; 15] = [
 ];
 
 /// What is exposed as 0 before it ever happens, so that a first time is seen as a rise.
-const SELDOM: [&str; 21] = [
+const SELDOM: [&str; 22] = [
     "faultline_bucket_failures_total",
     "faultline_decisions_total",
     "faultline_held_back_total",
     "faultline_intents_total",
+    "faultline_logins_total",
     "faultline_lost_messages_total",
     "faultline_parser_panics_total",
     "faultline_retention_archived_bytes_total",
@@ -272,6 +273,8 @@ fn describe() {
         "faultline_config_last_reload_successful",
         "0 while the configuration that was read last cannot be used, and the one before is in force."
     );
+    gauge!("faultline_build_info", "1: the version that runs, and whether as hub or relay.");
+    describe_partners();
     describe_access();
     describe_health();
     describe_retention();
@@ -296,6 +299,38 @@ fn describe_health() {
     );
     gauge!("faultline_disk_free_bytes", "What is free on the disk that the spool is on.");
     gauge!("faultline_disk_total_bytes", "What fits onto the disk that the spool is on.");
+}
+
+/// Those of the systems outside, as this process sees them.
+fn describe_partners() {
+    use metrics::{
+        describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram,
+    };
+    counter!(
+        "faultline_partner_calls_total",
+        "Calls of jira, store, redis and buckets: ok, failed, or unauthorized."
+    );
+    gauge!(
+        "faultline_partner_latency_seconds",
+        "Median and 95th percentile of the calls within metrics_aggregator.window."
+    );
+    gauge!(
+        "faultline_store_last_success_timestamp_seconds",
+        "When the store last took something in, or said where it stands."
+    );
+    histogram!(
+        "faultline_stored_after_seconds",
+        "Time from a record's acceptance until it is stored, of the oldest one of each batch."
+    );
+    gauge!("faultline_hubs", "Hubs that this store has heard of within jira.lease.");
+    gauge!(
+        "faultline_handoff_waiting",
+        "1 while records wait although Redis answers: a full stream, a wrong copy of a spool."
+    );
+    gauge!(
+        "faultline_stream_outstanding_limit_bytes",
+        "A relay's: so much may be handed over and not committed."
+    );
 }
 
 /// Those of the listeners: who is let in, who listens, and TLS.

@@ -272,6 +272,11 @@ impl Tls {
 fn show_expiry(listener: &'static str, pair: &Pair) {
     gauge!("faultline_tls_certificate_expires_timestamp_seconds", "listener" => listener)
         .set(pair.expires_at as f64 / 1e6);
+    for outcome in ["loaded", "failed"] {
+        // There from the start, so that the first time is seen as a rise.
+        counter!("faultline_tls_reloads_total", "listener" => listener, "outcome" => outcome)
+            .increment(0);
+    }
 }
 
 fn warning(expires_at: Micros, now: Micros) -> Option<String> {

@@ -350,6 +350,13 @@ impl BatchWriter {
     }
 
     fn remember(&self, commit: &Commit) {
+        let now = clock::now();
+        let stored_after = metrics::histogram!("faultline_stored_after_seconds");
+        for batch in &commit.batches {
+            if let Some(oldest) = batch.records.first() {
+                stored_after.record((now - oldest.received_at).max(0) as f64 / 1e6);
+            }
+        }
         let events: usize = commit.batches.iter().map(|batch| batch.events.len()).sum();
         self.counters.events.fetch_add(events as u64, Ordering::Relaxed);
         let last = commit.batches.iter().rev().find(|batch| !batch.binlog_position.is_empty());

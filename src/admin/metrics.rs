@@ -9,8 +9,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use faultline_actors::{
-    adapters::journal::{spool::Spool, stream::State},
-    domain::{breaker, event::Source, job::State as JobState},
+    adapters::{
+        clock,
+        journal::{spool::Spool, stream::State},
+    },
+    domain::{breaker, calls::Summary, event::Source, job::State as JobState},
 };
 use metrics::{counter, gauge};
 
@@ -89,6 +92,31 @@ pub(super) fn update_handoff(state: &State) {
     gauge!("faultline_redis_up").set(f64::from(u8::from(state.failing().is_none())));
     gauge!("faultline_stream_outstanding_bytes").set(state.outstanding_bytes as f64);
     gauge!("faultline_streams_held").set(state.held.len() as f64);
+    gauge!("faultline_handoff_waiting").set(f64::from(u8::from(state.waiting.is_some())));
+}
+
+/// What runs here.
+pub(super) fn update_build(role: &'static str) {
+    gauge!("faultline_build_info", "version" => env!("CARGO_PKG_VERSION"), "role" => role).set(1.0);
+}
+
+/// How calls of an outside system went.
+pub(super) fn update_partner(partner: &'static str, calls: &Summary) {
+    let ever = calls.ever;
+    for (outcome, count) in [
+        ("ok", ever.requests - ever.failures),
+        ("failed", ever.failures - ever.auth_failures),
+        ("unauthorized", ever.auth_failures),
+    ] {
+        counter!("faultline_partner_calls_total", "partner" => partner, "outcome" => outcome)
+            .absolute(count);
+    }
+    // Without calls there is no latency, rather than the last one for ever.
+    let (median, p95) = calls.latency.unwrap_or((f64::NAN, f64::NAN));
+    for (quantile, milliseconds) in [("0.5", median), ("0.95", p95)] {
+        gauge!("faultline_partner_latency_seconds", "partner" => partner, "quantile" => quantile)
+            .set(milliseconds / 1e3);
+    }
 }
 
 /// The first acceptable form; Prometheus' text where nothing else is asked for.
@@ -118,10 +146,9 @@ impl Admin {
         self.process.collect();
         gauge!("faultline_live_clients").set(self.live.clients() as f64);
         gauge!("faultline_uptime_seconds").set(self.started.elapsed().as_secs_f64());
+        update_build("hub");
         update_spool(self.pipeline.spool(), self.health.spool_directory(), self.oldest_age());
-        if let Some((status, _)) = self.pipeline.handoff() {
-            update_handoff(&status.look());
-        }
+        self.update_partners();
         if let Some(state) = self.pipeline.buckets() {
             gauge!("faultline_bucket_watching").set(f64::from(u8::from(state.is_watching)));
         }
@@ -131,6 +158,7 @@ impl Admin {
                 .set(depth.capacity as f64);
         }
         let jira = &self.pipeline.jira().counters;
+        gauge!("faultline_hubs").set(jira.hubs() as f64);
         let counts = jira.jobs();
         for state in JobState::ALL {
             let count = counts.iter().find(|(counted, _)| *counted == state);
@@ -159,6 +187,31 @@ impl Admin {
             gauge!("faultline_messages_in_flight", "source" => source).set(line.in_flight as f64);
         }
         gauge!("faultline_ledger_imbalance_messages").set(ledger.imbalance() as f64);
+    }
+
+    /// How it goes with the systems outside.
+    fn update_partners(&self) {
+        let now = clock::now();
+        let pipeline = &self.pipeline;
+        let counters = pipeline.counters();
+        update_partner("store", &counters.calls().look(now));
+        if let Some(at) = counters.last_success() {
+            gauge!("faultline_store_last_success_timestamp_seconds").set(at as f64 / 1e6);
+        }
+        let jira = pipeline.jira();
+        if !jira.is_dry_run {
+            update_partner("jira", &jira.calls.look(now));
+        }
+        if let Some((status, _)) = pipeline.handoff() {
+            update_handoff(&status.look());
+            update_partner("redis", &status.calls().look(now));
+        }
+        if let Some(calls) = pipeline.bucket_calls() {
+            update_partner("buckets", &calls.look(now));
+        }
+        if let Some(calls) = pipeline.mail_calls() {
+            update_partner("mail", &calls.look(now));
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use super::{
         gather::{application, maxwell, oldest_age, redis, spool, tls},
         readiness,
     },
-    metrics::{update_handoff, update_spool, without_statistics},
+    metrics::{update_build, update_handoff, update_partner, update_spool, without_statistics},
 };
 use crate::{config::Config, problem::Problem, receiver::stdin::Reading, reload::Reload};
 
@@ -140,10 +140,17 @@ impl RelayAdmin {
     fn update_gauges(&self) {
         self.process.collect();
         metrics::gauge!("faultline_uptime_seconds").set(self.started.elapsed().as_secs_f64());
+        update_build("relay");
         let spool = self.handover.spool();
         update_spool(spool, &self.spool_directory, oldest_age(spool));
         update_handoff(&self.handover.state());
-        for (source, line) in self.handover.ledger().unwrap_or_default() {
+        update_partner("redis", &self.handover.calls().look(clock::now()));
+        metrics::gauge!("faultline_stream_outstanding_limit_bytes")
+            .set(self.handover.outstanding_limit() as f64);
+        let Some(lines) = self.handover.ledger() else { return };
+        let imbalance = lines.iter().map(|(_, line)| line.imbalance().abs()).sum::<i128>();
+        metrics::gauge!("faultline_ledger_imbalance_messages").set(imbalance as f64);
+        for (source, line) in lines {
             let source = source.name();
             for (outcome, count) in [
                 ("received", line.received),

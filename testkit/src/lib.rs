@@ -25,6 +25,7 @@ pub mod mmdb;
 pub mod oss;
 pub mod postgres;
 pub mod program;
+pub mod prometheus;
 pub mod proxy;
 pub mod redis;
 pub mod smtp;

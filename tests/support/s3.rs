@@ -1,4 +1,5 @@
 //! A real S3 server, s3s-fs, with its objects in a temporary directory. It checks signatures.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{fs, net::SocketAddr, path::PathBuf, time::SystemTime};
 

@@ -51,6 +51,7 @@ struct Ring {
     window: Micros,
     /// With their numbers, oldest first.
     slots: VecDeque<(i64, Slot)>,
+    ever: Totals,
     last_success: Option<Micros>,
     last_failure: Option<Micros>,
     last_error: Option<String>,
@@ -65,6 +66,15 @@ pub struct Run {
     pub since: Option<Micros>,
     /// When our credentials were first refused among them.
     pub refused_since: Option<Micros>,
+}
+
+/// How many calls there were since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub requests: u64,
+    /// Those of `auth_failures` among them.
+    pub failures: u64,
+    pub auth_failures: u64,
 }
 
 struct Slot {
@@ -91,7 +101,8 @@ pub struct Summary {
     pub auth_failures: u64,
     /// The median and the 95th percentile, in milliseconds, to about one percent.
     pub latency: Option<(f64, f64)>,
-    /// Since the start, not only within the window.
+    /// Since the start, not only within the window; so are the next three.
+    pub ever: Totals,
     pub last_success: Option<Micros>,
     pub last_failure: Option<Micros>,
     pub last_error: Option<String>,
@@ -126,6 +137,7 @@ impl Calls {
         Self(Mutex::new(Ring {
             window: micros(window).max(SLOTS),
             slots: VecDeque::new(),
+            ever: Totals::default(),
             last_success: None,
             last_failure: None,
             last_error: None,
@@ -140,6 +152,7 @@ impl Calls {
     /// A call ended at `now`, and took so long.
     pub fn ended(&self, now: Micros, took: Duration, how: Ended<'_>) {
         let mut ring = self.lock();
+        ring.ever.requests += 1;
         let slot = ring.slot(now);
         slot.requests += 1;
         slot.sketch.add(took.as_secs_f64() * 1e3);
@@ -153,6 +166,7 @@ impl Calls {
             Ended::Unauthorized(error) => {
                 slot.auth_failures += 1;
                 ring.run.refused_since.get_or_insert(now);
+                ring.ever.auth_failures += 1;
                 error
             }
         };
@@ -160,6 +174,7 @@ impl Calls {
         slot.failures += 1;
         ring.run.failures += 1;
         ring.run.since.get_or_insert(now);
+        ring.ever.failures += 1;
         ring.last_failure = Some(now);
         ring.last_error = Some(cut(error, LONGEST_ERROR).to_owned());
     }
@@ -170,6 +185,7 @@ impl Calls {
         let mut ring = self.lock();
         ring.slide(now);
         let mut summary = Summary {
+            ever: ring.ever,
             last_success: ring.last_success,
             last_failure: ring.last_failure,
             last_error: ring.last_error.clone(),
@@ -235,6 +251,7 @@ mod tests {
         let later = calls.look(1_000 * SECOND);
         assert_eq!((later.requests, later.latency), (0, None));
         assert_eq!(later.success_rate(), None);
+        assert_eq!(later.ever, Totals { requests: 102, failures: 2, auth_failures: 1 });
         assert_eq!(later.last_success, Some(99 * SECOND));
         assert_eq!(
             (later.last_failure, later.last_error.as_deref()),

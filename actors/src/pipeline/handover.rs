@@ -15,7 +15,7 @@ use crate::{
         spool::Spool,
         stream::{Settings, State, Status},
     },
-    domain::{event::Source, ledger::Ledger},
+    domain::{calls::Calls, event::Source, ledger::Ledger},
     relay::Relay,
     stage::Finish,
 };
@@ -25,6 +25,7 @@ pub struct Handover {
     spool: Arc<Spool>,
     ledger: Arc<Mutex<Ledger>>,
     status: Arc<Status>,
+    outstanding_limit: u64,
     relay: ActorRef<Relay>,
     supervisor: ActorRef<Supervisor>,
     broken: watch::Receiver<Option<String>>,
@@ -59,6 +60,7 @@ impl Handover {
         ledger: Arc<Mutex<Ledger>>,
     ) -> Result<Self, String> {
         let status = Arc::<Status>::default();
+        let outstanding_limit = settings.max_bytes.as_u64();
         let (broken_out, broken) = watch::channel(None);
         let supervisor = Supervisor::spawn(Supervisor { broken: broken_out });
         let relay = {
@@ -69,7 +71,7 @@ impl Handover {
             let make = move || make().expect("it could be made before");
             supervise::<Relay>(&supervisor, make).await
         };
-        Ok(Self { spool, ledger, status, relay, supervisor, broken })
+        Ok(Self { spool, ledger, status, outstanding_limit, relay, supervisor, broken })
     }
 
     #[must_use]
@@ -87,6 +89,18 @@ impl Handover {
     #[must_use]
     pub fn state(&self) -> State {
         self.status.look()
+    }
+
+    /// How the commands to Redis went.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        self.status.calls()
+    }
+
+    /// So many bytes may be handed over and not committed; no more are handed over then.
+    #[must_use]
+    pub fn outstanding_limit(&self) -> u64 {
+        self.outstanding_limit
     }
 
     /// The ledger by source; `None` before Redis has said what is committed.
