@@ -18,7 +18,7 @@ use crate::{
     Listeners, alerts,
     asking::{Asking, Whom},
     config::{self, Config, ConfigError, Source, StoreUrl},
-    faults, group, jobs, open_store, read_countries,
+    faults, group, jobs, open_store, read_countries, readiness,
     receiver::keeper,
     recount,
     relay::run_relay,
@@ -72,6 +72,12 @@ enum Command {
         /// Send a test alert through each channel of [notifier] instead.
         #[arg(long, conflicts_with_all = ["explain", "tests"])]
         send_test_alert: bool,
+    },
+    /// Ask a running Faultline whether it takes records; fails unless it does.
+    Health {
+        /// Its admin listener; the configured one by default.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
     },
     /// Bring the store's schema up to date.
     Migrate,
@@ -170,6 +176,10 @@ async fn obey(command: Command, config: Config, sockets: Sockets) -> anyhow::Res
         Command::Check { tests: Some(file), .. } => rule_tests::run(&file, &config, say),
         Command::Check { send_test_alert: true, .. } => Ok(alerts::send_test(&config, say).await),
         Command::Check { .. } => check(&config).await,
+        Command::Health { url } => {
+            say(readiness::ask(url, &config).await?.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Group { stored } => {
             let store = if stored { Some(open_store(&config.store)?) } else { None };
             group::group(store, io::stdin().lock(), io::stdout().lock()).await?;
