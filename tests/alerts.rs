@@ -119,8 +119,12 @@ async fn each_kind_is_told_once_and_its_end_once_over_starttls_with_a_login() {
     let open = AlertFilter { is_open: Some(true), ..AlertFilter::default() };
     assert!(store.list_alerts(&open, 1).await.unwrap().is_empty());
     assert_eq!(ids(&told).len(), told.len(), "each message has a number of its own");
-    let calls = hub.pipeline.mail_calls().unwrap().look(clock::now());
-    assert_eq!((calls.requests, calls.failures), (told.len() as u64, 0));
+    eventually("each call is counted", async || {
+        let calls = hub.pipeline.mail_calls().unwrap().look(clock::now());
+        let counted = (calls.requests, calls.failures);
+        if counted == (told.len() as u64, 0) { Ok(()) } else { Err(counted) }
+    })
+    .await;
     hub.finish().await;
 }
 
@@ -429,7 +433,7 @@ async fn a_kill_before_the_answer_sends_the_same_message_again() {
     all_is_told(&*store).await;
     program.finish().await;
     assert_eq!((smtp.mail().len(), ids(&both).len()), (2, 1), "it can be told to be the same");
-    assert_eq!(first[0].body.lines().nth(3), both[1].body.lines().nth(3));
+    assert_eq!((told_of(&first, "jira"), told_of(&both, "jira")), (1, 2));
     let delivery = "X-Faultline-Delivery";
     assert_eq!(both[0].header(delivery), both[1].header(delivery));
 }
