@@ -37,10 +37,10 @@ pub(crate) async fn send_test(config: &Config, say: impl Fn(&str)) -> ExitCode {
         note: None,
     };
     let (around, alerts) = (config.letters(), [told]);
-    let sent = channels.iter().map(async |channel: &Channel<'_>| {
+    let sent = channels.iter().map(|channel| {
         let post =
             Post { id: Uuid::now_v7(), what: What::Firing, alerts: &alerts, around: &around };
-        channel.send(post, settings.timeout).await
+        channel.send(post, settings.timeout)
     });
     let mut all_well = true;
     for (channel, sent) in channels.iter().zip(futures_util::future::join_all(sent).await) {

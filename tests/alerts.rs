@@ -27,12 +27,14 @@ use faultline_actors::{
     },
 };
 use faultline_testkit::{
+    database::Database,
     eventually,
     program::Program,
     smtp::{Mail, Settings, Smtp},
     tls::Authority,
 };
 use serde_json::Value;
+use tempfile::TempDir;
 
 #[path = "support/hooks.rs"]
 mod hooks;
@@ -44,10 +46,12 @@ use notifier::{Hub, about, condition, mail_to, settings};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_faultline");
 
-async fn store() -> Arc<dyn Store> {
-    let store = Sqlite::in_memory().unwrap();
+/// In a file, which is gone with the directory.
+async fn store() -> (TempDir, Arc<dyn Store>) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Sqlite::open(&directory.path().join("faultline.db")).unwrap();
     store.migrate().await.unwrap();
-    Arc::new(store)
+    (directory, Arc::new(store))
 }
 
 async fn mail(smtp: &Smtp, at_least: usize) -> Vec<Mail> {
@@ -76,7 +80,7 @@ async fn each_kind_is_told_once_and_its_end_once_over_starttls_with_a_login() {
     settings.mail[0].ca_file = authority.file();
     settings.mail[0].user = "bot".to_owned();
     settings.mail[0].password = Secret::new("hunter2 of the mail server");
-    let store = store().await;
+    let (_directory, store) = store().await;
     let hub = Hub::start(settings, store.clone()).await;
     let all: Vec<_> = Kind::ALL.iter().map(|kind| condition(*kind, "shop")).collect();
     for count in 1..=all.len() {
@@ -115,8 +119,12 @@ async fn each_kind_is_told_once_and_its_end_once_over_starttls_with_a_login() {
     let open = AlertFilter { is_open: Some(true), ..AlertFilter::default() };
     assert!(store.list_alerts(&open, 1).await.unwrap().is_empty());
     assert_eq!(ids(&told).len(), told.len(), "each message has a number of its own");
-    let calls = hub.pipeline.mail_calls().unwrap().look(clock::now());
-    assert_eq!((calls.requests, calls.failures), (told.len() as u64, 0));
+    eventually("each call is counted", async || {
+        let calls = hub.pipeline.mail_calls().unwrap().look(clock::now());
+        let counted = (calls.requests, calls.failures);
+        if counted == (told.len() as u64, 0) { Ok(()) } else { Err(counted) }
+    })
+    .await;
     hub.finish().await;
 }
 
@@ -128,7 +136,8 @@ async fn what_begins_together_is_one_message_and_bad_news_only_goes_where_it_sho
     let mut pager = mail_to(&urgent);
     (pager.name, pager.least) = ("pager".to_owned(), Class::P1);
     settings.mail.push(pager);
-    let hub = Hub::start(settings, store().await).await;
+    let (_directory, store) = store().await;
+    let hub = Hub::start(settings, store).await;
     hub.say(vec![condition(Kind::AppSlow, "shop"), condition(Kind::PartnerDown, "jira")]).await;
     let told = mail(&smtp, 1).await;
     let subject = told[0].header("Subject");
@@ -143,11 +152,11 @@ async fn what_begins_together_is_one_message_and_bad_news_only_goes_where_it_sho
 #[tokio::test]
 async fn two_hubs_that_see_the_same_tell_it_once() {
     let smtp = Smtp::started(Settings::default());
-    let store = store().await;
-    let mut other = settings(&smtp);
-    other.hub = "hub-2".to_owned();
-    let hubs =
-        [Hub::start(settings(&smtp), store.clone()).await, Hub::start(other, store.clone()).await];
+    let (_directory, store) = store().await;
+    let mut one = settings(&smtp);
+    one.resolve_after = Duration::from_secs(5);
+    let other = faultline_actors::notifier::Settings { hub: "hub-2".to_owned(), ..one.clone() };
+    let hubs = [Hub::start(one, store.clone()).await, Hub::start(other, store.clone()).await];
     let holds = vec![condition(Kind::PartnerDown, "jira")];
     for _ in 0..5 {
         tokio::join!(hubs[0].say(holds.clone()), hubs[1].say(holds.clone()));
@@ -178,7 +187,8 @@ async fn webhooks_get_what_is_signed_and_a_second_try_is_the_same() {
     settings.mail.clear();
     settings.slack = vec![hooks.slack()];
     settings.webhook = vec![hooks.webhook()];
-    let hub = Hub::start(settings, store().await).await;
+    let (_directory, store) = store().await;
+    let hub = Hub::start(settings, store).await;
     hooks.fail_next(2);
     let mut evil = condition(Kind::SourceSilent, "shop <!channel>");
     evil.cause = "none since\r\nX-Evil: 1 token=hunter2secret".to_owned();
@@ -253,8 +263,8 @@ fn program(program: Program, smtp: &Smtp, group_wait: &str) -> Program {
         ("notifier.mail", &mail),
         ("notifier.group_wait", group_wait),
         ("notifier.resolve_after", "1h"),
-        ("notifier.timeout", "500ms"),
-        ("notifier.lease", "1s"),
+        ("notifier.timeout", "20s"),
+        ("notifier.lease", "1m"),
         ("notifier.retry_first", "50ms"),
         ("notifier.retry_cap", "200ms"),
     ]
@@ -292,6 +302,23 @@ async fn store_of(program: &Program) -> Arc<dyn Store> {
     }
 }
 
+/// Kills it, and starts it again.
+async fn kill(program: &mut Program) {
+    program.kill();
+    end_leases(program).await;
+    program.start();
+}
+
+/// The leases of the one who is gone are not waited for here.
+async fn end_leases(program: &Program) {
+    let past = match program.database {
+        Database::Sqlite(_) => "0",
+        Database::Postgres(_) => "now() - interval '1 second'",
+    };
+    let sql = format!("UPDATE alert_deliveries SET lease_until = {past} WHERE state = 'active'");
+    program.database.execute(&sql).await;
+}
+
 /// Waits until all that is to be told was told.
 async fn all_is_told(store: &dyn Store) {
     eventually("all is told", async || {
@@ -317,8 +344,7 @@ async fn a_kill_loses_none_and_doubles_none(base: Program) {
 
     // After the alert was written, before it is due; and while the server is down.
     open(&*store, "before it is due", Duration::from_millis(300)).await;
-    program.kill();
-    program.start();
+    kill(&mut program).await;
     let failed = "faultline_alert_deliveries_total";
     eventually("it fails", async || {
         let tries = program.metric(failed, "outcome=\"failed\"").await;
@@ -327,6 +353,7 @@ async fn a_kill_loses_none_and_doubles_none(base: Program) {
     .await;
     open(&*store, "while the server is down", Duration::ZERO).await;
     program.kill();
+    end_leases(&program).await;
     smtp.start();
     program.start();
     all_is_told(&*store).await;
@@ -339,8 +366,7 @@ async fn a_kill_loses_none_and_doubles_none(base: Program) {
         if tries >= 1.0 { Ok(()) } else { Err(tries) }
     })
     .await;
-    program.kill();
-    program.start();
+    kill(&mut program).await;
     smtp.refuse(false);
     all_is_told(&*store).await;
 
@@ -357,8 +383,7 @@ async fn a_kill_loses_none_and_doubles_none(base: Program) {
             })
             .await;
         }
-        program.kill();
-        program.start();
+        kill(&mut program).await;
     }
     all_is_told(&*store).await;
     program.finish().await;
@@ -392,8 +417,7 @@ async fn a_kill_loses_none_and_doubles_none_with_postgres() {
 #[tokio::test]
 async fn a_kill_before_the_answer_sends_the_same_message_again() {
     let smtp = Smtp::started(Settings::default());
-    let mut program = program(Program::new(BINARY), &smtp, "0s").set("notifier.timeout", "30s");
-    program = program.set("notifier.lease", "1m");
+    let mut program = program(Program::new(BINARY), &smtp, "0s");
     program.start();
     let store = store_of(&program).await;
     eventually("there is a schema", async || store.alerts_standing(0).await).await;
@@ -403,14 +427,13 @@ async fn a_kill_before_the_answer_sends_the_same_message_again() {
     let first = mail(&smtp, 1).await;
     program.kill();
     smtp.hold(false);
-    // The lease of the one who is gone is not waited for here.
-    program.database.execute("UPDATE alert_deliveries SET lease_until = 0").await;
+    end_leases(&program).await;
     program.start();
     let both = mail(&smtp, 2).await;
     all_is_told(&*store).await;
     program.finish().await;
     assert_eq!((smtp.mail().len(), ids(&both).len()), (2, 1), "it can be told to be the same");
-    assert_eq!(first[0].body.lines().nth(3), both[1].body.lines().nth(3));
+    assert_eq!((told_of(&first, "jira"), told_of(&both, "jira")), (1, 2));
     let delivery = "X-Faultline-Delivery";
     assert_eq!(both[0].header(delivery), both[1].header(delivery));
 }

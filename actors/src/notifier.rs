@@ -204,8 +204,13 @@ impl Notifier {
         let settings = self.shared.settings.get();
         let hub = settings.hub_name();
         let quiet = settings.timing().quiet;
-        let news =
-            self.shared.unstored().fails(&hub, now, UNSTORED_AFTER, quiet.as_ref(), conditions);
+        let news = self.shared.unstored().fails(
+            &hub,
+            now,
+            settings.store_patience,
+            quiet.as_ref(),
+            conditions,
+        );
         if news.is_empty() {
             return;
         }

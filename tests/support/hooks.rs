@@ -1,4 +1,4 @@
-//! A server that webhooks are sent to: it verifies signatures as README tells receivers to.
+//! A server that webhooks are sent to: it verifies signatures as README says.
 
 use std::sync::{
     Arc, Mutex,

@@ -85,8 +85,8 @@ pub(crate) fn settings(smtp: &Smtp) -> notifier::Settings {
         store_patience: Duration::from_millis(200),
         retry_first: Duration::from_millis(50),
         retry_cap: Duration::from_millis(200),
-        timeout: Duration::from_secs(2),
-        lease: Duration::from_secs(4),
+        timeout: Duration::from_secs(20),
+        lease: Duration::from_mins(1),
         mail: vec![mail_to(smtp)],
         ..notifier::Settings::default()
     }

@@ -17,9 +17,9 @@ impl Kind {
             Self::DeadJobs => format!("jobs were given up: {subject}"),
             Self::Storm => format!("a storm of new faults in {subject}"),
             Self::SourceSilent => format!("nothing comes from {subject}"),
-            Self::SpoolDisk => format!("the spool is nearly full: {subject}"),
-            Self::AppErrors => format!("{subject} answers many requests with errors"),
-            Self::AppSlow => format!("{subject} answers slowly"),
+            Self::SpoolDisk => format!("the spool or its disk is nearly full: {subject}"),
+            Self::AppErrors => format!("{subject}: many requests are answered with errors"),
+            Self::AppSlow => format!("{subject}: requests are answered slowly"),
             Self::ClockJump => format!("the clock was set: {subject}"),
             Self::Test => "a test alert".to_owned(),
         }

@@ -210,7 +210,7 @@ Dashboard:      https://faultline.example.com/jobs
             ..told(Kind::AppSlow, "shop")
         };
         let end = letter(What::Resolved, &[ended], &Surroundings::default());
-        assert_eq!(end.subject, "[RESOLVED] Faultline hub-1: shop answers slowly");
+        assert_eq!(end.subject, "[RESOLVED] Faultline hub-1: shop: requests are answered slowly");
         assert!(end.text.contains(
             "Resolved:       2026-11-22T03:12:34Z, after 12m 34s\nNote:           gone\n"
         ));
@@ -225,8 +225,7 @@ Dashboard:      https://faultline.example.com/jobs
     fn several_are_one_letter_as_bad_as_the_worst() {
         let alerts = [told(Kind::AppSlow, "shop"), told(Kind::StageStuck, "parser")];
         let letter = letter(What::Firing, &alerts, &around());
-        let subject =
-            "[CRITICAL] Faultline hub-1: 2 alerts: shop answers slowly; stage parser is stuck";
+        let subject = "[CRITICAL] Faultline hub-1: 2 alerts: shop: requests are answered slowly; stage parser is stuck";
         assert_eq!(letter.subject, subject);
         assert_eq!(letter.text.matches("Component:").count(), 2);
     }
