@@ -18,7 +18,7 @@ const TOKEN: &str = "FAULTLINE_TOKEN";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whom to ask: arguments of a command.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(clap::Args)]
 pub(crate) struct Whom {
     /// The admin listener; `FAULTLINE_URL` or the configured one by default.
     #[arg(long, value_name = "URL")]
@@ -48,7 +48,7 @@ impl Asking {
     /// # Errors
     /// When no client can be made.
     pub(crate) fn new(whom: Whom, config: &Config) -> anyhow::Result<Self> {
-        let configured = Secret::new(config.admin.token.expose());
+        let configured = config.admin.token.clone();
         let from_config = whom.url.is_none() && env::var_os(URL).is_none();
         let url = whom.url.or_else(|| env::var(URL).ok()).unwrap_or_else(|| listener(config));
         let token = whom.token.or_else(|| env::var(TOKEN).ok()).map(Secret::new);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
-use super::metrics::{Buckets, Metrics, Quantiles};
+use super::metrics::{Metrics, Quantiles};
 
 /// What one round of questions has given; what was not answered is `None`.
 #[derive(Clone, Debug, Default)]
@@ -242,9 +242,13 @@ fn queues(metrics: &Metrics) -> Vec<Queue> {
 }
 
 fn jobs(metrics: &Metrics) -> Vec<(String, u64)> {
-    let jobs = metrics.by("faultline_jobs", "state").into_iter();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-    jobs.map(|(state, count)| (state, count as u64)).collect()
+    let mut jobs = Vec::new();
+    for (state, count) in metrics.by("faultline_jobs", "state") {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        let count = count as u64;
+        jobs.push((state, count));
+    }
+    jobs
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ fn a_small_terminal_shows_the_chosen_panel() {
 
 #[test]
 fn no_size_is_too_small_or_too_large() {
-    for (width, height) in [(1, 1), (2, 3), (10, 4), (95, 80), (96, 26), (400, 200), (300, 3)] {
+    for (width, height) in [(1, 1), (2, 3), (10, 4), (109, 80), (110, 26), (400, 200), (300, 3)] {
         for shows_help in [false, true] {
             let view = View { shows_help, ..View::default() };
             let picture = plain(&model(), view, width, height);
@@ -161,13 +161,8 @@ fn colours_can_be_off() {
     for (colours, is_red) in [(Colours::On, true), (Colours::Off, false)] {
         let mut terminal = Terminal::new(TestBackend::new(120, 40)).unwrap();
         let view = View { colours, ..View::default() };
-        let (model, buffer) = (model(), |frame: &mut ratatui::Frame<'_>| frame.area());
-        terminal
-            .draw(|frame| {
-                let area = buffer(frame);
-                draw(&model, view, area, frame.buffer_mut());
-            })
-            .unwrap();
+        let model = model();
+        terminal.draw(|frame| draw(&model, view, frame.area(), frame.buffer_mut())).unwrap();
         let cells = &terminal.backend().buffer().content;
         assert_eq!(cells.iter().any(|cell| cell.fg == Color::Red), is_red);
         assert_eq!(cells.iter().any(|cell| cell.fg != Color::Reset), is_red);

@@ -102,7 +102,7 @@ impl View {
 }
 
 /// From here on all panels are shown at once.
-const WIDE: u16 = 96;
+const WIDE: u16 = 110;
 const HIGH: u16 = 26;
 /// The height of one picture that is wide ...
 const ONCE: u16 = 40;
@@ -165,12 +165,12 @@ fn header(model: &Model, view: View) -> Line<'static> {
 }
 
 fn tabs(view: View) -> Line<'static> {
-    let names = Panel::ALL.into_iter().flat_map(|panel| {
+    let names = Panel::ALL.map(|panel| {
         let tone = if panel == view.panel { Tone::Chosen } else { Tone::Dim };
         let mark = if panel == view.panel { "▸" } else { " " };
-        [view.span(tone, format!("{mark}{} ", panel.title()))]
+        view.span(tone, format!("{mark}{} ", panel.title()))
     });
-    Line::from(names.collect::<Vec<_>>())
+    Line::from(names.to_vec())
 }
 
 fn all_panels(model: &Model, view: View, area: Rect, out: &mut Buffer) {
