@@ -17,7 +17,7 @@ use faultline_actors::{
 use crate::{
     Listeners, alerts,
     asking::{Asking, Whom},
-    config::{self, Config, ConfigError, Source, StoreUrl},
+    config::{Config, ConfigError, Source, StoreUrl},
     faults, group, jobs, open_store, read_countries, readiness,
     receiver::keeper,
     recount,
