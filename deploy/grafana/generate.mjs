@@ -324,14 +324,14 @@ const dashboards = {
     title: 'Faultline: load test',
     description: 'What to look at while it is under load: scripts/load.',
     panels: [
-      stat('Received', 'Messages a second.', 'sum(rate(faultline_messages_total{outcome="received",$S}[$__rate_interval]))', { unit: 'cps' }),
-      stat('Stored', 'Messages a second.', 'sum(rate(faultline_messages_total{outcome="stored",$S}[$__rate_interval]))', { unit: 'cps' }),
+      stat('Received', 'Messages a second, at the hubs.', 'sum(rate(faultline_messages_total{job="faultline-hub",outcome="received",$S}[$__rate_interval]))', { unit: 'cps' }),
+      stat('Stored', 'Messages a second, at the hubs.', 'sum(rate(faultline_messages_total{outcome="stored",$S}[$__rate_interval]))', { unit: 'cps' }),
       stat('Answer, p99', 'Time until the sender has its 2xx.', 'histogram_quantile(0.99, sum by (le) (rate(faultline_http_request_seconds_bucket{$S}[$__rate_interval])))', { unit: 's', steps: { orange: 1, red: 5 } }),
       stat('Errors', 'Share of the requests that are answered 5xx.', 'sum(rate(faultline_http_requests_total{status=~"5..",$S}[$__rate_interval]) or 0 * rate(faultline_http_requests_total{$S}[$__rate_interval])) / sum(rate(faultline_http_requests_total{$S}[$__rate_interval]))', { unit: 'percentunit', steps: { red: 0.0001 } }),
       OLDEST,
       IMBALANCE,
       graph('Throughput', 'Messages a second: received and stored drift apart while the spool grows.', [
-        ['sum by (outcome) (rate(faultline_messages_total{$S}[$__rate_interval]))', '{{outcome}}'],
+        ['sum by (job, outcome) (rate(faultline_messages_total{$S}[$__rate_interval]))', '{{job}} {{outcome}}'],
       ], { unit: 'cps' }),
       graph('Requests', 'Requests a second, by status.', [
         ['sum by (status) (rate(faultline_http_requests_total{$S}[$__rate_interval]))', '{{status}}'],
