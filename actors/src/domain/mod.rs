@@ -2,6 +2,7 @@
 //! randomness are arguments, so everything here is tested by plain tests.
 
 pub mod access;
+pub mod alert;
 pub mod batch;
 pub mod breaker;
 pub mod calls;
