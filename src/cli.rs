@@ -17,7 +17,7 @@ use faultline_actors::{
 use crate::{
     Listeners,
     config::{self, Config, ConfigError, StoreUrl},
-    faults, group, jobs, open_store, read_countries,
+    faults, group, jobs, open_store, read_countries, readiness,
     receiver::keeper,
     relay::run_relay,
     replay, rule_tests, run,
@@ -65,6 +65,12 @@ enum Command {
         /// Try the rules on the faults that a file tells of.
         #[arg(long, value_name = "FILE", conflicts_with = "explain")]
         tests: Option<PathBuf>,
+    },
+    /// Ask a running Faultline whether it takes records; fails unless it does.
+    Health {
+        /// Its admin listener; the configured one by default.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
     },
     /// Bring the store's schema up to date.
     Migrate,
@@ -142,6 +148,10 @@ async fn obey(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Check { explain: Some(file), .. } => explain(&file, &config).await,
         Command::Check { tests: Some(file), .. } => rule_tests::run(&file, &config, say),
         Command::Check { explain: None, tests: None } => check(&config).await,
+        Command::Health { url } => {
+            say(readiness::ask(url, &config).await?.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Group { stored } => {
             let store = if stored { Some(open_store(&config.store)?) } else { None };
             group::group(store, io::stdin().lock(), io::stdout().lock()).await?;

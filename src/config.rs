@@ -1,7 +1,8 @@
 //! The configuration: `config.toml`, overridden by the environment.
 //!
 //! Every setting has a default, so no file is needed. `FAULTLINE_SECTION__KEY` overrides a key; its
-//! value is read as whatever the default is (a list as `a,b,c`). A key that does not exist, a value
+//! value is read as whatever the default is (a list as `a,b,c`). `FAULTLINE_SECTION__KEY_FILE` names a
+//! file that holds the value, as secrets are handed to containers and services. A key that does not exist, a value
 //! of the wrong type or an impossible one is refused with the key, the value (secrets masked) and
 //! what would be right.
 
@@ -265,6 +266,13 @@ fn set_from_environment(tree: &mut Table, variable: &str, value: &str) -> Result
         },
         None => (table, key),
     };
+    let from_file = match key.strip_suffix("_file") {
+        Some(named) if !table.contains_key(key) && table.contains_key(named) => {
+            Some((named, read_value(variable, value)?))
+        }
+        _ => None,
+    };
+    let (key, value) = from_file.as_ref().map_or((key, value), |(key, value)| (*key, value));
     let Some(default) = table.get_mut(key) else {
         return Err(format!("{variable}: {}", unknown(&path, key, table)));
     };
@@ -285,6 +293,13 @@ fn set_from_environment(tree: &mut Table, variable: &str, value: &str) -> Result
         )
     })?;
     Ok(())
+}
+
+/// The value that a file holds, without the end of its line.
+fn read_value(variable: &str, path: &str) -> Result<String, String> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| format!("{variable} = \"{path}\": {error}; the value's file is needed"))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// `a,b,c`, or a list as TOML writes it.
@@ -622,6 +637,38 @@ mod tests {
         assert_eq!(config.batch_writer.flush_events, 7);
         assert_eq!(config.admin.tls.certificate_file, Path::new("c"));
         assert_eq!(config.admin.open, [admin::Open::Health, admin::Open::Metrics]);
+    }
+
+    #[test]
+    fn values_are_read_from_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let token = file("token", "0123456789abcdef\n");
+        let drains = file("drains", "[{ user = \"shop\", password = \"0123456789abcdef\" }]\n");
+        let config = read(
+            "",
+            &[
+                ("FAULTLINE_ADMIN__TOKEN_FILE", &token),
+                ("FAULTLINE_RECEIVER__DRAINS_FILE", &drains),
+                // A setting of its own, not the value of `key`.
+                ("FAULTLINE_HANDOFF__CA_FILE", "ca.pem"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.admin.token.expose(), "0123456789abcdef");
+        assert_eq!(config.receiver.drains[0].user, "shop");
+        assert_eq!(config.handoff.ca_file, Path::new("ca.pem"));
+
+        let missing = problem("", &[("FAULTLINE_ADMIN__TOKEN_FILE", "/nowhere")]);
+        assert!(missing.contains("FAULTLINE_ADMIN__TOKEN_FILE = \"/nowhere\": No such"), "{missing}");
+        let unknown = problem("", &[("FAULTLINE_ADMIN__TOKE_FILE", &token)]);
+        assert!(unknown.contains("there is no such setting"), "{unknown}");
+        let wrong = problem("", &[("FAULTLINE_SPOOL__QUEUE_FILE", &file("many", "many\n"))]);
+        assert!(wrong.contains("FAULTLINE_SPOOL__QUEUE_FILE = \"many\": a whole"), "{wrong}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     receiver,
     receiver::stdin::{OnEof, Reading},
     server::{self, Limits},
-    telemetry,
+    systemd, telemetry,
     tls::Certificates,
 };
 
@@ -46,7 +46,7 @@ enum Ending {
     Broken(String),
 }
 
-impl<C: Consumer> Serving<C> {
+impl<C: Consumer + Send + Sync + 'static> Serving<C> {
     /// Serves until `shutdown`, the end of standard input, or a stage that cannot be kept alive.
     ///
     /// # Errors
@@ -63,12 +63,18 @@ impl<C: Consumer> Serving<C> {
         let [receiver, admin] = self.listen(listeners, [&taking_in, &looking])?;
         let runtime_watch = tokio::spawn(telemetry::watch_runtime(self.prometheus.clone()));
         let certificate_watch = tokio::spawn(self.certificates.clone().watch());
+        let watchdog = tokio::spawn(systemd::watch(self.consumer.clone()));
+        systemd::ready();
         let mut stdin = self.follow_stdin(taking_in.clone());
         let ending = tokio::select! {
             () = &mut shutdown => Ending::Told,
             () = ended(&mut stdin) => Ending::EndOfInput,
             reason = self.consumer.broken() => Ending::Broken(reason),
         };
+        watchdog.abort();
+        // It may be saying its last word.
+        let _ = watchdog.await;
+        systemd::stopping();
         taking_in.cancel();
         let _ = receiver.await;
         if !matches!(ending, Ending::EndOfInput)

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use self::{
     chain::{Spawner, Stages},
-    consumer::Consumer,
+    consumer::{Consumer, Progress},
     streams::Streams,
     watcher::Watcher,
 };
@@ -395,6 +395,18 @@ impl Consumer for Pipeline {
 
     async fn broken(&self) -> String {
         why_broken(self.broken.clone()).await
+    }
+
+    /// By the spool's own records. What the store does at first, migrations for one, takes its time.
+    fn progress(&self) -> Progress {
+        let spool = self.spool.status();
+        let has_work = spool.head > spool.acknowledged || spool.queued > 0;
+        let is_kept = spool.failing.is_some() || self.counters.failing().is_some();
+        let has_begun = self.spool.ledger().is_complete();
+        Progress {
+            steps: spool.head.wrapping_add(spool.acknowledged),
+            is_expected: has_work && has_begun && !is_kept,
+        }
     }
 
     async fn settled(&self) {

@@ -331,6 +331,7 @@ impl Relay {
             format!("the stream is full: {} entries, {bytes} not committed by a hub", self.entries)
         });
         self.status.note(|state| {
+            state.looks += 1;
             state.outstanding_bytes = self.sent.bytes();
             state.outstanding = self.sent.messages();
             if self.next.is_some() {

@@ -132,6 +132,13 @@ impl Program {
         self
     }
 
+    /// Sets a variable of its environment that is no setting.
+    #[must_use]
+    pub fn environment(mut self, variable: &str, value: &str) -> Self {
+        self.settings.insert(variable.to_owned(), value.to_owned());
+        self
+    }
+
     /// Replaces the arguments, which are `run` by default.
     #[must_use]
     pub fn arguments(mut self, arguments: &[&str]) -> Self {

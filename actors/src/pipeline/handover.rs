@@ -8,7 +8,7 @@ use std::{
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::watch;
 
-use super::{Supervisor, consumer::Consumer, supervise, why_broken};
+use super::{Supervisor, consumer::{Consumer, Progress}, supervise, why_broken};
 use crate::{
     adapters::journal::{
         Origin, Readable,
@@ -116,6 +116,11 @@ impl Consumer for Handover {
 
     async fn broken(&self) -> String {
         why_broken(self.broken.clone()).await
+    }
+
+    /// The relay looks at Redis again and again, whatever comes of it.
+    fn progress(&self) -> Progress {
+        Progress { steps: self.status.look().looks, is_expected: true }
     }
 
     async fn settled(&self) {

@@ -29,6 +29,8 @@ pub struct State {
     pub outstanding_bytes: u64,
     /// A relay's: messages handed over that no hub has committed.
     pub outstanding: format::Messages,
+    /// How often a relay has looked after the stream.
+    pub looks: u64,
     /// A hub's: the streams that it holds.
     pub held: Vec<String>,
 }
