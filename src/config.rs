@@ -664,7 +664,10 @@ mod tests {
         assert_eq!(config.handoff.ca_file, Path::new("ca.pem"));
 
         let missing = problem("", &[("FAULTLINE_ADMIN__TOKEN_FILE", "/nowhere")]);
-        assert!(missing.contains("FAULTLINE_ADMIN__TOKEN_FILE = \"/nowhere\": No such"), "{missing}");
+        assert!(
+            missing.contains("FAULTLINE_ADMIN__TOKEN_FILE = \"/nowhere\": No such"),
+            "{missing}"
+        );
         let unknown = problem("", &[("FAULTLINE_ADMIN__TOKE_FILE", &token)]);
         assert!(unknown.contains("there is no such setting"), "{unknown}");
         let wrong = problem("", &[("FAULTLINE_SPOOL__QUEUE_FILE", &file("many", "many\n"))]);

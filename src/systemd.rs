@@ -106,9 +106,8 @@ mod tests {
     fn silent_only_while_steps_are_due_and_none_is_made() {
         let mut watchdog = Watchdog::default();
         let start = Instant::now();
-        let mut look = |progress, seconds| {
-            watchdog.look(progress, start + Duration::from_secs(seconds))
-        };
+        let mut look =
+            |progress, seconds| watchdog.look(progress, start + Duration::from_secs(seconds));
         assert_eq!(look(at(0, true), 0), Found::Well, "there was no look before");
         assert_eq!(look(at(0, false), 1), Found::Well, "there is nothing to do");
         assert_eq!(look(at(1, true), 2), Found::Well);

@@ -82,6 +82,8 @@ async fn silent_while_records_wait_and_nothing_happens() {
     send(&program, "f1").await;
     program.settled().await;
     let held = program.database.hold("events").await;
+    // A commit that was slow is over.
+    systemd.told_so_far();
     send(&program, "f2").await;
     systemd.hears(STUCK);
     for _ in 0..10 {
@@ -116,7 +118,8 @@ async fn alive_while_the_store_is_away() {
 async fn a_relay_is_watched_too() {
     let redis = format!("redis://127.0.0.1:{}", free_port());
     let program = Program::new(BINARY).arguments(&["relay"]);
-    let (systemd, mut program) = Systemd::over(program.set("handoff.url", &redis));
+    let program = program.set("handoff.url", &redis).set("handoff.environment", "staging");
+    let (systemd, mut program) = Systemd::over(program);
     program.start();
     assert_eq!(systemd.told(), "READY=1\nSTATUS=\n");
     send(&program, "f1").await;

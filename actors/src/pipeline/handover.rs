@@ -8,7 +8,11 @@ use std::{
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::watch;
 
-use super::{Supervisor, consumer::{Consumer, Progress}, supervise, why_broken};
+use super::{
+    Supervisor,
+    consumer::{Consumer, Progress},
+    supervise, why_broken,
+};
 use crate::{
     adapters::journal::{
         Origin, Readable,
