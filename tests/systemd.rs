@@ -4,7 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
 
-use std::{os::unix::net::UnixDatagram, path::Path, process::Output};
+use std::{os::unix::net::UnixDatagram, path::Path, process::Output, time::Instant};
 
 use faultline_testkit::{
     PATIENCE, eventually, free_port,
@@ -52,7 +52,14 @@ impl Systemd {
     }
 
     fn hears(&self, what: &str) {
-        while !self.told().starts_with(what) {}
+        let started = Instant::now();
+        loop {
+            let told = self.told();
+            if told.starts_with(what) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "it is not told {what}, but {told}");
+        }
     }
 }
 
