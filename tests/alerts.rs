@@ -15,7 +15,7 @@ use faultline_actors::{
         mail::Tls,
         store::{
             Store,
-            alerts::{AlertFilter, NewDelivery, Write, Written},
+            alerts::{AlertFilter, AlertStore, NewDelivery, Write, Written},
             postgres::Postgres,
             sqlite::Sqlite,
         },

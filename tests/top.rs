@@ -81,7 +81,8 @@ async fn credentials_are_needed_where_they_are() {
     assert_eq!(code, Some(0), "{told}");
     // The configuration's own, for its own listener.
     let listen = program.admin().to_string();
-    let configured = [("FAULTLINE_ADMIN__LISTEN", listen.as_str()), ("FAULTLINE_ADMIN__TOKEN", token)];
+    let configured =
+        [("FAULTLINE_ADMIN__LISTEN", listen.as_str()), ("FAULTLINE_ADMIN__TOKEN", token)];
     let (code, told) = said(&once(&program, &[], &configured).await);
     assert_eq!(code, Some(0), "{told}");
     assert!(!told.contains(token), "{told}");

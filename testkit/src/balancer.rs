@@ -1,4 +1,4 @@
-//! A balancer in front of several programs: a real HAProxy, on a port of its own, that dies with
+//! A balancer in front of several programs: a real `HAProxy`, on a port of its own, that dies with
 //! this process. It asks each program whether it is ready, and tries nothing a second time, so that
 //! whatever goes wrong behind it reaches the client.
 
@@ -29,7 +29,7 @@ impl Balancer {
     /// need be there yet.
     ///
     /// # Panics
-    /// When HAProxy is not installed or does not start.
+    /// When `HAProxy` is not installed or does not start.
     pub async fn start(backends: &[(SocketAddr, SocketAddr)]) -> Self {
         let directory = tempfile::Builder::new().prefix("faultline-haproxy-").tempdir().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));

@@ -479,7 +479,7 @@ impl Drop for Program {
     }
 }
 
-/// The same command behind a shell that puts the sockets where sd_listen_fds(3) says; the process is
+/// The same command behind a shell that puts the sockets where `sd_listen_fds(3)` says; the process is
 /// the same one.
 fn handing_over(command: &Command, sockets: &[TcpListener; 2]) -> Command {
     const HAND_OVER: &str = r#"exec 3<&0 4<&1 </dev/null >/dev/null
