@@ -259,8 +259,17 @@ fn describe() {
         "faultline_alert_deliveries_total",
         "Tries to send messages about alerts, by channel and outcome: sent, failed, dead."
     );
-    histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
-    gauge!("faultline_uptime_seconds", "Since the start of the process.");
+    describe_surroundings();
+    describe_reload();
+    describe_access();
+    describe_health();
+    describe_retention();
+    metrics_process::Collector::default().describe();
+}
+
+/// Those of the configuration.
+fn describe_reload() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge};
     counter!(
         "faultline_config_reloads_total",
         "Times that the configuration was read again, by outcome: applied, unchanged, refused."
@@ -273,12 +282,6 @@ fn describe() {
         "faultline_config_last_reload_successful",
         "0 while the configuration that was read last cannot be used, and the one before is in force."
     );
-    gauge!("faultline_build_info", "1: the version that runs, and whether as hub or relay.");
-    describe_partners();
-    describe_access();
-    describe_health();
-    describe_retention();
-    metrics_process::Collector::default().describe();
 }
 
 /// Those of health, and of the program's own log.
@@ -301,11 +304,14 @@ fn describe_health() {
     gauge!("faultline_disk_total_bytes", "What fits onto the disk that the spool is on.");
 }
 
-/// Those of the systems outside, as this process sees them.
-fn describe_partners() {
+/// Those of the process itself, and of the systems outside as it sees them.
+fn describe_surroundings() {
     use metrics::{
         describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram,
     };
+    histogram!("faultline_runtime_lag_seconds", "How late a timer of the runtime fires.");
+    gauge!("faultline_uptime_seconds", "Since the start of the process.");
+    gauge!("faultline_build_info", "1: the version that runs, and whether as hub or relay.");
     counter!(
         "faultline_partner_calls_total",
         "Calls of jira, store, redis and buckets: ok, failed, or unauthorized."

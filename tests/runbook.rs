@@ -40,7 +40,7 @@ fn every_kind_of_alert_has_its_section() {
 }
 
 #[test]
-fn every_section_says_what_to_do_and_links_lead_somewhere() {
+fn every_link_leads_somewhere_and_every_alert_is_explained() {
     let pages = ["docs/runbook.md", "docs/operations.md"];
     for page in pages {
         let text = read(page);
