@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use faultline_actors::{
     adapters::{
-        channel::{Channel, Post},
+        channel::Post,
         clock,
     },
     domain::alert::{
