@@ -4,10 +4,7 @@
 use std::process::ExitCode;
 
 use faultline_actors::{
-    adapters::{
-        channel::Post,
-        clock,
-    },
+    adapters::{channel::Post, clock},
     domain::alert::{
         Kind,
         delivery::{Told, What},
