@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use faultline_actors::{
     adapters::store::{
         Store,
-        health::{ChangeFilter, ErrorFilter, HealthStore, KEPT_CHANGES, KEPT_ERRORS},
+        health::{ChangeFilter, ErrorFilter, KEPT_CHANGES, KEPT_ERRORS},
     },
     domain::{
         health::{Change, Known, Status, measured::Storm},
