@@ -6,7 +6,8 @@
 //!
 //! Settings, as environment variables: `BENCH_PAIRS` (5), `BENCH_SECONDS` of each load (3),
 //! `BENCH_MINUTES` of the section `memory` (1), `BENCH_ROWS` of the section `growth` (10000000),
-//! `EVENTS` (10000000) and `BENCH_PAGES` (100) of the section `search`.
+//! `EVENTS` (10000000) and `BENCH_PAGES` (100) of the section `search`, `BENCH_OLD_EVENTS` (4500000)
+//! of the section `retention`.
 
 #![expect(
     clippy::print_stdout,

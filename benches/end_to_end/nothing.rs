@@ -44,6 +44,8 @@ use faultline_actors::{
     },
 };
 
+mod retention;
+
 /// See the [module](self).
 #[derive(Default)]
 pub(crate) struct Nothing(Mutex<u64>);

@@ -278,6 +278,18 @@ export interface Statistics {
   jobs: { day: string; action: string; outcome: string; count: number }[];
 }
 
+export interface Retention {
+  events: string;
+  is_archived: boolean;
+  is_running: boolean;
+  last_success: string | null;
+  problem: string | null;
+  days: { day: string; events: number; bytes: number | null; goes_at: string | null }[];
+  restored: { day: string; file: string; restored: number; until: string }[];
+  gone: { id: string; day: string; stage: string; file: string | null; events: number; bytes: number }[];
+  sizes: { table: string; bytes: number; rows: number | null }[];
+}
+
 export type Status = 'healthy' | 'degraded' | 'unhealthy';
 
 export interface Component {

@@ -2,7 +2,7 @@
 import type {
   Alert, AuditEntry, Config, Dispatch, Event, Fault, FaultDetail, Health, HealthChange, Job, JobCounts, JobDetail, Ledger,
   Metrics, NewTicket, Notification, Occurrences, OwnError, Page, Partner, Query, Rejected, RejectedDetail, Reloaded, Replayed,
-  Role, Scope, Session, Statistics,
+  Retention, Role, Scope, Session, Statistics,
   Throughput, Ticket, Token, User, WhichJobs, Why,
 } from './api';
 import { Problem, request } from './request';
@@ -86,6 +86,7 @@ export const api = {
   markRead: (which: { ids: number[] } | { all: true }) => post<{ unread: number }>('/api/notifications/read', which),
   audit: (query: Query, signal?: Signal) => list<'audit', AuditEntry>('audit', '/api/audit', query, signal),
   statistics: (query: Query) => get<Statistics>('/api/statistics', query),
+  retention: () => get<Retention>('/api/retention'),
   config: () => get<Config>('/api/config'),
   previewReload: () => post<Reloaded>('/api/reload?preview=true'),
   reload: () => post<Reloaded>('/api/reload'),

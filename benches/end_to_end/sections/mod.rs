@@ -14,6 +14,7 @@ mod memory;
 mod parsers;
 mod peers;
 mod receiver;
+mod retention;
 mod search;
 mod writer;
 
@@ -23,7 +24,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const CREDIT: usize = 60_000;
 
 pub(crate) fn run(wanted: &[String]) {
-    let sections: [(&str, fn()); 13] = [
+    let sections: [(&str, fn()); 14] = [
         ("parsers", parsers::run),
         ("receiver", receiver::run),
         ("maxwell", maxwell::run),
@@ -37,6 +38,7 @@ pub(crate) fn run(wanted: &[String]) {
         ("memory", memory::run),
         ("grouping", grouping::run),
         ("search", search::run),
+        ("retention", retention::run),
     ];
     let names = sections.map(|(name, _)| name);
     if let Some(unknown) = wanted.iter().find(|wanted| !names.contains(&wanted.as_str())) {
