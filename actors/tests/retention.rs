@@ -114,7 +114,8 @@ impl Kept {
     }
 
     async fn statistics(&self) -> (Vec<String>, Vec<String>, i64) {
-        let days = "SELECT concat_ws('|', day, environment, service, kind, severity, source, events,
+        let days =
+            "SELECT concat_ws('|', day, environment, service, kind, severity, source, events,
             messages) FROM daily_statistics ORDER BY 1";
         let faults = "SELECT concat_ws('|', fingerprint, count, first_seen, last_seen) FROM faults
             ORDER BY 1";
@@ -189,12 +190,16 @@ impl Kept {
         ages
     }
 
+    /// How many counts of the days that it has differ.
     async fn recounted(&self) -> usize {
-        let days = self.store.event_days().await.unwrap();
-        let (since, until) = (days[0].day, days[days.len() - 1].day);
-        let recount = self.store.recount(Days { since, until }).await.unwrap();
-        assert!(!recount.kept.is_empty());
-        recount.differences().len()
+        let mut differ = 0;
+        for day in self.store.event_days().await.unwrap() {
+            let days = Days { since: day.day, until: day.day };
+            let recount = self.store.recount(days).await.unwrap();
+            assert_eq!(recount.kept.is_empty(), day.events == 0);
+            differ += recount.differences().len();
+        }
+        differ
     }
 }
 
@@ -365,12 +370,11 @@ async fn rows_go_by_age_and_statistics_stay(kept: &Kept) {
     store.settle(jobs[2].id, holder, &Outcome::new(Step::GiveUp)).await.unwrap();
     store.save_snapshot(clock::now() - 40 * DAY, "{}").await.unwrap();
     store.save_snapshot(clock::now(), "{}").await.unwrap();
-    let (long_ago, hours) = match &*kept.database {
-        Database::Sqlite(_) => ((clock::now() - 400 * DAY).to_string(), "hour"),
-        Database::Postgres(_) => ("now() - interval '400 days'".to_owned(), "hour"),
+    let long_ago = match &*kept.database {
+        Database::Sqlite(_) => (clock::now() - 400 * DAY).to_string(),
+        Database::Postgres(_) => "now() - interval '400 days'".to_owned(),
     };
-    for (table, column) in
-        [("notifications", "at"), ("fault_hours", hours), ("audit_trail", "at")]
+    for (table, column) in [("notifications", "at"), ("fault_hours", "hour"), ("audit_trail", "at")]
     {
         kept.database.execute(&format!("UPDATE {table} SET {column} = {long_ago}")).await;
     }
@@ -388,7 +392,8 @@ async fn rows_go_by_age_and_statistics_stay(kept: &Kept) {
     left.sort_unstable();
     assert_eq!(left, [jobs[1].id, jobs[2].id], "not {one}; dead ones stay");
     assert_eq!(store.job_statistics(days).await.unwrap(), before);
-    let count = async |table: &str| kept.database.number(&format!("SELECT count(*) FROM {table}")).await;
+    let count =
+        async |table: &str| kept.database.number(&format!("SELECT count(*) FROM {table}")).await;
     assert_eq!(count("metric_snapshots").await, 1);
     assert_eq!((count("notifications").await, count("fault_hours").await), (0, 0));
     assert!(count("audit_trail").await > 0, "for ever");
@@ -539,10 +544,8 @@ async fn a_sqlite_file_does_not_grow_over_many_cycles() {
     };
     let settings = Settings { archive: PathBuf::new(), ..kept.settings() };
     let mut sizes = Vec::new();
-    for _ in 0..6 {
-        for _ in 0..4 {
-            fill(&*kept.store).await;
-        }
+    for _ in 0..4 {
+        fill(&*kept.store).await;
         // What stays is deleted as well, so that each cycle begins alike.
         kept.retain(settings.clone()).await;
         let young: Vec<_> = kept.store.event_days().await.unwrap();
@@ -559,7 +562,7 @@ async fn a_sqlite_file_does_not_grow_over_many_cycles() {
         sizes.push(size());
     }
     assert!(kept.events().await.is_empty());
-    assert!(sizes[5] <= sizes[1] + sizes[1] / 10, "{sizes:?}");
+    assert!(sizes[3] <= sizes[0] + sizes[0] / 10, "{sizes:?}");
 }
 
 #[test]

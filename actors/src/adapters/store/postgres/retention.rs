@@ -377,7 +377,7 @@ const JOBS: &str = "WITH old AS MATERIALIZED (
 /// Some shapes at a time, by the only index there is.
 const HOURS: &str = "WITH span AS MATERIALIZED (
          SELECT max(id) AS last, count(*) AS shapes FROM (
-             SELECT id FROM fault_shapes WHERE id > $2 ORDER BY id LIMIT $3) AS some),
+             SELECT id FROM fault_shapes WHERE id > $2 ORDER BY id LIMIT $3) AS next),
      gone AS (
          DELETE FROM fault_hours WHERE shape > $2 AND shape <= (SELECT last FROM span)
              AND hour < $1 RETURNING 1)
