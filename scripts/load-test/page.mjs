@@ -99,7 +99,10 @@ export function plots(run) {
     }),
     latency: plot({ title: 'Latency', unit: 'ms', series, marks }),
     rss: plot({ title: 'Memory', unit: 'MiB', series: [{ name: 'RSS', points: of('rss') }], marks }),
-    fds: plot({ title: 'Open files', unit: 'count', series: [{ name: 'open files', points: of('fds') }], marks }),
+    fds: plot({ title: 'Open files', unit: 'count', series: [
+        { name: 'all', points: of('fds') },
+        { name: 'beside connections', points: of('otherFds') },
+      ], marks }),
   };
 }
 

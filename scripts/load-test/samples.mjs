@@ -27,6 +27,8 @@ export class Samples {
 
   async #look() {
     const at = this.now();
+    // Connections come and go as the generator likes; what is open beside them must not grow.
+    const connections = await this.#program.metric('faultline_http_connections_open').catch(() => 0);
     const usage = this.#program.usage();
     // Under a load that keeps it from answering, the next look is soon enough.
     const ledger = await this.#program.ledger().catch(() => null);
@@ -36,6 +38,7 @@ export class Samples {
     this.all.push({
       at,
       ...usage,
+      otherFds: usage.fds - connections,
       received: sum('received'),
       stored: sum('stored'),
       inFlight: sum('in_flight'),

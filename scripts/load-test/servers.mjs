@@ -121,9 +121,11 @@ export async function startFaultline(program, directory, { command = 'run', ...m
     version: execFileSync(program, ['--version'], { encoding: 'utf8' }).trim(),
     usage: () => usage(child.pid),
     ledger: () => read('/api/ledger'),
+    /** The sum of a metric's samples, whatever their labels. */
     async metric(name) {
       const text = await (await fetch(`http://${admin}/metrics`)).text();
-      return Number(text.split('\n').find((line) => line.startsWith(`${name} `))?.split(' ')[1]);
+      const found = text.split('\n').filter((line) => new RegExp(`^${name}[ {]`).test(line));
+      return found.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
     },
     /** Waits until nothing is in flight. */
     settled: (patience) =>

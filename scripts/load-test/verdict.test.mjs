@@ -45,14 +45,14 @@ const soaked = (rssAt, fdsAt = () => 40) => ({
   mode: 'soak',
   soakFrom: 0,
   soakTo: 100,
-  samples: Array.from({ length: 101 }, (_, at) => ({ at, rss: rssAt(at), fds: fdsAt(at) })),
+  samples: Array.from({ length: 101 }, (_, at) => ({ at, rss: rssAt(at), otherFds: fdsAt(at) })),
 });
 
 test('memory may grow by five percent after the warm-up', () => {
   assert.deepEqual(problemsOf(soaked((at) => 100 + at * 0.04)), []);
   assert.match(problemsOf(soaked((at) => 100 + at * 0.1))[0], /memory grew by 8/);
   assert.deepEqual(problemsOf(soaked((at) => (at < 5 ? 10 : 100))), [], 'the warm-up is left out');
-  assert.match(problemsOf(soaked(() => 100, (at) => 40 + at))[0], /open files grew/);
+  assert.match(problemsOf(soaked(() => 100, (at) => 40 + at))[0], /beside connections grew/);
 });
 
 test('single samples do not make growth', () => {

@@ -57,11 +57,10 @@ impl Balancer {
         self.address
     }
 
-    /// How long it takes to notice that a program is not ready any more, at most.
+    /// How long it takes to notice that a program is not ready any more, also on a busy machine.
     #[must_use]
     pub fn notices_within() -> Duration {
-        // One more, since the first check may just have been made.
-        CHECK_EVERY * (CHECKS + 1)
+        CHECK_EVERY * CHECKS * 10
     }
 }
 
@@ -94,6 +93,8 @@ defaults
     timeout connect 5s
     timeout client 60s
     timeout server 60s
+    # Who is slow to say whether it is ready is not down.
+    timeout check 10s
     retries 0
 frontend receivers
     bind {address}
