@@ -1,5 +1,5 @@
 //! Listening sockets that whoever started the program opened before: systemd's socket activation
-//! (`LISTEN_FDS`, sd_listen_fds(3)).
+//! (`LISTEN_FDS`, `sd_listen_fds(3)`).
 //!
 //! Such a socket outlives the process. While it is restarted, connections are made all the same,
 //! wait in the kernel's queue, and are served by the next process.

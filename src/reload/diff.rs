@@ -191,10 +191,10 @@ mod tests {
             lines,
             [
                 r#"admin.metrics_token: not set → "***""#,
-                r#"receiver.drains: another secret"#,
-                r#"receiver.token: another secret"#,
+                r"receiver.drains: another secret",
+                r"receiver.token: another secret",
                 r#"stdin.command: [] → ["m","--password=***"]"#,
-                r#"store.url: another secret"#,
+                r"store.url: another secret",
             ]
         );
     }

@@ -210,7 +210,7 @@ fn lines(ledger: &Ledger) -> BTreeMap<&str, Line> {
 
 fn flows(now: &Sample, before: Option<&Sample>) -> Vec<Flow> {
     let Some(ledger) = &now.ledger else { return Vec::new() };
-    let seconds = before.map_or(0.0, |before| (now.at - before.at).as_secs_f64());
+    let seconds = before.map_or(0.0, |before| now.at.checked_sub(before.at).unwrap().as_secs_f64());
     let then = before.and_then(|before| before.ledger.as_ref()).map(lines);
     let flow = |(source, line): (&str, Line)| {
         let old = then.as_ref().and_then(|then| then.get(source));

@@ -138,7 +138,7 @@ impl Pass {
             return Err(std::io::Error::other(problem).into());
         }
         let Leaving { id, day, part, .. } = *leaving;
-        let create = move || Writer::create(&PathBuf::from(directory), &name, id, day, part);
+        let create = move || Writer::create(&directory, &name, id, day, part);
         let mut writer = blocking(create).await?;
         for step in steps {
             let events: Vec<ArchivedEvent> = self.work.store.leaving_events(leaving, step).await?;

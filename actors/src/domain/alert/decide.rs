@@ -124,10 +124,7 @@ fn goes_on(now: Micros, timing: &Timing, condition: &Condition, open: &Open) -> 
 
 fn is_missing(watch: Watch<'_>, timing: &Timing, open: &Open) -> Option<Change> {
     let is_ours = open.key.hub.is_empty() || open.key.hub == watch.hub;
-    let (patience, note) = match is_ours {
-        true => (timing.resolve_after, None),
-        false => (timing.abandon_after, Some(ABANDONED)),
-    };
+    let (patience, note) = if is_ours { (timing.resolve_after, None) } else { (timing.abandon_after, Some(ABANDONED)) };
     if open.seen_at > watch.now {
         // The clock was set back: it is waited for from now on.
         return is_ours.then_some(Change::Seen { id: open.id, cause: None });
