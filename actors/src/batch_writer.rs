@@ -292,9 +292,12 @@ impl BatchWriter {
         if batch.last < expected {
             return;
         }
-        // A journal that has forgotten its oldest records starts behind a gap, once.
-        let starts = batch.first == expected
-            || self.gathered.batches.is_empty() && batch.first == self.journal.first_kept();
+        // A journal that has forgotten its oldest records starts behind a gap, once. Before what is
+        // expected is no gap: another hub has stored what the journal took for forgotten.
+        let is_behind_gap = batch.first > expected
+            && self.gathered.batches.is_empty()
+            && batch.first == self.journal.first_kept();
+        let starts = batch.first == expected || is_behind_gap;
         if !starts {
             tracing::debug!(expected, first = batch.first, "not the next batch: reading again");
             self.position = None;
