@@ -162,7 +162,7 @@ async fn obey(command: Command, config: Config, sockets: Sockets) -> anyhow::Res
         Command::Run { .. } => {
             let told_to_end = told_to_end()?;
             let listeners = Listeners::bind(&config, sockets)?;
-            run(config, listeners, told_to_end).await?;
+            Box::pin(run(config, listeners, told_to_end)).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Relay { .. } => {

@@ -215,6 +215,7 @@ pub async fn run_with(
         certificates: certificates.clone(),
         store: Some(store.clone()),
         leaving: leaving.clone(),
+        looking: looking.clone(),
     };
     let admin = admin::Admin::new(
         &config,
@@ -224,7 +225,6 @@ pub async fn run_with(
         prometheus.clone(),
         reading.clone(),
         reload.clone(),
-        looking.clone(),
     );
     admin.start();
     let receiver = follow_receiver(&config, &spool, &reload)

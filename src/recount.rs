@@ -60,7 +60,9 @@ pub(crate) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         let given = archives.get(day).map_or(&[][..], Vec::as_slice);
         let Some(recount) = count_day(&*store, *day, given).await? else { continue };
         let differences = recount.differences();
-        differences.iter().for_each(|one| say(&told(one)));
+        for one in &differences {
+            say(&told(one));
+        }
         differ += differences.len();
         if arguments.repair && !differences.is_empty() {
             store.correct(&differences).await?;

@@ -53,6 +53,7 @@ pub async fn run_relay(
         certificates: certificates.clone(),
         store: None,
         leaving: leaving.clone(),
+        looking: looking.clone(),
     };
     let (handing, reads) = (handover.clone(), reading.clone());
     let admin = RelayAdmin::new(&config, surroundings, handing, prometheus.clone(), reads, &reload);

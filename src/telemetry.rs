@@ -241,6 +241,21 @@ fn describe() {
     gauge!("faultline_stream_outstanding_bytes", "Bytes handed over and not committed by a hub.");
     gauge!("faultline_streams_held", "Streams that this hub reads.");
     gauge!("faultline_redis_up", "1 while Redis can be used.");
+    describe_buckets();
+    describe_alerts();
+    describe_surroundings();
+    describe_reload();
+    describe_access();
+    describe_health();
+    describe_retention();
+    metrics_process::Collector::default().describe();
+}
+
+/// Those of the bucket watcher.
+fn describe_buckets() {
+    use metrics::{
+        describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram,
+    };
     counter!(
         "faultline_bucket_requests_total",
         "Requests to the object storage, by operation and status: what it costs."
@@ -254,17 +269,16 @@ fn describe() {
         "When all buckets were last looked at without a failure."
     );
     gauge!("faultline_bucket_watching", "1 while this hub is the one that watches.");
+}
+
+/// Those of the notifier.
+fn describe_alerts() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge};
     gauge!("faultline_alerts_open", "Alerts that are open, by class.");
     counter!(
         "faultline_alert_deliveries_total",
         "Tries to send messages about alerts, by channel and outcome: sent, failed, dead."
     );
-    describe_surroundings();
-    describe_reload();
-    describe_access();
-    describe_health();
-    describe_retention();
-    metrics_process::Collector::default().describe();
 }
 
 /// Those of the configuration.

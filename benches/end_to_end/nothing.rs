@@ -45,6 +45,7 @@ use faultline_actors::{
 };
 
 mod retention;
+mod watched;
 
 /// See the [module](self).
 #[derive(Default)]

@@ -27,7 +27,6 @@ use faultline_actors::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -264,7 +263,6 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// `ends` is cancelled when clients are to be served no longer.
     #[must_use]
     pub fn new(
         config: &Config,
@@ -274,13 +272,13 @@ impl Admin {
         prometheus: PrometheusHandle,
         reading: Option<Arc<Reading>>,
         reload: Arc<Reload>,
-        ends: CancellationToken,
     ) -> Arc<Self> {
         let health = LiveSettings::new(config.health.clone());
         reload.follow({
             let health = health.clone();
             move |config| health.set(config.health.clone())
         });
+        let live = Live::new(&config.admin, surroundings.looking.clone());
         Arc::new(Self {
             gate: Gate::following(&config.admin, surroundings, &reload),
             pipeline,
@@ -289,7 +287,7 @@ impl Admin {
             process: metrics_process::Collector::default(),
             reading,
             started: Instant::now(),
-            live: Live::new(&config.admin, ends),
+            live,
             reload,
             health: HealthWatch::new(health, config.notifier.hub_name(), config.spool.dir.clone()),
         })

@@ -17,7 +17,6 @@ fn model() -> Model {
     let line =
         Line { received: 1_234_567, stored: 1_234_000, duplicate: 60, rejected: 7, in_flight: 500 };
     let fault = |id: i64| Fault {
-        id,
         count: 100 - id,
         environment: "production".to_owned(),
         service: "checkout".to_owned(),

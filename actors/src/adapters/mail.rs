@@ -187,7 +187,13 @@ impl<'a> Mail<'a> {
             let credentials = Credentials::new(user, password);
             let mechanisms = [Mechanism::Plain, Mechanism::Login];
             let login = connection.auth(&mechanisms, &credentials).await;
-            login.map_err(|error| if error.is_permanent() { Failure::unauthorized(&format!("login: {error}")) } else { failure("login", &error) })?;
+            login.map_err(|error| {
+                if error.is_permanent() {
+                    Failure::unauthorized(&format!("login: {error}"))
+                } else {
+                    failure("login", &error)
+                }
+            })?;
         }
         Ok(connection)
     }

@@ -1,7 +1,7 @@
 //! How days of events leave: one after another, the oldest first, each into its archive where one is
 //! wanted.
 
-use std::{collections::BTreeMap, ops::Range, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use jiff::civil::Date;
 

@@ -15,6 +15,7 @@ use crate::{
 };
 
 /// How a pass ended.
+#[derive(Clone, Copy)]
 pub(super) enum Ended {
     /// Everything that was old is gone, or another hub is at it.
     Done,

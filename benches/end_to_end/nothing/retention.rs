@@ -100,10 +100,10 @@ impl RetentionStore for Nothing {
         Err(RestoreError::Refused("nothing is kept".to_owned()))
     }
     async fn recount(&self, _: Days) -> Result<Recount<Counted>, StoreError> {
-        Ok(Recount::default())
+        Ok(Recount { kept: Vec::new(), found: Vec::new() })
     }
     async fn recount_jobs(&self, _: Days) -> Result<Recount<CountedJobs>, StoreError> {
-        Ok(Recount::default())
+        Ok(Recount { kept: Vec::new(), found: Vec::new() })
     }
     async fn correct(&self, _: &[Counted]) -> Result<(), StoreError> {
         Ok(())

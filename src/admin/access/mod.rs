@@ -114,6 +114,8 @@ pub struct Surroundings {
     pub store: Option<Arc<dyn Store>>,
     /// Cancelled when the program was told to end: it is not ready any more.
     pub leaving: CancellationToken,
+    /// Cancelled when clients are to be served no longer.
+    pub looking: CancellationToken,
 }
 
 /// Who is let in.
@@ -148,7 +150,7 @@ impl InForce {
 
 impl Gate {
     pub(super) fn new(settings: &Settings, surroundings: Surroundings) -> Arc<Self> {
-        let Surroundings { public_url, certificates, store, leaving } = surroundings;
+        let Surroundings { public_url, certificates, store, leaving, looking: _ } = surroundings;
         let store = store.filter(|_| settings.auth == Auth::Users);
         Arc::new(Self {
             in_force: Live::new(InForce::new(settings)),

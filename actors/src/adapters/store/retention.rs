@@ -209,7 +209,7 @@ pub struct CountedJobs {
 }
 
 /// What statistics say, and what is there, at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recount<T> {
     pub kept: Vec<T>,
     pub found: Vec<T>,

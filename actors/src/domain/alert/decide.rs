@@ -124,7 +124,11 @@ fn goes_on(now: Micros, timing: &Timing, condition: &Condition, open: &Open) -> 
 
 fn is_missing(watch: Watch<'_>, timing: &Timing, open: &Open) -> Option<Change> {
     let is_ours = open.key.hub.is_empty() || open.key.hub == watch.hub;
-    let (patience, note) = if is_ours { (timing.resolve_after, None) } else { (timing.abandon_after, Some(ABANDONED)) };
+    let (patience, note) = if is_ours {
+        (timing.resolve_after, None)
+    } else {
+        (timing.abandon_after, Some(ABANDONED))
+    };
     if open.seen_at > watch.now {
         // The clock was set back: it is waited for from now on.
         return is_ours.then_some(Change::Seen { id: open.id, cause: None });
@@ -199,13 +203,13 @@ mod tests {
     fn what_goes_on_is_seen_and_told_again() {
         let open = open(&down());
         let cause = Some("no answer".to_owned());
-        assert_eq!(at(NOW + 19 * SECOND, &[down()], &[open.clone()]), []);
+        assert_eq!(at(NOW + 19 * SECOND, &[down()], std::slice::from_ref(&open)), []);
         let seen = Change::Seen { id: 1, cause };
-        assert_eq!(at(NOW + 20 * SECOND, &[down()], &[open.clone()]), [seen]);
-        let changes = at(NOW + 4 * HOUR, &[down()], &[open.clone()]);
+        assert_eq!(at(NOW + 20 * SECOND, &[down()], std::slice::from_ref(&open)), [seen]);
+        let changes = at(NOW + 4 * HOUR, &[down()], std::slice::from_ref(&open));
         assert!(matches!(changes[..], [Change::Tell { id: 1, what: What::Repeat, .. }]));
         let silenced = Open { silenced_until: Some(NOW + 5 * HOUR), ..open };
-        let changes = at(NOW + 4 * HOUR, &[down()], &[silenced.clone()]);
+        let changes = at(NOW + 4 * HOUR, &[down()], std::slice::from_ref(&silenced));
         assert!(matches!(changes[..], [Change::Seen { .. }]), "silenced");
         let changes = at(NOW + 5 * HOUR, &[down()], &[silenced]);
         assert!(matches!(changes[..], [Change::Tell { .. }]), "no longer");
@@ -214,12 +218,12 @@ mod tests {
     #[test]
     fn what_is_gone_for_long_enough_is_over() {
         let open = open(&down());
-        assert_eq!(at(NOW + 59 * SECOND, &[], &[open.clone()]), []);
-        let changes = at(NOW + MINUTE, &[], &[open.clone()]);
+        assert_eq!(at(NOW + 59 * SECOND, &[], std::slice::from_ref(&open)), []);
+        let changes = at(NOW + MINUTE, &[], std::slice::from_ref(&open));
         assert!(matches!(changes[..], [Change::Resolve { was_told: true, note: None, .. }]));
         // After an hour in which nobody looked, that it is not seen at once says nothing.
         let long_ago = Open { seen_at: NOW - HOUR, told_at: None, ..open.clone() };
-        assert_eq!(at(NOW + 59 * SECOND, &[], &[long_ago.clone()]), []);
+        assert_eq!(at(NOW + 59 * SECOND, &[], std::slice::from_ref(&long_ago)), []);
         let changes = at(NOW + MINUTE, &[], &[long_ago]);
         assert!(matches!(changes[..], [Change::Resolve { was_told: false, .. }]));
         let ahead = Open { seen_at: NOW + HOUR, ..open };
@@ -231,8 +235,8 @@ mod tests {
     fn a_hub_looks_after_its_own_and_closes_what_nobody_looks_after() {
         let slow = condition(Kind::AppSlow, Scope::Hub);
         let theirs = Open { key: slow.key("other"), ..open(&slow) };
-        assert_eq!(at(NOW + 59 * MINUTE, &[], &[theirs.clone()]), []);
-        let changes = at(NOW + 59 * MINUTE, &[slow], &[theirs.clone()]);
+        assert_eq!(at(NOW + 59 * MINUTE, &[], std::slice::from_ref(&theirs)), []);
+        let changes = at(NOW + 59 * MINUTE, &[slow], std::slice::from_ref(&theirs));
         assert!(matches!(changes[..], [Change::Open { .. }]), "ours is another one");
         let changes = at(NOW + HOUR, &[], &[theirs]);
         assert!(matches!(changes[..], [Change::Resolve { note: Some(ABANDONED), .. }]));
@@ -281,7 +285,7 @@ mod tests {
         // Told the evening before, it is not repeated at night.
         let told = Open { told_at: Some(NOW - 9 * HOUR), ..open(&dead) };
         let standing = Standing { open: vec![told], ended: BTreeMap::new() };
-        assert_eq!(decide(watch, &timing, &[dead.clone()], &standing), []);
+        assert_eq!(decide(watch, &timing, std::slice::from_ref(&dead), &standing), []);
         let watch = Watch { now: morning, ..watch };
         let changes = decide(watch, &timing, &[dead], &standing);
         assert!(matches!(changes[..], [Change::Tell { what: What::Repeat, .. }]));
