@@ -317,8 +317,7 @@ mod tests {
         assert!(problem(|it| it.batch = 0).starts_with("batch = 0: "));
         assert!(problem(|it| it.every = Duration::ZERO).starts_with("every = \"0s\": "));
         assert!(problem(|it| it.archive = "Cargo.toml".into()).contains("a directory is needed"));
-        let mut settings = Settings::default();
-        settings.audit_trail = Duration::ZERO;
+        let settings = Settings { audit_trail: Duration::ZERO, ..Settings::default() };
         settings.validate().unwrap();
     }
 }
