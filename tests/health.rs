@@ -46,7 +46,7 @@ async fn history(program: &Program, name: &str) -> Vec<String> {
         assert_eq!(*before, *last, "{changes:?}");
         assert_ne!(*before, *status, "{changes:?}");
         assert_eq!(change["error"].as_str().unwrap().is_empty(), status == "healthy", "{change}");
-        last = status.to_owned();
+        status.clone_into(&mut last);
     }
     let text = |change: &Value| {
         format!("{} → {}", change["before"].as_str().unwrap(), change["status"].as_str().unwrap())

@@ -354,7 +354,7 @@ async fn each_panel_and_each_rule_has_data() {
             }
         }
         if missing.is_empty() {
-            eprint!("{table}after {round} rounds\n");
+            eprintln!("{table}after {round} rounds");
             return Ok(());
         }
         Err(missing)

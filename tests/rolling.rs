@@ -3,6 +3,8 @@
 //!
 //! `ROUNDS` says how often each program is restarted, twice by default.
 
+#![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
+
 use std::{env, net::SocketAddr};
 
 use faultline_testkit::{
