@@ -136,7 +136,9 @@ async fn the_database_goes_and_comes_back() {
     assert_eq!(program.ask("POST", "/api/dispatch/pause").send().await.unwrap().status(), 200);
     tells(&program, "jira", &["healthy → degraded"]).await;
     assert_eq!(history(&program, "database").await, WENT_AND_CAME);
-    assert_eq!(history(&program, "spool").await, ILL_AND_WELL);
+    // What was stored and not yet forgotten is in the spool again for a moment.
+    let spool = history(&program, "spool").await;
+    assert!(spool.starts_with(&ILL_AND_WELL.map(str::to_owned)), "{spool:?}");
     // A page at a time, the newest first.
     let all = program.json("/api/health/history?limit=1000").await["changes"].clone();
     let mut pages = Vec::new();

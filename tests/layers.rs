@@ -48,9 +48,11 @@ impl Layer<'_> {
 }
 
 /// The crates that domain may use: they compute, and nothing else.
-const PURE: [&str; 16] = [
+const PURE: [&str; 18] = [
     "aho_corasick",
+    "base64",
     "bytes",
+    "bytesize",
     "jiff",
     "memchr",
     "minijinja",

@@ -518,7 +518,8 @@ async fn health_names_every_component() {
         health["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
         let components = health["components"].as_object().unwrap();
         let names: BTreeSet<_> = components.keys().map(String::as_str).collect();
-        assert_eq!(names, BTreeSet::from(["application", "database", "jira", "queues", "spool"]));
+        let expected = ["application", "clock", "database", "jira", "queues", "spool", "stages"];
+        assert_eq!(names, BTreeSet::from(expected));
         for (name, component) in components {
             assert_eq!(component["status"], "healthy", "{name}");
             assert!(component["responseTime"].is_f64(), "{name}");

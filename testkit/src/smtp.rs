@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use quoted_printable::ParseMode;
 use tempfile::TempDir;
 
 use crate::{free_port, tls::Issued};
@@ -29,6 +30,7 @@ pub struct Settings {
 pub struct Mail {
     /// With one `X-Envelope-To` for each recipient.
     pub headers: String,
+    /// All parts, as they were before they were encoded for the way.
     pub body: String,
 }
 
@@ -157,7 +159,9 @@ impl Smtp {
         let read = |path: &Path| {
             let text = fs::read_to_string(path).unwrap();
             let (headers, body) = text.split_once("\r\n\r\n").expect("headers and a body");
-            Mail { headers: headers.to_owned(), body: body.to_owned() }
+            let body = quoted_printable::decode(body, ParseMode::Robust).expect("quoted-printable");
+            let body = String::from_utf8(body).expect("text");
+            Mail { headers: headers.to_owned(), body }
         };
         files.iter().map(|(_, path)| read(path)).collect()
     }

@@ -165,8 +165,8 @@ mod moment {
         deserializer: D,
     ) -> Result<Micros, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        let at: jiff::Timestamp = text.parse().map_err(D::Error::custom)?;
-        Ok(at.as_microsecond())
+        let at = text.parse().map(jiff::Timestamp::as_microsecond);
+        at.map_err(D::Error::custom)
     }
 }
 

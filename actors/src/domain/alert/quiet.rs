@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{Timestamp, ToSpan, Zoned, civil::Time, tz::TimeZone};
+use jiff::{ToSpan, civil::Time, tz::TimeZone};
 
 use crate::domain::{rule::Class, time::Micros};
 
@@ -39,7 +39,7 @@ impl QuietHours {
     /// When the quiet that `now` is in ends; `None` where it is not in one.
     #[must_use]
     pub fn end(&self, now: Micros) -> Option<Micros> {
-        let now = Timestamp::from_microsecond(now).ok()?.to_zoned(self.zone.clone());
+        let now = jiff::Timestamp::from_microsecond(now).ok()?.to_zoned(self.zone.clone());
         let time = now.time();
         let is_quiet = if self.from < self.until {
             (self.from..self.until).contains(&time)
@@ -52,7 +52,7 @@ impl QuietHours {
         let day = if time < self.until { now.date() } else { now.date().tomorrow().ok()? };
         let end = day.to_datetime(self.until).to_zoned(self.zone.clone()).ok()?;
         // Where clocks are set back over it, the end may lie behind: a minute later it is looked again.
-        let end: Zoned = if end > now { end } else { now.checked_add(1.minute()).ok()? };
+        let end = if end > now { end } else { now.checked_add(1.minute()).ok()? };
         Some(end.timestamp().as_microsecond())
     }
 
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> Micros {
-        text.parse::<Timestamp>().unwrap().as_microsecond()
+        text.parse::<jiff::Timestamp>().unwrap().as_microsecond()
     }
 
     fn hours(hours: &str, zone: &str) -> QuietHours {
