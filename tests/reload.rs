@@ -464,7 +464,10 @@ async fn a_relay_goes_by_new_settings_too() {
     write(&relay, "[receiver]\ntoken = \"receiver-token-2\"\n");
     hang_up(&relay, "applied", 1.0).await;
     assert_eq!([report("receiver-token-1").await, report("receiver-token-2").await], [401, 200]);
-    write(&relay, "[receiver]\nbody_limit = \"20 MiB\"\ninflight_limit = \"40 MiB\"\n");
+    write(
+        &relay,
+        "[receiver]\nbody_limit = \"70 MiB\"\ninflight_limit = \"140 MiB\"\n[spool]\nsegment_bytes = \"80 MiB\"\n",
+    );
     hang_up(&relay, "refused", 1.0).await;
     assert!(relay.log().contains("a relay takes at most"), "{}", relay.log());
     tokio::time::timeout(Duration::from_secs(30), relay.finish()).await.unwrap();

@@ -186,7 +186,7 @@ fn faults(model: &Model, view: View, width: u16) -> Vec<Line<'static>> {
     if faults.is_empty() {
         return said(view, "none is open");
     }
-    let is_wide = width >= 60;
+    let is_wide = width >= 50;
     let line = |fault: &super::model::Fault| {
         let ticket = fault.ticket.as_ref().and_then(|ticket| ticket.key.as_deref());
         let place = match (is_wide, fault.service.as_str()) {

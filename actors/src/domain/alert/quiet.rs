@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> Micros {
-        text.parse::<jiff::Timestamp>().unwrap().as_microsecond()
+        text.parse().map(jiff::Timestamp::as_microsecond).unwrap()
     }
 
     fn hours(hours: &str, zone: &str) -> QuietHours {

@@ -211,12 +211,13 @@ impl RetentionStore for Postgres {
     }
 
     async fn sizes(&self) -> Result<Vec<TableSize>, StoreError> {
+        // A table that is being dropped has no size.
         let rows = self
             .query(
                 "SELECT CASE WHEN c.relname LIKE 'gone\\_%' THEN 'leaving'
                          ELSE coalesce(p.relname, c.relname) END::text AS name,
-                     sum(pg_total_relation_size(c.oid))::bigint,
-                     sum(greatest(c.reltuples, 0))::bigint
+                     coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint,
+                     coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint
                  FROM pg_class c
                  LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
                  LEFT JOIN pg_class p ON p.oid = i.inhparent
