@@ -31,7 +31,7 @@ use crate::{
     asking::Asking,
     cli::say,
     config::{Config, ConfigError},
-    receiver, telemetry,
+    receiver, systemd, telemetry,
 };
 
 mod diff;
@@ -126,7 +126,9 @@ impl Reload {
         }
         match outcome {
             Ok((config, report)) => {
+                systemd::reloading();
                 self.apply(config);
+                systemd::ready();
                 self.tell(who, &report).await;
                 Ok(report)
             }

@@ -128,7 +128,7 @@ pub(crate) fn serve(arguments: &[String]) {
             "relay" => {
                 faultline::run_relay(config, listeners, std::future::pending()).await.unwrap();
             }
-            _ => faultline::run(config, listeners, std::future::pending()).await.unwrap(),
+            _ => Box::pin(faultline::run(config, listeners, std::future::pending())).await.unwrap(),
         }
     });
     runtime.shutdown_background();

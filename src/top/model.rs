@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use faultline_actors::domain::job::State;
 use serde::Deserialize;
 
 use super::metrics::{Metrics, Quantiles};
@@ -223,11 +224,16 @@ fn flows(now: &Sample, before: Option<&Sample>) -> Vec<Flow> {
     lines(ledger).into_iter().map(flow).collect()
 }
 
+/// The channels, in the order of the flow; others stand before them.
+const FLOW: [&str; 5] = ["spool", "parser", "fan_out", "batch_writer", "metrics_aggregator"];
+
 fn queues(metrics: &Metrics) -> Vec<Queue> {
     let capacities: BTreeMap<_, _> =
         metrics.by("faultline_channel_capacity", "channel").into_iter().collect();
-    let depths = metrics.by("faultline_channel_depth", "channel").into_iter();
+    let mut depths = metrics.by("faultline_channel_depth", "channel");
+    depths.sort_by_key(|(name, _)| FLOW.iter().position(|stage| stage == name));
     let mut queues: Vec<Queue> = depths
+        .into_iter()
         .map(|(name, depth)| {
             let capacity = capacities.get(&name).copied().unwrap_or_default();
             Queue { name, depth, capacity, is_bytes: false }
@@ -247,6 +253,7 @@ fn jobs(metrics: &Metrics) -> Vec<(String, u64)> {
         let count = count as u64;
         jobs.push((state, count));
     }
+    jobs.sort_by_key(|(name, _)| State::ALL.iter().position(|state| state.name() == name));
     jobs
 }
 

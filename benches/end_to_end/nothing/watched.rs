@@ -7,13 +7,13 @@ use faultline_actors::{
     adapters::store::{
         StoreError,
         alerts::{AlertFilter, AlertStore, Message, StoredAlert, Tried, Written},
-        health::{ChangeFilter, ErrorFilter, Group, HealthStore, StoredChange, StoredError},
+        health::{ChangeFilter, ErrorFilter, HealthStore, StoredChange, StoredError},
         jobs::Holder,
     },
     domain::{
-        alert::Standing,
-        health::{Change, Known},
-        storm::Storm,
+        alert::decide::Standing,
+        health::{Change, Known, measured::Storm},
+        own_log::Group,
         time::Micros,
     },
 };
