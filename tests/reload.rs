@@ -1,6 +1,7 @@
 //! A changed configuration comes into force while the program runs, or not at all: nothing is lost
 //! meanwhile, what needs a restart is said, and no secret shows.
 
+#![expect(clippy::float_cmp, reason = "counts, which are exact")]
 #![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
 
 use std::{fs, time::Duration};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::rule::lasting::{self, shown};
 
-/// See the [module](self).
+/// From when on something is not well, and from when on people are told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
