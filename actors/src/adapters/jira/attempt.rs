@@ -65,7 +65,7 @@ pub async fn attempt(jira: &Jira, job: &Job, policy: &Policy) -> (Outcome, Sign)
         },
         Action::Comment | Action::Reopen | Action::Edit => {
             let Some(key) = &job.key else {
-                return (give_up("the ticket has no key".to_owned(), Vec::new()), Sign::None);
+                return (unmade(job, policy), Sign::None);
             };
             act_on(jira, job, key).await.map(|()| key.clone())
         }
@@ -77,6 +77,16 @@ pub async fn attempt(jira: &Jira, job: &Job, policy: &Policy) -> (Outcome, Sign)
         }
         Err(failure) => failed(job, &failure, policy),
     }
+}
+
+/// Its ticket is another job's to make, which may be waiting for Jira itself.
+fn unmade(job: &Job, policy: &Policy) -> Outcome {
+    let error = "its ticket is not made yet".to_owned();
+    if job.attempts + 1 >= policy.max_attempts {
+        return give_up(error, Vec::new());
+    }
+    let due_in = wait(job.attempts, policy);
+    Outcome { due_in, is_attempt: true, error, ..Outcome::new(Step::Delay) }
 }
 
 /// A fault's later ticket is linked to the one before. It is the same ticket without.
@@ -267,5 +277,33 @@ pub fn sign_of(failure: &Failure) -> Sign {
         Failure::Unauthorized(words) => Sign::Shut(words.clone()),
         Failure::Limited { .. } => Sign::None,
         Failure::Rejected { .. } | Failure::Missing(_) | Failure::Conflict(_) => Sign::Well,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_waits_for_its_ticket_but_not_for_ever() {
+        let policy = Settings::default().policy();
+        let mut job = Job {
+            id: 2,
+            fault: 1,
+            incident: 1,
+            action: Action::Comment,
+            mark: String::new(),
+            attempts: 0,
+            searches: 0,
+            unknown_for: None,
+            request: json!({}),
+            locator: String::new(),
+            key: None,
+        };
+        let outcome = unmade(&job, &policy);
+        assert_eq!((outcome.step, outcome.is_attempt), (Step::Delay, true));
+        assert!(outcome.due_in > Duration::ZERO, "{outcome:?}");
+        job.attempts = policy.max_attempts - 1;
+        assert_eq!(unmade(&job, &policy).step, Step::GiveUp);
     }
 }
