@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     io::{self, Write},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -293,9 +294,7 @@ async fn check(config: &Config) -> anyhow::Result<ExitCode> {
         report("bucket_watcher", check_buckets(config).await);
     }
     for (what, address) in [("receiver", config.receiver.listen), ("admin", config.admin.listen)] {
-        let bound = tokio::net::TcpListener::bind(address).await;
-        let outcome = bound.map(|_| format!("{address} is free"));
-        report(what, outcome.map_err(|error| format!("{address}: {error}")));
+        report(what, check_address(address, config).await);
     }
     for (what, settings) in [("receiver", &config.receiver.tls), ("admin", &config.admin.tls)] {
         match Tls::load(what, settings) {
@@ -309,6 +308,19 @@ async fn check(config: &Config) -> anyhow::Result<ExitCode> {
         report("stdin.command", found.ok_or_else(|| format!("{program:?} is not on the path")));
     }
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether it can be listened at; it need not be free where it is ours already.
+async fn check_address(address: SocketAddr, config: &Config) -> Result<String, String> {
+    match tokio::net::TcpListener::bind(address).await {
+        Ok(_) => Ok(format!("{address} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let ours = readiness::ask(None, config).await;
+            ours.map(|_| format!("{address} is in use, and Faultline runs here"))
+                .map_err(|_| format!("{address}: {error}"))
+        }
+        Err(error) => Err(format!("{address}: {error}")),
+    }
 }
 
 fn said_of(tls: &Tls) -> String {

@@ -7,6 +7,7 @@ use std::{fs, net::TcpListener, process::Output};
 
 use faultline_testkit::{
     database::Database,
+    free_port,
     postgres::Postgres,
     program::{Program, run_to_end},
 };
@@ -349,4 +350,29 @@ async fn migrate_makes_the_tables_of_both_stores() {
     let (code, said) = outcome(&away.arguments(&["migrate"]).run().await);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.starts_with("faultline: ") && said.contains("refused"), "{said}");
+}
+
+#[tokio::test]
+async fn a_check_beside_a_running_program_is_well() {
+    let [receiver, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let set =
+        |program: Program| program.set("receiver.listen", &receiver).set("admin.listen", &admin);
+    let mut program = set(Program::new(BINARY));
+    let check = async |program: &Program| {
+        let output = run_to_end(program.command_with(&["check"])).await;
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    program.start();
+    let (code, said) = check(&program).await;
+    assert_eq!(code, Some(0), "{said}");
+    for address in [&receiver, &admin] {
+        let expected = format!("{address} is in use, and Faultline runs here");
+        assert!(said.contains(&expected), "{said}");
+    }
+    program.finish().await;
+    let _other = TcpListener::bind(&receiver).unwrap();
+    let (code, said) = check(&program).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&format!("FAILED  receiver: {receiver}: ")), "{said}");
+    assert!(said.contains(&format!("ok      admin: {admin} is free")), "{said}");
 }
