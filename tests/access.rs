@@ -42,6 +42,7 @@ const ROUTES: &[Route] = &[
     ("GET", "/api/docs", Viewer, "", 200),
     ("GET", "/api/docs.js", Viewer, "", 200),
     ("GET", "/api/docs.css", Viewer, "", 200),
+    ("GET", "/docs/runbook.md", Viewer, "", 200),
     // Health and lists.
     ("GET", "/api/health", Viewer, "", 200),
     ("GET", "/api/health/history", Viewer, "", 200),

@@ -25,7 +25,7 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 const ASK_AGAIN: &str = "no-cache";
 
 /// Never pages, whatever is asked for.
-const ROUTES: [&str; 3] = ["/metrics", "/livez", "/readyz"];
+const ROUTES: [&str; 4] = ["/metrics", "/livez", "/readyz", "/docs/runbook.md"];
 
 /// How a file is compressed, by the ends of the names that the build gives; the best first.
 const ENCODINGS: [(&str, &str); 2] = [("br", ".br"), ("gzip", ".gz")];
@@ -159,9 +159,16 @@ mod tests {
         for path in ["/faults", "/health", "/no/such/page"] {
             assert_eq!(file_of(path, &program), None, "{path}");
         }
-        for path in
-            ["/api", "/api/faults", "/api/docs", "/metrics", "/livez", "/readyz", "/assets/none.js"]
-        {
+        for path in [
+            "/api",
+            "/api/faults",
+            "/api/docs",
+            "/metrics",
+            "/livez",
+            "/readyz",
+            "/docs/runbook.md",
+            "/assets/none.js",
+        ] {
             assert_eq!(file_of(path, &browser), None, "{path}");
         }
     }

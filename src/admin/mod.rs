@@ -373,6 +373,7 @@ fn viewers() -> Routes {
         .route("/api/docs", get(docs::page))
         .route("/api/docs.js", get(docs::script))
         .route("/api/docs.css", get(docs::style))
+        .route("/docs/runbook.md", get(docs::runbook))
         .routes(routes!(session::log_out))
         .routes(routes!(session::change_password))
         .routes(routes!(ledger::ledger))

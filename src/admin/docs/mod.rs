@@ -23,6 +23,11 @@ pub(super) async fn style() -> Response {
     file("text/css; charset=utf-8", include_str!("page.css"))
 }
 
+/// `GET /docs/runbook.md`: what messages about alerts link to, as it was when this was built.
+pub(super) async fn runbook() -> Response {
+    file("text/plain; charset=utf-8", include_str!("../../../docs/runbook.md"))
+}
+
 fn file(kind: &'static str, text: &'static str) -> Response {
     let headers: [(HeaderName, HeaderValue); 3] = [
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
