@@ -126,6 +126,8 @@ pub struct Notifier {
     couriers: HashMap<String, AbortHandle>,
     look_at: Instant,
     forget_at: Instant,
+    /// What held could not be written down the last time.
+    has_failed: bool,
 }
 
 impl Notifier {
@@ -140,6 +142,7 @@ impl Notifier {
             couriers: HashMap::new(),
             look_at: now,
             forget_at: now + FORGET_EVERY,
+            has_failed: false,
         }
     }
 
@@ -151,15 +154,25 @@ impl Notifier {
         self.since = Some(since);
         let outcome = tokio::time::timeout(STORE_PATIENCE, self.write(conditions, since, now));
         let error = match outcome.await {
-            Ok(Ok(None)) => return,
+            Ok(Ok(None)) => {
+                self.has_failed = false;
+                return;
+            }
             Ok(Ok(Some(wait))) => {
+                self.has_failed = false;
                 self.look_at = self.look_at.min(Instant::now() + wait);
                 return;
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {STORE_PATIENCE:?}"),
         };
-        tracing::warn!(error, "cannot write down alerts; trying again");
+        // Once is nothing: a new store has no tables yet when it is first looked at.
+        if self.has_failed {
+            tracing::warn!(error, "cannot write down alerts; trying again");
+        } else {
+            tracing::debug!(error, "cannot write down alerts; trying again");
+        }
+        self.has_failed = true;
         self.tell_unstored(conditions, now);
     }
 
