@@ -52,6 +52,11 @@ FROM generate_series(1, 50000) AS n;
 INSERT INTO notifications (at, severity, component, title, body)
 SELECT now() - n * interval '1 min', 'warning', 'jira', 'job ' || n || ' is dead', 'OPS'
 FROM generate_series(1, 10000) AS n;
+INSERT INTO job_statistics (day, environment, action, outcome, count)
+SELECT (now() - n * interval '1 day')::date, environment, action, outcome, 1 + n % 97
+FROM generate_series(0, 1000) AS n, unnest(ARRAY['production', 'staging', 'dev']) AS environment,
+    unnest(ARRAY['create', 'comment', 'reopen', 'edit']) AS action,
+    unnest(ARRAY['completed', 'dead', 'discarded']) AS outcome;
 ";
 
 /// What is asked for; `{n}` is another number each time.
