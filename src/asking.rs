@@ -50,7 +50,8 @@ impl Asking {
     pub(crate) fn new(whom: Whom, config: &Config) -> anyhow::Result<Self> {
         let configured = config.admin.token.clone();
         let from_config = whom.url.is_none() && env::var_os(URL).is_none();
-        let url = whom.url.or_else(|| env::var(URL).ok()).unwrap_or_else(|| listener(config));
+        let url = whom.url.or_else(|| env::var(URL).ok());
+        let url = url.unwrap_or_else(|| config.admin.url(config.admin.listen));
         let token = whom.token.or_else(|| env::var(TOKEN).ok()).map(Secret::new);
         // The token of this configuration is nobody else's business.
         let token = token.unwrap_or(if from_config { configured } else { Secret::default() });
@@ -101,16 +102,6 @@ impl Asking {
         let answer = self.ask(Method::POST, path, "application/json").await?;
         Ok(good(answer).await?.json().await?)
     }
-}
-
-/// The admin listener of a configuration, as this machine reaches it.
-fn listener(config: &Config) -> String {
-    let scheme = if config.admin.tls.is_on() { "https" } else { "http" };
-    let listen = config.admin.listen;
-    if listen.ip().is_unspecified() {
-        return format!("{scheme}://localhost:{}", listen.port());
-    }
-    format!("{scheme}://{listen}")
 }
 
 /// The innermost reason, without the URL, which is said anyway.

@@ -247,10 +247,9 @@ pub async fn run_with(
         prometheus,
         reading,
         certificates,
+        reload,
     };
-    let hangups = tokio::spawn(hangups.heed(reload));
-    let outcome = serving.until(listeners, shutdown).await;
-    hangups.abort();
+    let outcome = serving.until(listeners, hangups, shutdown).await;
     invitation.abort();
     kept.cancel();
     let _ = error_log.await;
@@ -289,11 +288,7 @@ fn admin_url(config: &Config, address: SocketAddr) -> String {
     if !public_url.is_empty() {
         return public_url.to_owned();
     }
-    let scheme = if config.admin.tls.is_on() { "https" } else { "http" };
-    if address.ip().is_unspecified() {
-        return format!("{scheme}://localhost:{}", address.port());
-    }
-    format!("{scheme}://{address}")
+    config.admin.url(address)
 }
 
 /// Opens the spool; a long one takes its time to be read.

@@ -36,14 +36,14 @@ pub(crate) async fn ask(url: Option<String>, config: &Config) -> anyhow::Result<
     Ok(text)
 }
 
-/// The configured admin listener, as it is reached from this machine.
+/// The configured admin listener, as it is reached from this machine: by its address, since where
+/// there is nothing else there is nobody to ask for `localhost` either.
 fn own_url(config: &Config) -> String {
-    let scheme = if config.admin.tls.is_on() { "https" } else { "http" };
     let listen = config.admin.listen;
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    format!("{scheme}://{}", SocketAddr::new(ip, listen.port()))
+    config.admin.url(SocketAddr::new(ip, listen.port()))
 }

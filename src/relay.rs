@@ -71,9 +71,7 @@ pub async fn run_relay(
         prometheus,
         reading,
         certificates,
+        reload,
     };
-    let hangups = tokio::spawn(hangups.heed(reload));
-    let outcome = serving.until(listeners, shutdown).await;
-    hangups.abort();
-    outcome
+    serving.until(listeners, hangups, shutdown).await
 }

@@ -14,6 +14,7 @@ use crate::{
     config::{Config, is_loopback},
     receiver,
     receiver::stdin::{OnEof, Reading},
+    reload::{Hangups, Reload},
     server::{self, Ends, Limits},
     systemd, telemetry,
     tls::Certificates,
@@ -41,6 +42,7 @@ pub(crate) struct Serving<C> {
     /// How standard input is read, where it is.
     pub reading: Option<Arc<Reading>>,
     pub certificates: Certificates,
+    pub reload: Arc<Reload>,
 }
 
 /// Why the program ends.
@@ -58,6 +60,7 @@ impl<C: Consumer + Send + Sync + 'static> Serving<C> {
     pub(crate) async fn until<F>(
         self,
         listeners: Listeners,
+        hangups: Hangups,
         mut shutdown: Pin<&mut F>,
     ) -> anyhow::Result<()>
     where
@@ -66,6 +69,7 @@ impl<C: Consumer + Send + Sync + 'static> Serving<C> {
         let (taking_in, looking) = (CancellationToken::new(), self.looking.clone());
         let patience = if listeners.outlives { SETTLE_AWAITED } else { SETTLE };
         let [receiver, admin] = self.listen(listeners, [&taking_in, &looking])?;
+        let hangups = tokio::spawn(hangups.heed(self.reload.clone()));
         let runtime_watch = tokio::spawn(telemetry::watch_runtime(self.prometheus.clone()));
         let certificate_watch = tokio::spawn(self.certificates.clone().watch());
         let watchdog = tokio::spawn(systemd::watch(self.consumer.clone()));
@@ -92,6 +96,7 @@ impl<C: Consumer + Send + Sync + 'static> Serving<C> {
         self.consumer.finish(FINISH).await;
         looking.cancel();
         let _ = admin.await;
+        hangups.abort();
         runtime_watch.abort();
         certificate_watch.abort();
         match ending {

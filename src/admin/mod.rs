@@ -164,6 +164,15 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// How this machine reaches the listener at `address`.
+    pub(crate) fn url(&self, address: SocketAddr) -> String {
+        let scheme = if self.tls.is_on() { "https" } else { "http" };
+        if address.ip().is_unspecified() {
+            return format!("{scheme}://localhost:{}", address.port());
+        }
+        format!("{scheme}://{address}")
+    }
+
     /// # Errors
     /// Names the key, and what would be right.
     pub fn validate(&self) -> Result<(), String> {

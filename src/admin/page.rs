@@ -38,15 +38,25 @@ impl Page {
     }
 }
 
-/// The first `limit` of `rows`, and the cursor of the next page where there are more.
-pub(super) fn cut<T>(
+/// The first `limit` of `rows`, and the cursor of the next page where there are more. A page starts
+/// behind the place of its cursor.
+pub(super) fn cut<T, P: Serialize>(
+    rows: Vec<T>,
+    limit: u32,
+    place_of: impl Fn(&T) -> P,
+) -> (Vec<T>, Option<String>) {
+    cut_by(rows, limit, |last| write_cursor(&place_of(last)))
+}
+
+/// Likewise, for a cursor that says more than a place.
+pub(super) fn cut_by<T>(
     mut rows: Vec<T>,
     limit: u32,
-    id_of: impl Fn(&T) -> i64,
+    cursor_behind: impl Fn(&T) -> String,
 ) -> (Vec<T>, Option<String>) {
     let has_more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
-    let next = rows.last().filter(|_| has_more).map(|last| write_cursor(&id_of(last)));
+    let next = rows.last().filter(|_| has_more).map(cursor_behind);
     (rows, next)
 }
 

@@ -24,7 +24,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     super::{
         Admin, Asked, Page, asked, away, number_of,
-        page::{read_cursor, write_cursor},
+        page::{cut_by, read_cursor, write_cursor},
     },
     no_fault,
     shown::{Fault, Severity, shown},
@@ -213,11 +213,9 @@ pub(in crate::admin) async fn list(
     let (filter, sorting, after) = (query.filter()?, query.sorting(), query.after()?);
     // One more, to know whether there is a next page.
     let listed = admin.store.list_faults(&filter, sorting, after, limit + 1).await;
-    let mut listed = listed.map_err(away)?;
-    let has_more = listed.len() > limit as usize;
-    listed.truncate(limit as usize);
-    let last = listed.last().filter(|_| has_more);
-    let next = last.map(|last| query.next(Place::behind(&last.fault, sorting.by)));
+    let (listed, next) = cut_by(listed.map_err(away)?, limit, |last| {
+        query.next(Place::behind(&last.fault, sorting.by))
+    });
     Ok(Json(Faults { faults: shown(&admin, listed).await.map_err(away)?, next }))
 }
 

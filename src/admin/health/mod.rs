@@ -25,7 +25,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Admin, Asked, Page, asked, away,
-    page::{before, cut, read_cursor, text, word, write_cursor},
+    page::{before, cut, read_cursor, text, word},
 };
 use crate::problem::Problem;
 
@@ -177,10 +177,7 @@ pub(super) async fn errors(
         level: word("level", asked.level.as_deref(), Level::from_name, &names)?,
         after: asked.cursor.as_deref().map(read_cursor::<ErrorPlace>).transpose()?,
     };
-    let mut errors = admin.store.errors(&filter, limit + 1).await.map_err(away)?;
-    let has_more = errors.len() > limit as usize;
-    errors.truncate(limit as usize);
-    let last = errors.last().filter(|_| has_more);
-    let next = last.map(|last| write_cursor::<ErrorPlace>(&(last.last_at, last.id)));
+    let rows = admin.store.errors(&filter, limit + 1).await.map_err(away)?;
+    let (errors, next) = cut(rows, limit, |last| -> ErrorPlace { (last.last_at, last.id) });
     Ok(Json(OwnErrors { errors, next }))
 }

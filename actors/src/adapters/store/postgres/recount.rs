@@ -1,6 +1,6 @@
 //! Statistics, counted anew in PostgreSQL: both sides as they are at one moment.
 
-use deadpool_postgres::Object;
+use deadpool_postgres::{Object, Transaction};
 use jiff::civil::Date;
 use tokio_postgres::{Error, IsolationLevel, Row};
 
@@ -10,14 +10,14 @@ use crate::adapters::store::{
     statistics::Days,
 };
 
+async fn at_one_moment(client: &mut Object) -> Result<Transaction<'_>, Error> {
+    let transaction = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+    transaction.read_only(true).start().await
+}
+
 pub(super) async fn events(client: &mut Object, days: Days) -> Result<Recount<Counted>, Error> {
     let (since, until) = moments(days);
-    let transaction = client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await?;
+    let transaction = at_one_moment(client).await?;
     let kept = transaction
         .query(
             "SELECT day, environment, service, kind, severity, source, events, messages
@@ -54,12 +54,7 @@ fn counted_of(row: &Row) -> Counted {
 /// An entry of an end says what ended; one written before it did so leads to its job.
 pub(super) async fn jobs(client: &mut Object, days: Days) -> Result<Recount<CountedJobs>, Error> {
     let (since, until) = moments(days);
-    let transaction = client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await?;
+    let transaction = at_one_moment(client).await?;
     let kept = transaction
         .query(
             "SELECT day, environment, action, outcome, count FROM job_statistics
