@@ -338,6 +338,7 @@ async fn check_store(config: &Config) -> Result<String, String> {
     }
     let store = open_store(&config.store).map_err(|error| format!("{shown}: {error:#}"))?;
     store.ping().await.map_err(|error| format!("{shown}: {error}"))?;
+    store.check_schema().await.map_err(|error| format!("{shown}: {error}"))?;
     Ok(format!("{shown} answers"))
 }
 

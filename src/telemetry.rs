@@ -129,10 +129,17 @@ const SELDOM: [&str; 22] = [
     "faultline_stream_damaged_entries_total",
     "faultline_stream_failures_total",
     "faultline_stream_gaps_total",
-    "faultline_stream_lost_records_total",
+    "faultline_lost_records_total",
     "faultline_stream_resends_total",
     "faultline_ticket_changes_total",
     "faultline_upstream_dropped_total",
+];
+
+/// Counters of what was dropped, with the reasons for it: there from the start, too.
+const DROPPED: [(&str, &str); 3] = [
+    ("faultline_error_logs_dropped_total", "full"),
+    ("faultline_error_logs_dropped_total", "groups"),
+    ("faultline_health_changes_dropped_total", "full"),
 ];
 
 /// Sets up metrics; gives what renders them. Later calls give the same.
@@ -151,6 +158,9 @@ pub fn start_metrics() -> PrometheusHandle {
             describe();
             for name in SELDOM {
                 metrics::counter!(name).increment(0);
+            }
+            for (name, reason) in DROPPED {
+                metrics::counter!(name, "reason" => reason).increment(0);
             }
             handle
         })
@@ -235,8 +245,8 @@ fn describe() {
     );
     counter!("faultline_stream_gaps_total", "Times that records were missing; wanted again.");
     counter!(
-        "faultline_stream_lost_records_total",
-        "Records that neither their relay nor the store has: the store was replaced."
+        "faultline_lost_records_total",
+        "Records that neither their journal nor the store has: the store was replaced by an older one."
     );
     gauge!("faultline_stream_outstanding_bytes", "Bytes handed over and not committed by a hub.");
     gauge!("faultline_streams_held", "Streams that this hub reads.");

@@ -1,11 +1,7 @@
 //! Alerts arrive: each once, then that it is over, at a real mail server and at webhooks; whatever
 //! is killed or away in between.
 
-#![expect(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a failing test is told by a panic and what is printed"
-)]
+#![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -15,22 +11,17 @@ use faultline_actors::{
         mail::Tls,
         store::{
             Store,
-            alerts::{AlertFilter, AlertStore, NewDelivery, Write, Written},
+            alerts::{AlertFilter, AlertStore},
             postgres::Postgres,
             sqlite::Sqlite,
         },
     },
-    domain::{
-        alert::{Key, Kind, delivery::What},
-        rule::Class,
-        secret::Secret,
-    },
+    domain::{alert::Kind, rule::Class, secret::Secret},
 };
 use faultline_testkit::{
-    database::Database,
     eventually,
     program::Program,
-    smtp::{Mail, Settings, Smtp},
+    smtp::{Settings, Smtp},
     tls::Authority,
 };
 use serde_json::Value;
@@ -42,7 +33,7 @@ mod hooks;
 mod notifier;
 
 use hooks::Hooks;
-use notifier::{Hub, about, condition, mail_to, settings};
+use notifier::{Hub, about, condition, configured, ids, mail, mail_to, settings};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_faultline");
 
@@ -52,19 +43,6 @@ async fn store() -> (TempDir, Arc<dyn Store>) {
     let store = Sqlite::open(&directory.path().join("faultline.db")).unwrap();
     store.migrate().await.unwrap();
     (directory, Arc::new(store))
-}
-
-async fn mail(smtp: &Smtp, at_least: usize) -> Vec<Mail> {
-    eventually("the mail is there", async || {
-        let mail = smtp.mail();
-        if mail.len() >= at_least { Ok(mail) } else { Err(mail.len()) }
-    })
-    .await
-}
-
-/// The numbers of messages: they tell whether two are the same.
-fn ids(mail: &[Mail]) -> BTreeSet<String> {
-    mail.iter().map(|mail| mail.header("Message-ID")).collect()
 }
 
 #[tokio::test]
@@ -251,197 +229,11 @@ async fn an_alert_about_the_store_is_told_without_it_and_once() {
     assert_eq!((told.len(), smtp.mail().len()), (2, 2));
 }
 
-/// A program that sends to this server; nothing is told by itself.
-fn program(program: Program, smtp: &Smtp, group_wait: &str) -> Program {
-    let mail = format!(
-        "[{{ name = \"ops\", server = \"127.0.0.1\", port = {}, tls = \"none\", \
-         from = \"faultline@example.com\", to = [\"ops@example.com\"] }}]",
-        smtp.port()
-    );
-    [
-        ("notifier.hub", "hub-1"),
-        ("notifier.mail", &mail),
-        ("notifier.group_wait", group_wait),
-        ("notifier.resolve_after", "1h"),
-        ("notifier.timeout", "20s"),
-        ("notifier.lease", "1m"),
-        ("notifier.retry_first", "50ms"),
-        ("notifier.retry_cap", "200ms"),
-    ]
-    .into_iter()
-    .fold(program, |program, (key, value)| program.set(key, value))
-}
-
-/// Opens an alert as the notifier does, in the store that the program uses.
-async fn open(store: &dyn Store, subject: &str, wait: Duration) {
-    let key = Key { kind: Kind::PartnerDown, subject: subject.to_owned(), hub: String::new() };
-    let now = clock::now();
-    let written = Written {
-        write: Write::Open {
-            key,
-            opened_by: "hub-1".to_owned(),
-            cause: "no answer".to_owned(),
-            link: "/jobs".to_owned(),
-            since: now,
-            tell_at: now,
-            told_at: Some(now),
-        },
-        at: now,
-        deliveries: vec![NewDelivery { channel: "mail:ops".to_owned(), what: What::Firing, wait }],
-        notification: None,
-    };
-    assert!(store.write_alert(&written).await.unwrap());
-}
-
-fn store_of(program: &Program) -> Arc<dyn Store> {
-    let patience = Duration::from_secs(10);
-    let url = program.database.url();
-    match url.strip_prefix("sqlite://") {
-        Some(path) => Arc::new(Sqlite::open(path.as_ref()).unwrap()),
-        None => Arc::new(Postgres::new(&url, 4, patience, patience).unwrap()),
-    }
-}
-
-/// Kills it, and starts it again.
-async fn kill(program: &mut Program) {
-    program.kill();
-    end_leases(program).await;
-    program.start();
-}
-
-/// The leases of the one who is gone are not waited for here.
-async fn end_leases(program: &Program) {
-    let past = match program.database {
-        Database::Sqlite(_) => "0",
-        Database::Postgres(_) => "now() - interval '1 second'",
-    };
-    let sql = format!("UPDATE alert_deliveries SET lease_until = {past} WHERE state = 'active'");
-    program.database.execute(&sql).await;
-}
-
-/// Waits until all that is to be told was told.
-async fn all_is_told(store: &dyn Store) {
-    eventually("all is told", async || {
-        let alerts = store.list_alerts(&AlertFilter::default(), 1_000).await.unwrap();
-        let left = alerts.iter().filter(|alert| alert.delivered == 0).count();
-        if left == 0 { Ok(()) } else { Err(left) }
-    })
-    .await;
-}
-
-/// How often each subject is told of.
-fn told_of(mail: &[Mail], subject: &str) -> usize {
-    let line = format!("Component:      {subject}\r\n");
-    mail.iter().map(|mail| mail.body.matches(&line).count()).sum()
-}
-
-async fn a_kill_loses_none_and_doubles_none(base: Program) {
-    let mut smtp = Smtp::new(Settings::default());
-    let mut program = program(base, &smtp, "300ms");
-    program.start();
-    let store = store_of(&program);
-    eventually("there is a schema", async || store.alerts_standing(0).await).await;
-
-    // After the alert was written, before it is due; and while the server is down.
-    open(&*store, "before it is due", Duration::from_millis(300)).await;
-    kill(&mut program).await;
-    let failed = "faultline_alert_deliveries_total";
-    eventually("it fails", async || {
-        let tries = program.metric(failed, "outcome=\"failed\"").await;
-        if tries >= 2.0 { Ok(()) } else { Err(tries) }
-    })
-    .await;
-    open(&*store, "while the server is down", Duration::ZERO).await;
-    program.kill();
-    end_leases(&program).await;
-    smtp.start();
-    program.start();
-    all_is_told(&*store).await;
-
-    // While the server refuses.
-    smtp.refuse(true);
-    open(&*store, "while it is refused", Duration::ZERO).await;
-    eventually("it fails", async || {
-        let tries = program.metric(failed, "outcome=\"failed\"").await;
-        if tries >= 1.0 { Ok(()) } else { Err(tries) }
-    })
-    .await;
-    kill(&mut program).await;
-    smtp.refuse(false);
-    all_is_told(&*store).await;
-
-    // Again and again, whatever it is at: thirty alerts, six kills.
-    for round in 0..6 {
-        for number in 0..5 {
-            open(&*store, &format!("round {round} number {number}"), Duration::ZERO).await;
-        }
-        let before = smtp.mail().len();
-        if round % 2 == 0 {
-            // In the middle of sending.
-            eventually("it has begun", async || {
-                if smtp.mail().len() > before { Ok(()) } else { Err("not yet") }
-            })
-            .await;
-        }
-        kill(&mut program).await;
-    }
-    all_is_told(&*store).await;
-    program.finish().await;
-    let mail = smtp.mail();
-    eprintln!("{} messages, {} distinct", mail.len(), ids(&mail).len());
-    // A kill between the server's answer and the commit may send a message again, with its number.
-    let distinct: Vec<Mail> = ids(&mail)
-        .iter()
-        .map(|id| mail.iter().find(|mail| mail.header("Message-ID") == *id).unwrap().clone())
-        .collect();
-    assert!(mail.len() - distinct.len() <= 6, "at most one for each kill in the middle of sending");
-    for subject in ["before it is due", "while the server is down", "while it is refused"] {
-        assert_eq!(told_of(&mail, subject), 1, "{subject}");
-    }
-    for number in 0..30 {
-        let subject = format!("round {} number {}", number / 5, number % 5);
-        assert_eq!(told_of(&distinct, &subject), 1, "{subject}");
-    }
-}
-
-#[tokio::test]
-async fn a_kill_loses_none_and_doubles_none_with_sqlite() {
-    a_kill_loses_none_and_doubles_none(Program::new(BINARY)).await;
-}
-
-#[tokio::test]
-async fn a_kill_loses_none_and_doubles_none_with_postgres() {
-    a_kill_loses_none_and_doubles_none(Program::with_postgres(BINARY)).await;
-}
-
-#[tokio::test]
-async fn a_kill_before_the_answer_sends_the_same_message_again() {
-    let smtp = Smtp::started(Settings::default());
-    let mut program = program(Program::new(BINARY), &smtp, "0s");
-    program.start();
-    let store = store_of(&program);
-    eventually("there is a schema", async || store.alerts_standing(0).await).await;
-    // The server has the message, and the program does not know it yet.
-    smtp.hold(true);
-    open(&*store, "jira", Duration::ZERO).await;
-    let first = mail(&smtp, 1).await;
-    program.kill();
-    smtp.hold(false);
-    end_leases(&program).await;
-    program.start();
-    let both = mail(&smtp, 2).await;
-    all_is_told(&*store).await;
-    program.finish().await;
-    assert_eq!((smtp.mail().len(), ids(&both).len()), (2, 1), "it can be told to be the same");
-    assert_eq!((told_of(&first, "jira"), told_of(&both, "jira")), (1, 2));
-    let delivery = "X-Faultline-Delivery";
-    assert_eq!(both[0].header(delivery), both[1].header(delivery));
-}
-
 #[tokio::test]
 async fn what_cannot_be_sent_is_given_up_and_said() {
     let smtp = Smtp::new(Settings::default());
-    let mut program = program(Program::new(BINARY), &smtp, "0s").set("notifier.max_attempts", "2");
+    let mut program =
+        configured(Program::new(BINARY), &smtp, "0s").set("notifier.max_attempts", "2");
     program.start();
     let answer = program.ask("POST", "/api/alerts/test").send().await.unwrap();
     assert_eq!(answer.json::<Value>().await.unwrap()["opened"], true);
@@ -467,7 +259,7 @@ async fn what_cannot_be_sent_is_given_up_and_said() {
 #[tokio::test]
 async fn people_try_alerts_look_at_them_and_silence_them() {
     let smtp = Smtp::started(Settings::default());
-    let mut program = program(Program::new(BINARY), &smtp, "0s");
+    let mut program = configured(Program::new(BINARY), &smtp, "0s");
     program.start();
     for is_new in [true, false] {
         let answer = program.ask("POST", "/api/alerts/test").send().await.unwrap();

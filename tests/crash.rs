@@ -1,5 +1,6 @@
 //! Killed at random moments under load, Faultline loses nothing that it accepted and stores nothing
-//! twice; fault counts are exact and the ledger balances whenever it is looked at.
+//! twice; fault counts are exact, statistics agree with a recount, and the ledger balances whenever it
+//! is looked at.
 //!
 //! `CRASHES` says how often each test kills it, 5 times by default. The moments come from `SEED`,
 //! which is printed, so that a run can be repeated as far as a machine can.
@@ -20,7 +21,11 @@ use std::{
     time::Duration,
 };
 
-use faultline_testkit::{eventually, load::Load, program::Program};
+use faultline_testkit::{
+    eventually,
+    load::Load,
+    program::{Program, run_to_end},
+};
 use tokio::time::Instant;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_faultline");
@@ -74,6 +79,14 @@ async fn watch_ledger(program: &Program, life: Duration) {
     let _: Result<(), _> = tokio::time::timeout_at(end, watch).await;
 }
 
+/// The statistics by day say what is stored.
+async fn assert_statistics_agree(program: &Program) {
+    let output = run_to_end(program.command_with(&["recount"])).await;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let is_meant = said.ends_with(" days compared: 0 differences\n") && !said.starts_with('0');
+    assert!(output.status.success() && is_meant, "{said}");
+}
+
 async fn clients_that_try_again(mut program: Program) {
     let mut crashes = Crashes::from_environment();
     program.start();
@@ -93,6 +106,7 @@ async fn clients_that_try_again(mut program: Program) {
     program.finish().await;
     assert!(accepted.unanswered > 0, "it was killed while somebody was waiting");
     accepted.assert_stored_once(&program.database).await;
+    assert_statistics_agree(&program).await;
 }
 
 /// In small segments, which are sealed, given back and written again between the kills.
@@ -186,6 +200,7 @@ async fn a_file_on_standard_input(program: Program) {
     assert!(lost.is_empty() && twice.is_empty(), "lost {lost:?}, twice {twice:?}");
     assert_eq!(stored.len() as u64, total, "nothing that was not fed");
     assert!(from > 0 && written_in_vain > 0, "it was killed while it was reading");
+    assert_statistics_agree(&program).await;
 }
 
 /// In segments that hold just one of the largest records.
@@ -243,6 +258,12 @@ async fn an_older_copy_of_the_spool_is_noticed() {
         error.filter(|error| error.contains("an older copy")).ok_or(health)
     })
     .await;
+    eventually("it tries again and again", async || {
+        let failures = program.metric("faultline_store_failures_total", "").await;
+        if failures >= 5.0 { Ok(()) } else { Err(failures) }
+    })
+    .await;
+    assert!(!program.log().contains("answers again"), "{}", program.log());
     program.kill();
     fs::remove_file(spool.join("origin")).unwrap();
     program.start();

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_faultline");
 
-/// A started hub that dispatches to `jira`, with rules where there are any.
 /// The program with what it takes to make tickets in this Jira.
 fn with_jira(program: Program, jira: &Jira) -> Program {
     [
@@ -28,6 +27,7 @@ fn with_jira(program: Program, jira: &Jira) -> Program {
     .fold(program, |program, (key, value)| program.set(key, value))
 }
 
+/// A started hub that dispatches to `jira`, with rules where there are any.
 fn hub(jira: &Jira, rules: &str) -> Program {
     let program = Program::new(BINARY);
     let config = program.directory().join("rules.toml");

@@ -257,7 +257,7 @@ impl BatchWriter {
             tracing::info!(migration, store = self.store.name(), "schema brought up to date");
         }
         let stored = self.store.position(self.journal.origin()).await?;
-        self.counters.succeeded(started.elapsed());
+        let took = started.elapsed();
         // Before this process has stored anything, only what earlier ones had left can be stored. To
         // go on would take new records for old ones, and skip them.
         let is_first = !self.ledger.lock().unwrap_or_else(PoisonError::into_inner).is_complete();
@@ -269,19 +269,10 @@ impl BatchWriter {
                 stored.sequence
             )));
         }
-        // A store that was replaced knows less than the journal has forgotten.
-        let first_kept = self.journal.first_kept();
-        if stored.sequence + 1 < first_kept {
-            tracing::error!(
-                store = stored.sequence,
-                journal = first_kept,
-                "the store is older than the journal: records between them were stored once, and \
-                 are not in this store"
-            );
-        }
         self.journal
             .resume_ledger(stored.sequence, stored.settled, stored.own)
             .map_err(|error| StoreError::Unavailable(format!("reading the journal: {error}")))?;
+        self.counters.succeeded(took);
         Ok(stored.sequence)
     }
 
@@ -335,6 +326,7 @@ impl BatchWriter {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .settle(&committed.tallies);
+                count_lost(&commit);
                 self.position = Some(commit.position());
                 self.journal.acknowledge(commit.position());
                 self.remember(&commit);
@@ -400,6 +392,22 @@ impl BatchWriter {
             }
             self.resume().await;
         }
+    }
+}
+
+/// Counts the records between what was stored before and what is stored now.
+fn count_lost(commit: &Commit) {
+    let (first, Some(next)) = (commit.after + 1, commit.batches.first().map(|batch| batch.first))
+    else {
+        return;
+    };
+    if first < next {
+        metrics::counter!("faultline_lost_records_total").increment(next - first);
+        tracing::error!(
+            origin = %commit.origin, first, last = next - 1,
+            "neither the journal nor this store has these records: the store was replaced by an \
+             older one"
+        );
     }
 }
 

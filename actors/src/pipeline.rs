@@ -2,25 +2,22 @@
 //! of the flow. The only file that knows all stages.
 
 use std::{
-    ops::ControlFlow,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use kameo::{
-    Actor,
-    actor::{ActorId, ActorRef, Spawn, WeakActorRef},
-    error::{ActorStopReason, Infallible},
-    supervision::{RestartPolicy, SupervisionStrategy},
-};
+use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::watch;
 
+pub use self::dispatch::JiraState;
 use self::{
     alerts::Alerts,
     chain::{Spawner, Stages},
     consumer::{Consumer, Progress},
+    dispatch::Dispatch,
     retention::Retaining,
     streams::Streams,
+    supervisor::{Supervisor, supervise, why_broken},
     watcher::Watcher,
 };
 use crate::{
@@ -37,29 +34,26 @@ use crate::{
         alert::{Condition, letter::Surroundings},
         batch::Batch,
         calls::Calls,
-        decision::Tracker,
-        fault::FaultId,
         ledger::Ledger,
         parse,
         rule::Rules,
         traffic::{ChannelHealth, Snapshot},
     },
-    jira_dispatch::{self, JiraDispatch},
-    jira_worker::{self, JiraWorker},
     metrics_aggregator::{self, Countries, MetricsAggregator, Statistics, TakeSnapshot},
     notifier, parser, retention as retaining,
-    stage::{Finish, Live, Noticed, Notices, tap::Tap},
+    stage::{Finish, Live, Notices, tap::Tap},
     stream_reader::Origins,
-    ticket_watch::TicketWatch,
 };
 
 mod alerts;
 mod chain;
 pub mod consumer;
+mod dispatch;
 pub mod handover;
 mod reload;
 mod retention;
 mod streams;
+mod supervisor;
 mod watcher;
 
 /// Batches between parser and fan-out: the fan-out only passes them on.
@@ -108,108 +102,6 @@ pub struct Pipeline {
     broken: watch::Receiver<Option<String>>,
     to_aggregator: Channel,
     tap: Arc<Tap>,
-}
-
-/// How tickets are made.
-#[derive(Clone, Debug)]
-pub struct JiraState {
-    /// There is no Jira: nothing is sent.
-    pub is_dry_run: bool,
-    pub counters: Arc<jira_worker::Counters>,
-    /// How requests to Jira went.
-    pub calls: Arc<Calls>,
-    /// Where there is one.
-    pub client: Option<Arc<Jira>>,
-    pub settings: Live<Arc<jira::Settings>>,
-    pub rules: Live<Arc<Rules>>,
-    decide: Notices<Vec<FaultId>>,
-}
-
-impl JiraState {
-    /// What decisions know of it.
-    #[must_use]
-    pub fn tracker(&self) -> Tracker {
-        jira_dispatch::Settings::from(&*self.settings.get()).tracker
-    }
-
-    /// Has dispatch look at a fault soon, after a person has said something about it.
-    pub fn decide_about(&self, fault: FaultId) {
-        self.decide.tell(vec![fault]);
-    }
-}
-
-/// The stages behind the store: what is to be done in Jira, and doing it.
-struct Dispatch {
-    decider: ActorRef<JiraDispatch>,
-    worker: ActorRef<JiraWorker>,
-    watch: Option<ActorRef<TicketWatch>>,
-    state: JiraState,
-}
-
-impl Dispatch {
-    async fn start(
-        supervisor: &ActorRef<Supervisor>,
-        settings: Live<Arc<jira::Settings>>,
-        jira: Option<Arc<Jira>>,
-        store: Arc<dyn Store>,
-        rules: Live<Arc<Rules>>,
-        (met_out, met): (Notices<Vec<FaultId>>, Noticed<Vec<FaultId>>),
-        calls: Arc<Calls>,
-    ) -> Self {
-        let (due_out, due) = Notices::bounded(TO_WORKER);
-        let decider = {
-            let (settings, store, rules) = (settings.clone(), store.clone(), rules.clone());
-            let make = move || {
-                JiraDispatch::new(
-                    settings.clone(),
-                    met.clone(),
-                    store.clone(),
-                    rules.clone(),
-                    due_out.clone(),
-                )
-            };
-            supervise::<JiraDispatch>(supervisor, make).await
-        };
-        let counters = Arc::new(jira_worker::Counters::new(settings.get().breaker()));
-        let state = JiraState {
-            is_dry_run: jira.is_none(),
-            counters: counters.clone(),
-            calls,
-            client: jira.clone(),
-            settings: settings.clone(),
-            rules,
-            decide: met_out,
-        };
-        let watch = match &jira {
-            Some(jira) => {
-                let (settings, jira, store) = (settings.clone(), jira.clone(), store.clone());
-                let make = move || TicketWatch::new(settings.clone(), jira.clone(), store.clone());
-                Some(supervise::<TicketWatch>(supervisor, make).await)
-            }
-            None => None,
-        };
-        let worker = {
-            let make = move || {
-                JiraWorker::new(
-                    settings.clone(),
-                    due.clone(),
-                    store.clone(),
-                    jira.clone(),
-                    counters.clone(),
-                )
-            };
-            supervise::<JiraWorker>(supervisor, make).await
-        };
-        Self { decider, worker, watch, state }
-    }
-
-    fn kill(&self) {
-        self.decider.kill();
-        self.worker.kill();
-        if let Some(watch) = &self.watch {
-            watch.kill();
-        }
-    }
 }
 
 /// A channel, for its depth.
@@ -498,57 +390,7 @@ impl Consumer for Pipeline {
     }
 }
 
-async fn why_broken(mut broken: watch::Receiver<Option<String>>) -> String {
-    match broken.wait_for(Option::is_some).await {
-        Ok(reason) => reason.clone().unwrap_or_default(),
-        Err(_) => "the supervisor is gone".to_owned(),
-    }
-}
-
 fn channel(name: &'static str, capacity: usize, receiver: &flume::Receiver<Arc<Batch>>) -> Channel {
     let receiver = receiver.clone();
     Channel { name, capacity, depth: Box::new(move || receiver.len()) }
-}
-
-/// A stage that panics is started again, with its channels and counters; what it had in hand is
-/// read again from the journal.
-async fn supervise<A: Actor<Args = A>>(
-    supervisor: &ActorRef<Supervisor>,
-    make: impl Fn() -> A + Send + Sync + 'static,
-) -> ActorRef<A> {
-    A::supervise_with(supervisor, make)
-        .restart_policy(RestartPolicy::Transient)
-        .restart_limit(10, Duration::from_mins(1))
-        .spawn()
-        .await
-}
-
-/// Restarts stages, and says so when one cannot be kept alive.
-struct Supervisor {
-    broken: watch::Sender<Option<String>>,
-}
-
-impl Actor for Supervisor {
-    type Args = Self;
-    type Error = Infallible;
-
-    fn supervision_strategy() -> SupervisionStrategy {
-        SupervisionStrategy::OneForOne
-    }
-
-    async fn on_start(supervisor: Self, _: ActorRef<Self>) -> Result<Self, Infallible> {
-        Ok(supervisor)
-    }
-
-    async fn on_link_died(
-        &mut self,
-        _: WeakActorRef<Self>,
-        id: ActorId,
-        reason: ActorStopReason,
-    ) -> Result<ControlFlow<ActorStopReason>, Infallible> {
-        if !matches!(reason, ActorStopReason::Normal) {
-            self.broken.send_replace(Some(format!("stage {id} died too often: {reason}")));
-        }
-        Ok(ControlFlow::Continue(()))
-    }
 }

@@ -250,6 +250,12 @@ impl Actor for Retention {
     }
 
     async fn on_start(retention: Self, _: ActorRef<Self>) -> Result<Self, Closed> {
+        for outcome in ["done", "failed"] {
+            pass::count_run(outcome, 0);
+        }
+        for table in Aged::ALL.map(Aged::name).into_iter().chain(["events"]) {
+            pass::dropped(table, 0);
+        }
         Ok(retention)
     }
 

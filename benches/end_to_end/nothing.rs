@@ -59,6 +59,10 @@ impl Store for Nothing {
     async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn position(&self, _: Origin) -> Result<Position, StoreError> {
         let sequence = *self.0.lock().unwrap();
         let none = [Tally::default(); Source::COUNT];

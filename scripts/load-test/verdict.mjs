@@ -4,6 +4,9 @@ import { median } from './samples.mjs';
 
 /** Growth of memory that counts as growth. */
 const RSS_GROWTH = 0.05;
+/** Growth of the slowest percent's latency that counts as growth, in each of two ways. */
+const P99_GROWTH = 0.5;
+const P99_MORE = 10; // milliseconds
 /** Files that may be open at the end beyond those at the beginning: the store's connections. */
 const MORE_FDS = 4;
 /** Of a soak's samples: those left out while caches fill, and those compared at each end. */
@@ -39,6 +42,33 @@ export function growth(samples, key) {
   return { first, last, by: last / first - 1 };
 }
 
+/** How the 99th percentile of a soak's minutes grew: medians of the first and the last third of them. */
+export function p99Growth(phases) {
+  const minutes = phases.filter(({ isMarked }) => isMarked === false);
+  const p99s = minutes.map(({ outcomes }) => Math.max(...outcomes.map(({ p99 }) => p99 ?? 0)));
+  const third = Math.max(1, Math.floor(p99s.length / 3));
+  return { first: median(p99s.slice(0, third)), last: median(p99s.slice(-third)) };
+}
+
+function soakProblems({ phases, samples, soakFrom, soakTo }) {
+  const problems = [];
+  const soaked = samples.filter((sample) => sample.at >= soakFrom && sample.at <= soakTo);
+  const rss = growth(soaked, 'rss');
+  if (rss.by > RSS_GROWTH) {
+    const percent = (rss.by * 100).toFixed(1);
+    problems.push(`memory grew by ${percent} %, from ${rss.first.toFixed(1)} to ${rss.last.toFixed(1)} MiB`);
+  }
+  const fds = growth(soaked, 'otherFds');
+  if (fds.last > fds.first + MORE_FDS) {
+    problems.push(`files open beside connections grew from ${fds.first} to ${fds.last}`);
+  }
+  const p99 = p99Growth(phases);
+  if (p99.last > p99.first * (1 + P99_GROWTH) && p99.last > p99.first + P99_MORE) {
+    problems.push(`the 99th percentile grew from ${p99.first.toFixed(0)} to ${p99.last.toFixed(0)} ms`);
+  }
+  return problems;
+}
+
 function ledgerProblems({ phases, ledger, rows }) {
   const problems = [];
   const accepted = acceptedOf(phases);
@@ -66,17 +96,6 @@ export function problemsOf(run) {
   if (run.fds.end > run.fds.start + MORE_FDS) {
     problems.push(`${run.fds.start} files were open before the load, ${run.fds.end} after it`);
   }
-  if (run.mode === 'soak') {
-    const soaked = run.samples.filter((sample) => sample.at >= run.soakFrom && sample.at <= run.soakTo);
-    const rss = growth(soaked, 'rss');
-    if (rss.by > RSS_GROWTH) {
-      const percent = (rss.by * 100).toFixed(1);
-      problems.push(`memory grew by ${percent} %, from ${rss.first.toFixed(1)} to ${rss.last.toFixed(1)} MiB`);
-    }
-    const fds = growth(soaked, 'otherFds');
-    if (fds.last > fds.first + MORE_FDS) {
-      problems.push(`files open beside connections grew from ${fds.first} to ${fds.last}`);
-    }
-  }
+  if (run.mode === 'soak') problems.push(...soakProblems(run));
   return problems;
 }

@@ -55,6 +55,17 @@ test('memory may grow by five percent after the warm-up', () => {
   assert.match(problemsOf(soaked(() => 100, (at) => 40 + at))[0], /beside connections grew/);
 });
 
+test('latencies may differ, and not grow', () => {
+  const minutes = (p99s) => p99s.map((p99) => ({ isMarked: false, outcomes: [{ ...outcome('logdrains', 0), p99 }] }));
+  const run = (p99s) => {
+    const one = soaked(() => 100);
+    return { ...one, phases: [...one.phases, ...minutes(p99s)] };
+  };
+  assert.deepEqual(problemsOf(run([20, 24, 18, 90, 19, 25, 22, 20, 27])), [], 'one slow minute');
+  assert.deepEqual(problemsOf(run([2, 2, 2, 5, 6, 5])), [], 'milliseconds');
+  assert.match(problemsOf(run([20, 24, 18, 40, 50, 60, 70, 80, 90]))[0], /grew from 20 to 80 ms/);
+});
+
 test('single samples do not make growth', () => {
   const samples = Array.from({ length: 100 }, (_, at) => ({ at, rss: at === 99 ? 900 : 50 }));
   assert.equal(growth(samples, 'rss').by, 0);

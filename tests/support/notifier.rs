@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -21,7 +22,11 @@ use faultline_actors::{
     notifier,
     pipeline::{self, Pipeline, consumer::Consumer},
 };
-use faultline_testkit::smtp::{Mail, Smtp};
+use faultline_testkit::{
+    eventually,
+    program::Program,
+    smtp::{Mail, Smtp},
+};
 use tempfile::TempDir;
 
 /// A pipeline with a spool of its own.
@@ -109,4 +114,39 @@ pub(crate) fn mail_to(smtp: &Smtp) -> mail::Settings {
 pub(crate) fn about<'a>(mail: &'a [Mail], mark: &str) -> Vec<&'a Mail> {
     let start = format!("[{mark}]");
     mail.iter().filter(|mail| mail.header("Subject").starts_with(&start)).collect()
+}
+
+/// What the server has taken, when it is so much.
+pub(crate) async fn mail(smtp: &Smtp, at_least: usize) -> Vec<Mail> {
+    eventually("the mail is there", async || {
+        let mail = smtp.mail();
+        if mail.len() >= at_least { Ok(mail) } else { Err(mail.len()) }
+    })
+    .await
+}
+
+/// The numbers of messages: they tell whether two are the same.
+pub(crate) fn ids(mail: &[Mail]) -> BTreeSet<String> {
+    mail.iter().map(|mail| mail.header("Message-ID")).collect()
+}
+
+/// A program that sends to this server; nothing is told by itself.
+pub(crate) fn configured(program: Program, smtp: &Smtp, group_wait: &str) -> Program {
+    let mail = format!(
+        "[{{ name = \"ops\", server = \"127.0.0.1\", port = {}, tls = \"none\", \
+         from = \"faultline@example.com\", to = [\"ops@example.com\"] }}]",
+        smtp.port()
+    );
+    [
+        ("notifier.hub", "hub-1"),
+        ("notifier.mail", &mail),
+        ("notifier.group_wait", group_wait),
+        ("notifier.resolve_after", "1h"),
+        ("notifier.timeout", "20s"),
+        ("notifier.lease", "1m"),
+        ("notifier.retry_first", "50ms"),
+        ("notifier.retry_cap", "200ms"),
+    ]
+    .into_iter()
+    .fold(program, |program, (key, value)| program.set(key, value))
 }

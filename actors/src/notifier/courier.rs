@@ -35,6 +35,9 @@ pub(super) struct Courier {
 
 impl Courier {
     pub(super) fn new(shared: Arc<Shared>, channel: String) -> Self {
+        for outcome in ["sent", "failed", "dead"] {
+            counter(&channel, outcome).increment(0);
+        }
         Self { shared, channel, holder: Holder::new_v4() }
     }
 
@@ -112,7 +115,7 @@ impl Courier {
                 (Tried::Failed { error: failure.words, wait }, "failed")
             }
         };
-        self.count(outcome);
+        counter(&self.channel, outcome).increment(1);
         match &tried {
             Tried::Sent => tracing::info!(
                 channel = self.channel, message = %message.id, alerts = message.alerts.len(),
@@ -128,12 +131,6 @@ impl Courier {
             ),
         }
         tried
-    }
-
-    fn count(&self, outcome: &'static str) {
-        metrics::counter!("faultline_alert_deliveries_total",
-            "channel" => self.channel.clone(), "outcome" => outcome)
-        .increment(1);
     }
 
     /// Writes down what came of it. While the store is away it is tried again for as long as the
@@ -170,16 +167,21 @@ impl Courier {
         let mut backoff = Backoff::new(settings.retry_first, settings.retry_cap);
         for _ in 0..UNSTORED_TRIES {
             match self.send(&settings, id, What::Firing, &alerts).await {
-                Ok(()) => return self.count("sent"),
+                Ok(()) => return counter(&self.channel, "sent").increment(1),
                 Err(failure) => {
-                    self.count("failed");
+                    counter(&self.channel, "failed").increment(1);
                     let (error, channel) = (failure.words, &self.channel);
                     tracing::warn!(channel, error, "alerts without a store were not sent");
                 }
             }
             tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
         }
-        self.count("dead");
+        counter(&self.channel, "dead").increment(1);
         tracing::error!(channel = self.channel, "alerts without a store are given up");
     }
+}
+
+fn counter(channel: &str, outcome: &'static str) -> metrics::Counter {
+    let channel = channel.to_owned();
+    metrics::counter!("faultline_alert_deliveries_total", "channel" => channel, "outcome" => outcome)
 }

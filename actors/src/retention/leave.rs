@@ -10,7 +10,10 @@ use crate::{
     adapters::{
         archive::{Manifest, Writer},
         clock,
-        store::retention::{EventDay, Leave, Leaving, RestoredDay, Stage},
+        store::{
+            retention::{EventDay, Leave, Leaving, RestoredDay, Stage},
+            statistics::Days,
+        },
     },
     domain::{archived::ArchivedEvent, retention::days_to_drop, time::Micros},
 };
@@ -69,39 +72,11 @@ impl Pass {
         let steps = store.steps(&leaving).await?;
         let mut events = self.count(&leaving, &steps).await?;
         if leaving.stage == Stage::Leaving {
-            match &leaving.file {
-                // All of it is in archives already.
-                Some(_) if events == leaving.restored => store.archived(&leaving, None).await?,
-                Some(name) => {
-                    let manifest = self.archive(&leaving, name, &steps).await?;
-                    if manifest.events != events {
-                        let problem = format!(
-                            "{}: {} events are in it, the store has {events}",
-                            manifest.file, manifest.events
-                        );
-                        return Err(std::io::Error::other(problem).into());
-                    }
-                    store.archived(&leaving, Some(&manifest)).await?;
-                    self.report.archived_events += manifest.events;
-                    self.report.archived_bytes += manifest.bytes;
-                    metrics::counter!("faultline_retention_archived_events_total")
-                        .increment(manifest.events);
-                    metrics::counter!("faultline_retention_archived_bytes_total")
-                        .increment(manifest.bytes);
-                }
-                None => store.archived(&leaving, None).await?,
-            }
-        } else if let Some(gone) = store
-            .gone_between(crate::adapters::store::statistics::Days {
-                since: leaving.day,
-                until: leaving.day,
-            })
-            .await?
-            .iter()
-            .find(|gone| gone.id == leaving.id.to_string())
-        {
+            let manifest = self.keep(&leaving, &steps, events).await?;
+            store.archived(&leaving, manifest.as_ref()).await?;
+        } else {
             // Some may be gone already.
-            events = events.max(gone.events.unsigned_abs());
+            events = events.max(self.events_when_archived(&leaving).await?);
         }
         for step in &steps {
             if store.delete_step(&leaving, step).await? > 0 {
@@ -113,6 +88,36 @@ impl Pass {
         self.report.events += events;
         self.report.days.push(leaving.day.to_string());
         Ok(())
+    }
+
+    /// Archives what is to be archived: not what came out of an archive.
+    async fn keep(
+        &mut self,
+        leaving: &Leaving,
+        steps: &[Range<i64>],
+        events: u64,
+    ) -> Result<Option<Manifest>, Failure> {
+        let Some(name) = leaving.file.as_ref().filter(|_| events != leaving.restored) else {
+            return Ok(None);
+        };
+        let manifest = self.archive(leaving, name, steps).await?;
+        let Manifest { file, events: archived, bytes, .. } = &manifest;
+        if *archived != events {
+            let problem = format!("{file}: {archived} events are in it, the store has {events}");
+            return Err(std::io::Error::other(problem).into());
+        }
+        self.report.archived_events += archived;
+        self.report.archived_bytes += bytes;
+        metrics::counter!("faultline_retention_archived_events_total").increment(*archived);
+        metrics::counter!("faultline_retention_archived_bytes_total").increment(*bytes);
+        Ok(Some(manifest))
+    }
+
+    async fn events_when_archived(&self, leaving: &Leaving) -> Result<u64, Failure> {
+        let days = Days { since: leaving.day, until: leaving.day };
+        let gone = self.work.store.gone_between(days).await?;
+        let id = leaving.id.to_string();
+        Ok(gone.iter().find(|gone| gone.id == id).map_or(0, |gone| gone.events.unsigned_abs()))
     }
 
     /// By another way than the events are read.

@@ -99,7 +99,7 @@ pub(super) async fn run(work: Arc<Work>) -> Ended {
 
 fn failed(work: &Work, problem: &str) -> Ended {
     tracing::warn!(problem, "what is old cannot leave the store; trying again later");
-    metrics::counter!("faultline_retention_runs_total", "outcome" => "failed").increment(1);
+    count_run("failed", 1);
     work.status.note(|state| state.problem = Some(problem.to_owned()));
     Ended::Failed
 }
@@ -182,7 +182,7 @@ impl Pass {
         if let Some(problem) = report.problems.first() {
             return failed(&work, problem);
         }
-        metrics::counter!("faultline_retention_runs_total", "outcome" => "done").increment(1);
+        count_run("done", 1);
         let now = clock::now();
         metrics::gauge!("faultline_retention_last_success_timestamp_seconds").set(now as f64 / 1e6);
         work.status.note(|state| {
@@ -191,6 +191,10 @@ impl Pass {
         });
         Ended::Done
     }
+}
+
+pub(super) fn count_run(outcome: &'static str, runs: u64) {
+    metrics::counter!("faultline_retention_runs_total", "outcome" => outcome).increment(runs);
 }
 
 /// Counts rows that left a table.

@@ -1,7 +1,7 @@
 //! Batches of one record, parsed from what a client would send.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use faultline_actors::{
     adapters::store::{Store, StoredEvent, search::EventFilter},
@@ -72,4 +72,29 @@ pub(crate) async fn newest(
     let found = store.search(filter, None, limit, Duration::from_mins(1)).await.unwrap();
     assert_eq!(found.searched_until, None, "a minute is enough");
     found.events
+}
+
+/// A batch of reports with these sequences, each of which says its own.
+pub(crate) fn reports(sequences: RangeInclusive<u64>) -> Arc<Batch> {
+    let (mut bytes, mut records) = (Vec::new(), Vec::new());
+    let meta = Meta { environment: "prod", service: "shop", ..Meta::default() }.encode();
+    for sequence in sequences {
+        let start = bytes.len();
+        bytes.extend_from_slice(&meta);
+        let body = bytes.len();
+        let report = serde_json::json!({ "message": format!("report {sequence}") });
+        bytes.extend_from_slice(report.to_string().as_bytes());
+        records.push(RecordRef {
+            sequence,
+            received_at: NOW,
+            source: Source::Errors,
+            messages: 1,
+            content: Content::Body { meta: start..body, body: body..bytes.len() },
+        });
+    }
+    let mut parser = Parser::new("default", Arc::default());
+    let mut batch = Batch::default();
+    parser.parse(&mut batch, &Block { bytes: bytes.into(), records });
+    parser.finish(&mut batch);
+    Arc::new(batch)
 }

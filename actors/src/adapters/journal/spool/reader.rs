@@ -104,7 +104,13 @@ impl Reader {
         let mut place = self.place.expect("wait gives a segment for a place");
         if place.segment != segment.number {
             if place.sequence < segment.first_sequence {
-                return Ok(Some(self.missing_segment(place, segment)));
+                let is_start = place.segment == 0 && self.shared.lock().is_oldest(segment);
+                if !is_start {
+                    return Ok(Some(self.missing_segment(place, segment)));
+                }
+                // The spool has forgotten what is asked for: the store is older than it was. However
+                // many records that are, whoever takes what comes next sees the gap.
+                place.sequence = segment.first_sequence;
             }
             place = self.find(place.sequence, segment)?;
             self.place = Some(place);

@@ -71,6 +71,11 @@ impl State {
 
     /// The segment that holds `sequence`.
     #[must_use]
+    /// Whether nothing before it is there any more.
+    pub(super) fn is_oldest(&self, segment: &Segment) -> bool {
+        self.segments.front().is_some_and(|oldest| oldest.number == segment.number)
+    }
+
     pub(super) fn segment_of(&self, sequence: u64) -> Option<&Segment> {
         self.segments
             .iter()

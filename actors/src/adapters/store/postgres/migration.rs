@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use deadpool_postgres::Object;
+use refinery::Migration;
 use tokio::time::timeout;
+use tokio_postgres::Client;
 
 use super::{Postgres, chain, unavailable};
-use crate::adapters::store::StoreError;
+use crate::adapters::store::{StoreError, schema};
 
 mod embedded {
     refinery::embed_migrations!("../migrations/postgres");
@@ -23,21 +25,27 @@ const LIMIT: Duration = Duration::from_hours(1);
 const END_OF_THE_CUT_OFF: &str = "SELECT set_config('idle_session_timeout', '10s', false)
      WHERE current_setting('server_version_num')::int >= 140000";
 
+/// Those that were applied; none where there is no schema at all.
+async fn applied(client: &mut Client) -> Vec<Migration> {
+    let runner = embedded::migrations::runner();
+    runner.get_applied_migrations_async(client).await.unwrap_or_default()
+}
+
+pub(super) async fn check(store: &Postgres) -> Result<(), StoreError> {
+    let applied = store.in_time(async { Ok(applied(&mut *store.client().await?).await) }).await?;
+    schema::check(&applied, embedded::migrations::runner().get_migrations())
+}
+
 /// Gives the migrations that were applied.
 pub(super) async fn migrate(store: &Postgres) -> Result<Vec<String>, StoreError> {
     let runner = embedded::migrations::runner();
     // Not the pool's any more: when this is given up half-way, the lock must end with the session.
     let mut client = store.in_time(async { Ok(Object::take(store.client().await?)) }).await?;
     // Nothing to do, as nearly always: then no lock is needed that a dead hub might hold.
-    let is_done = async {
-        let applied = runner.get_applied_migrations_async(&mut *client).await;
-        let applied = applied.map(|all| all.iter().map(refinery::Migration::checksum).collect());
-        let wanted: Vec<u64> =
-            runner.get_migrations().iter().map(refinery::Migration::checksum).collect();
-        // An error says that there is no schema at all.
-        Ok(applied.is_ok_and(|applied: Vec<u64>| applied == wanted))
-    };
-    if store.in_time(is_done).await? {
+    let applied = store.in_time(async { Ok(applied(&mut client).await) }).await?;
+    let known = runner.get_migrations();
+    schema::check(&applied, known)?;
+    if applied.iter().map(Migration::checksum).eq(known.iter().map(Migration::checksum)) {
         return Ok(Vec::new());
     }
     let work = async {

@@ -168,6 +168,10 @@ impl Store for Postgres {
         migration::migrate(self).await
     }
 
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        migration::check(self).await
+    }
+
     async fn position(&self, origin: Origin) -> Result<Position, StoreError> {
         self.query(
             "INSERT INTO journal_positions (origin, sequence) VALUES ($1, 0)

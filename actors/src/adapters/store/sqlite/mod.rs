@@ -20,7 +20,7 @@ use super::{
     AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store, StoreError,
     StoredFault, StoredRejected, TeachError, as_u64,
     assignments::{Assignments, TEMPLATES},
-    compare, would_join,
+    compare, schema, would_join,
 };
 use crate::{
     adapters::{clock, journal::Origin},
@@ -117,6 +117,12 @@ impl Sqlite {
     }
 }
 
+/// Those that were applied; none where there is no schema at all.
+fn applied(connection: &mut Connection) -> Vec<refinery::Migration> {
+    let runner = migrations::migrations::runner();
+    runner.get_applied_migrations(connection).unwrap_or_default()
+}
+
 /// Runs `work` on a thread that may block.
 async fn on<T: Send + 'static, E: From<StoreError> + Send + 'static>(
     connection: &Arc<Mutex<Connection>>,
@@ -140,6 +146,7 @@ impl Store for Sqlite {
         on(&self.writer, |connection| {
             // One by one, a migration and the note that it was applied are two transactions.
             let runner = migrations::migrations::runner().set_grouped(true);
+            schema::check(&applied(connection), runner.get_migrations())?;
             let mut outcome = runner.run(connection);
             // Another process may be at it: it takes milliseconds, and then nothing is left to do.
             for _ in 0..MIGRATION_TRIES {
@@ -153,6 +160,12 @@ impl Store for Sqlite {
             Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
         })
         .await
+    }
+
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        let look = |connection: &mut Connection| Ok::<_, StoreError>(applied(connection));
+        let applied = on(&self.writer, look).await?;
+        schema::check(&applied, migrations::migrations::runner().get_migrations())
     }
 
     async fn position(&self, origin: Origin) -> Result<Position, StoreError> {
