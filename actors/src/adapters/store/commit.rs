@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// What the batch writer hands to [`Store::commit`].
+/// What the batch writer hands to [`Store::commit`](super::Store::commit).
 #[derive(Clone, Debug)]
 pub struct Commit {
     pub origin: Origin,

@@ -97,7 +97,7 @@ pub trait Store:
 
     /// Stores the batches and moves the position, all or nothing. A single event that the store
     /// refuses becomes a rejected message, one that is stored already under its
-    /// [identity](Batch::announced) a duplicate; neither fails the commit.
+    /// [identity](crate::domain::batch::Batch::announced) a duplicate; neither fails the commit.
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError>;
 
     /// Whether the store answers.
