@@ -93,7 +93,7 @@ impl Default for Settings {
             audit_trail: Duration::ZERO,
             every: Duration::from_hours(1),
             batch: 1_000,
-            share: 0.1,
+            share: 0.05,
         }
     }
 }
