@@ -224,7 +224,7 @@ async fn what_health_sees_is_told_once_through_kills(base: Program) {
     let mut program = [
         ("health.every", "1s"),
         ("health.tell_after", "0s"),
-        ("notifier.resolve_after", "1s"),
+        ("notifier.resolve_after", "3s"),
         ("notifier.cool_down", "0s"),
         ("jira.url", jira.url().as_str()),
         ("jira.email", "bot@example.com"),

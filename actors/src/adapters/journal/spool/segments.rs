@@ -69,13 +69,14 @@ impl State {
         next.map_or(self.totals, |segment| segment.totals)
     }
 
-    /// The segment that holds `sequence`.
-    #[must_use]
     /// Whether nothing before it is there any more.
+    #[must_use]
     pub(super) fn is_oldest(&self, segment: &Segment) -> bool {
         self.segments.front().is_some_and(|oldest| oldest.number == segment.number)
     }
 
+    /// The segment that holds `sequence`.
+    #[must_use]
     pub(super) fn segment_of(&self, sequence: u64) -> Option<&Segment> {
         self.segments
             .iter()
