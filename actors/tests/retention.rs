@@ -279,10 +279,17 @@ async fn what_comes_late_leaves_as_well(kept: &Kept) {
     let batches = of_day(after + 1, at, 70);
     kept.store.commit(&Commit { origin, after, batches }).await.unwrap();
     let late = kept.events().await;
-    kept.retain(kept.settings()).await;
     let day = day_of(at);
     let of_day = |path: &&PathBuf| path.display().to_string().contains(&day.to_string());
-    let parts: Vec<PathBuf> = kept.archives().iter().filter(of_day).cloned().collect();
+    let parts = || kept.archives().iter().filter(of_day).cloned().collect::<Vec<_>>();
+    let left = kept.store.leave_day(day, true, Duration::from_secs(1)).await.unwrap();
+    assert!(matches!(left, Leave::Leaving(_)), "{left:?}");
+    // What came back to it now would be taken for late, too.
+    let refused = kept.restore(&parts()[0]).await.unwrap_err();
+    let told = format!("events of {day} are leaving the store just now: try again later");
+    assert_eq!(refused.to_string(), told);
+    kept.retain(kept.settings()).await;
+    let parts = parts();
     assert_eq!(parts.len(), 2);
     assert_eq!(kept.ages().await.len(), 31);
     for part in &parts {
@@ -291,6 +298,17 @@ async fn what_comes_late_leaves_as_well(kept: &Kept) {
     let back = kept.events().await;
     assert!(late.iter().all(|event| back.contains(event)));
     assert_eq!(kept.recounted().await, 0, "both parts are counted");
+}
+
+/// Nothing beside it, which retention would see as another day that is old.
+async fn a_day_comes_back_alone(kept: &Kept) {
+    fill(&*kept.store).await;
+    kept.retain(kept.settings()).await;
+    let oldest = &kept.archives()[0];
+    assert_eq!(kept.restore(oldest).await.unwrap(), 4);
+    assert_eq!(kept.ages().await, (0..=30).chain([89]).collect::<Vec<_>>());
+    kept.retain(kept.settings()).await;
+    assert_eq!(kept.store.gone_days(1_000).await.unwrap().len(), 59);
 }
 
 async fn what_is_broken_off_goes_on(kept: &Kept) {
@@ -438,6 +456,7 @@ macro_rules! every_promise {
     ($kept:expr) => {
         days_leave_and_come_back(&$kept).await;
         what_comes_late_leaves_as_well(&$kept).await;
+        a_day_comes_back_alone(&$kept).await;
         what_is_broken_off_goes_on(&$kept).await;
         an_archive_of_what_is_there_is_refused(&$kept).await;
         without_archives_they_just_go(&$kept).await;

@@ -73,7 +73,8 @@ pub async fn restore(
             events.drain(..usize::try_from(back.saturating_sub(passed)).unwrap_or(0));
             let count = events.len() as u64;
             let batches = renumbered(events, &here)?;
-            let step = RestoreStep { archive: manifest.id, after: back, events: count, batches };
+            let (archive, day) = (manifest.id, manifest.day);
+            let step = RestoreStep { archive, day, after: back, events: count, batches };
             back = store.restore(&step).await?;
             if back < end {
                 let problem = "the store has fewer of its events than it had".to_owned();

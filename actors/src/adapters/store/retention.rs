@@ -174,10 +174,23 @@ pub enum RestoreError {
     Store(#[from] StoreError),
 }
 
+impl RestoreError {
+    pub(crate) fn leaving(day: Date) -> Self {
+        Self::Refused(format!("events of {day} are leaving the store just now: try again later"))
+    }
+
+    pub(crate) fn kept_in(later: &Uuid) -> Self {
+        Self::Refused(format!(
+            "its events are in a later archive of that day, too: restore that of id {later}"
+        ))
+    }
+}
+
 /// The next events of an archive.
 #[derive(Clone, Debug)]
 pub struct RestoreStep {
     pub archive: Uuid,
+    pub day: Date,
     /// So many were restored before; otherwise nothing is done.
     pub after: u64,
     pub events: u64,

@@ -48,7 +48,8 @@ impl Partitions {
     }
 }
 
-async fn make_partition(client: &Object, day: i64) -> Result<(), StoreError> {
+/// Makes that of a day (since 1970), where there is none.
+pub(super) async fn make_partition(client: &Object, day: i64) -> Result<(), StoreError> {
     let date = |day: i64| -> Result<String, StoreError> {
         let timestamp = jiff::Timestamp::from_second(day * 86_400)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::Object;
+use jiff::civil::Date;
 use tokio_postgres::Transaction;
 use uuid::Uuid;
 
 use super::{
-    Postgres,
     commit::{Failure, add_blocks, copy_events},
+    partitions::{DAY, make_partition},
     timestamp, unavailable,
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
         archive::{ArchivedOrigin, Manifest},
         store::{
             Commit, StoreError, as_i64, as_u64,
-            retention::{RestoreError, RestoreStep, Stage},
+            retention::{RestoreError, RestoreStep},
         },
     },
     domain::{retention::moments_of, time::Micros, words::block::Blocks},
@@ -50,6 +51,7 @@ pub(super) async fn begin(
 ) -> Result<(u64, BTreeMap<Uuid, i32>), RestoreError> {
     let transaction = client.transaction().await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    stays(&transaction, manifest.day).await?;
     let numbers = numbers_of(&transaction, &manifest.origins).await?;
     let known = transaction
         .query(
@@ -78,7 +80,20 @@ pub(super) async fn begin(
         0
     };
     transaction.commit().await?;
+    // Not before: as long as nothing says that the day is wanted, an empty partition may be dropped.
+    make_partition(client, moments_of(manifest.day).0.div_euclid(DAY)).await?;
     Ok((restored, numbers))
+}
+
+/// Refuses a day that is leaving: what came to it now would be counted and archived as if it were
+/// late. Until the transaction ends no day is taken out, for that needs a lock that excludes this one.
+async fn stays(transaction: &Transaction<'_>, day: Date) -> Result<(), RestoreError> {
+    transaction.batch_execute("LOCK TABLE ONLY events IN ROW EXCLUSIVE MODE").await?;
+    let sql = "SELECT 1 FROM gone_days WHERE day = $1 AND stage <> 'dropped'";
+    match transaction.query_opt(sql, &[&day]).await? {
+        Some(_) => Err(RestoreError::leaving(day)),
+        None => Ok(()),
+    }
 }
 
 /// The numbers that stand for these origins here; new ones are registered.
@@ -110,19 +125,12 @@ async fn check(
     manifest: &Manifest,
     numbers: &BTreeMap<Uuid, i32>,
 ) -> Result<(), RestoreError> {
-    let gone = transaction
-        .query("SELECT stage, kept_in FROM gone_days WHERE id = $1", &[&manifest.id])
-        .await?;
-    if let Some(row) = gone.first() {
-        let stage = Stage::from_name(row.get(0));
-        if stage != Stage::Dropped {
-            return Err(RestoreError::Refused("its events have not left the store yet".to_owned()));
-        }
-        if let Some(later) = row.get::<_, Option<Uuid>>(1) {
-            return Err(RestoreError::Refused(format!(
-                "its events are in a later archive of that day, too: restore that of id {later}"
-            )));
-        }
+    let later = transaction
+        .query_opt("SELECT kept_in FROM gone_days WHERE id = $1", &[&manifest.id])
+        .await?
+        .and_then(|row| row.get::<_, Option<Uuid>>(0));
+    if let Some(later) = later {
+        return Err(RestoreError::kept_in(&later));
     }
     let (from, to) = moments_of(manifest.day);
     for ArchivedOrigin { origin, first, last, .. } in &manifest.origins {
@@ -145,14 +153,11 @@ async fn check(
 
 /// See [`RetentionStore::restore`](crate::adapters::store::retention::RetentionStore::restore).
 pub(super) async fn restore(
-    store: &Postgres,
     client: &mut Object,
     step: &RestoreStep,
 ) -> Result<u64, RestoreError> {
-    let all =
-        Commit { origin: Uuid::nil(), after: 0, batches: step.batches.values().cloned().collect() };
-    store.partitions.make(client, &all).await?;
     let transaction = client.transaction().await?;
+    stays(&transaction, step.day).await?;
     let moved = transaction
         .query(
             "UPDATE restored_days SET restored = restored + $3
@@ -172,12 +177,7 @@ pub(super) async fn restore(
         let commit = Commit { origin: Uuid::nil(), after: 0, batches: vec![batch.clone()] };
         let rows = (0..batch.events.len()).map(|event| (0, event));
         let mut blocks = Blocks::default();
-        let copied = copy_events(&transaction, &commit, *number, rows, Some(&mut blocks)).await;
-        if let Err(error) = copied {
-            // A partition that is known may have left meanwhile.
-            store.partitions.forget();
-            return Err(error.into());
-        }
+        copy_events(&transaction, &commit, *number, rows, Some(&mut blocks)).await?;
         add_blocks(&transaction, &blocks.finish(), *number).await?;
     }
     transaction.commit().await?;

@@ -276,7 +276,7 @@ impl RetentionStore for Postgres {
 
     async fn restore(&self, step: &RestoreStep) -> Result<u64, RestoreError> {
         let mut client = self.client().await?;
-        restoring::restore(self, &mut client, step).await
+        restoring::restore(&mut client, step).await
     }
 
     async fn recount(&self, days: Days) -> Result<Recount<Counted>, StoreError> {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
@@ -13,7 +14,7 @@ use crate::{
         clock,
         store::{
             Commit, Left, StoreError, as_i64, as_u64,
-            retention::{RestoreError, RestoreStep, Stage},
+            retention::{RestoreError, RestoreStep},
         },
     },
     domain::{retention::moments_of, time::Micros},
@@ -32,6 +33,7 @@ pub(super) fn begin(
     until: Micros,
 ) -> Result<(u64, BTreeMap<Uuid, i32>), RestoreError> {
     let transaction = super::dispatch::begin(connection)?;
+    stays(&transaction, manifest.day)?;
     let numbers = numbers_of(&transaction, &manifest.origins)?;
     let known: Option<i64> = transaction
         .query_row(
@@ -57,6 +59,15 @@ pub(super) fn begin(
     }
     transaction.commit()?;
     Ok((known.map_or(0, as_u64), numbers))
+}
+
+/// Refuses a day that is leaving: what came to it now would be archived as if it were late.
+fn stays(transaction: &Transaction<'_>, day: Date) -> Result<(), RestoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM gone_days WHERE day = ?1 AND stage <> 'dropped')";
+    if transaction.query_row(sql, [day.to_string()], |row| row.get(0))? {
+        return Err(RestoreError::leaving(day));
+    }
+    Ok(())
 }
 
 /// The numbers that stand for these origins here; new ones are registered.
@@ -87,27 +98,11 @@ fn check(
     manifest: &Manifest,
     numbers: &BTreeMap<Uuid, i32>,
 ) -> Result<(), RestoreError> {
-    let gone = transaction
-        .query_row(
-            "SELECT stage, kept_in FROM gone_days WHERE id = ?1",
-            [manifest.id.to_string()],
-            |row| {
-                let stage = Stage::from_name(row.get_ref(0)?.as_str()?);
-                let kept_in = row.get_ref(1)?.as_str_or_null()?.map(|_| parsed::<Uuid>(row, 1));
-                Ok((stage, kept_in.transpose()?))
-            },
-        )
-        .optional()?;
-    match gone {
-        Some((stage, _)) if stage != Stage::Dropped => {
-            return Err(RestoreError::Refused("its events have not left the store yet".to_owned()));
-        }
-        Some((_, Some(later))) => {
-            return Err(RestoreError::Refused(format!(
-                "its events are in a later archive of that day, too: restore that of id {later}"
-            )));
-        }
-        _ => {}
+    let sql = "SELECT kept_in FROM gone_days WHERE id = ?1 AND kept_in IS NOT NULL";
+    let id = manifest.id.to_string();
+    let later = transaction.query_row(sql, [id], |row| parsed::<Uuid>(row, 0)).optional()?;
+    if let Some(later) = later {
+        return Err(RestoreError::kept_in(&later));
     }
     let (from, to) = moments_of(manifest.day);
     for ArchivedOrigin { origin, first, last, .. } in &manifest.origins {
@@ -134,6 +129,7 @@ pub(super) fn restore(
     step: &RestoreStep,
 ) -> Result<u64, RestoreError> {
     let transaction = super::dispatch::begin(connection)?;
+    stays(&transaction, step.day)?;
     let archive = step.archive.to_string();
     let restored: Option<i64> = transaction
         .query_row("SELECT restored FROM restored_days WHERE archive = ?1", [&archive], |row| {
