@@ -117,6 +117,7 @@ const SELDOM: [&str; 22] = [
     "faultline_intents_total",
     "faultline_logins_total",
     "faultline_lost_messages_total",
+    "faultline_lost_records_total",
     "faultline_parser_panics_total",
     "faultline_retention_archived_bytes_total",
     "faultline_retention_archived_events_total",
@@ -129,7 +130,6 @@ const SELDOM: [&str; 22] = [
     "faultline_stream_damaged_entries_total",
     "faultline_stream_failures_total",
     "faultline_stream_gaps_total",
-    "faultline_lost_records_total",
     "faultline_stream_resends_total",
     "faultline_ticket_changes_total",
     "faultline_upstream_dropped_total",
@@ -180,6 +180,10 @@ fn describe() {
     counter!(
         "faultline_lost_messages_total",
         "Messages answered before they were on disk (receiver.ack = \"received\"), and refused then."
+    );
+    counter!(
+        "faultline_lost_records_total",
+        "Records that neither their journal nor the store has: the store was replaced by an older one."
     );
     counter!("faultline_spool_written_bytes_total", "Bytes written to the spool.");
     counter!(
@@ -244,10 +248,6 @@ fn describe() {
         "Entries of a stream that nobody can read; wanted again from their relays."
     );
     counter!("faultline_stream_gaps_total", "Times that records were missing; wanted again.");
-    counter!(
-        "faultline_lost_records_total",
-        "Records that neither their journal nor the store has: the store was replaced by an older one."
-    );
     gauge!("faultline_stream_outstanding_bytes", "Bytes handed over and not committed by a hub.");
     gauge!("faultline_streams_held", "Streams that this hub reads.");
     gauge!("faultline_redis_up", "1 while Redis can be used.");

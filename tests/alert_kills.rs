@@ -218,24 +218,19 @@ async fn what_health_sees_is_told_once_through_kills(base: Program) {
     let (smtp, jira) =
         (Smtp::started(Settings::default()), Jira::start(jira::Settings::cloud()).await);
     // Jira's screen has no such field.
-    let rules = base.directory().join("rules.toml");
     let rule = "[[rules]]\nname = \"all\"\nfields = { customfield_10042 = \"x\" }\n";
-    std::fs::write(&rules, rule).unwrap();
     let mut program = [
         ("health.every", "1s"),
         ("health.tell_after", "0s"),
         ("notifier.resolve_after", "3s"),
         ("notifier.cool_down", "0s"),
-        ("jira.url", jira.url().as_str()),
-        ("jira.email", "bot@example.com"),
-        ("jira.token", "secret-token"),
-        ("jira.project", "OPS"),
         ("jira.lease", "2s"),
         ("jira.request_timeout", "500ms"),
     ]
     .into_iter()
     .fold(configured(base, &smtp, "0s"), |program, (key, value)| program.set(key, value))
-    .arguments(&["--config", rules.to_str().unwrap(), "run"]);
+    .with_jira(&jira)
+    .with_config(rule);
     program.start();
     let store = store_of(&program);
     eventually("there is a schema", async || store.alerts_standing(0).await).await;

@@ -47,10 +47,6 @@ fn hub(jira: &Jira) -> Program {
     let config = program.directory().join("rules.toml");
     std::fs::write(&config, RULES).unwrap();
     let program = [
-        ("jira.url", jira.url().as_str()),
-        ("jira.email", "bot@example.com"),
-        ("jira.token", "secret-token"),
-        ("jira.project", "OPS"),
         ("jira.rate_per_second", "100"),
         ("jira.storm_budget", "0"),
         ("jira.retry_first", "50ms"),
@@ -59,7 +55,7 @@ fn hub(jira: &Jira) -> Program {
         ("admin.auth", "users"),
     ]
     .into_iter()
-    .fold(program, |program, (key, value)| program.set(key, value));
+    .fold(program.with_jira(jira), |program, (key, value)| program.set(key, value));
     for (name, role) in [("olga", "admin"), ("otto", "operator"), ("vera", "viewer")] {
         add_user(&program, name, role);
     }

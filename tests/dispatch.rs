@@ -14,25 +14,10 @@ use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_faultline");
 
-/// The program with what it takes to make tickets in this Jira.
-fn with_jira(program: Program, jira: &Jira) -> Program {
-    [
-        ("jira.url", jira.url().as_str()),
-        ("jira.email", "bot@example.com"),
-        ("jira.token", "secret-token"),
-        ("jira.project", "OPS"),
-        ("jira.rate_per_second", "100"),
-    ]
-    .into_iter()
-    .fold(program, |program, (key, value)| program.set(key, value))
-}
-
 /// A started hub that dispatches to `jira`, with rules where there are any.
 fn hub(jira: &Jira, rules: &str) -> Program {
-    let program = Program::new(BINARY);
-    let config = program.directory().join("rules.toml");
-    std::fs::write(&config, rules).unwrap();
     let mut program = [
+        ("jira.rate_per_second", "100"),
         ("jira.request_timeout", "500ms"),
         ("jira.search_settle", "1s"),
         ("jira.lease", "2s"),
@@ -42,8 +27,8 @@ fn hub(jira: &Jira, rules: &str) -> Program {
         ("jira.poll_every", "100ms"),
     ]
     .into_iter()
-    .fold(with_jira(program, jira), |program, (key, value)| program.set(key, value))
-    .arguments(&["--config", config.to_str().unwrap(), "run"]);
+    .fold(Program::new(BINARY).with_jira(jira), |program, (key, value)| program.set(key, value))
+    .with_config(rules);
     program.start();
     program
 }
@@ -369,7 +354,9 @@ async fn what_people_will_not_mend_stays_closed() {
 #[tokio::test]
 async fn a_storm_is_one_ticket_and_ends() {
     let jira = Jira::start(Settings::cloud()).await;
-    let mut program = with_jira(Program::new(BINARY), &jira)
+    let mut program = Program::new(BINARY)
+        .with_jira(&jira)
+        .set("jira.rate_per_second", "100")
         .set("jira.storm_budget", "3")
         .set("jira.storm_window", "2s");
     program.start();
@@ -422,7 +409,7 @@ async fn what_was_made_up_is_no_storm_when_there_is_a_jira() {
     program.finish().await;
 
     let jira = Jira::start(Settings::cloud()).await;
-    program = with_jira(program, &jira);
+    program = program.with_jira(&jira).set("jira.rate_per_second", "100");
     program.start();
     report(&program, "cannot open the door").await;
     eventually("a new fault gets its ticket", async || jira.issue("OPS-1").ok_or("none")).await;
@@ -519,7 +506,9 @@ async fn check_asks_jira_whether_it_would_take_the_tickets() {
 #[tokio::test]
 async fn jira_tells_by_its_webhook() {
     let jira = Jira::start(Settings::cloud()).await;
-    let mut program = with_jira(Program::new(BINARY), &jira)
+    let mut program = Program::new(BINARY)
+        .with_jira(&jira)
+        .set("jira.rate_per_second", "100")
         .set("jira.poll_every", "0s")
         .set("jira.webhook_secret", "0123456789abcdef");
     program.start();

@@ -60,13 +60,7 @@ stories! {
 impl Hub {
     async fn start(program: Program, rules: &str) -> Self {
         let jira = Jira::start(Settings::cloud()).await;
-        let config = program.directory().join("rules.toml");
-        std::fs::write(&config, rules).unwrap();
         let mut program = [
-            ("jira.url", jira.url().as_str()),
-            ("jira.email", "bot@example.com"),
-            ("jira.token", "secret-token"),
-            ("jira.project", "OPS"),
             ("jira.rate_per_second", "100"),
             ("jira.request_timeout", "2s"),
             ("jira.search_settle", "1s"),
@@ -75,8 +69,8 @@ impl Hub {
             ("jira.poll_every", "100ms"),
         ]
         .into_iter()
-        .fold(program, |program, (key, value)| program.set(key, value))
-        .arguments(&["--config", config.to_str().unwrap(), "run"]);
+        .fold(program.with_jira(&jira), |program, (key, value)| program.set(key, value))
+        .with_config(rules);
         program.start();
         eventually("the store is there", async || {
             let (status, text) = program.get("/api/faults?text=x").await.unwrap();

@@ -180,10 +180,6 @@ async fn a_restart_is_no_change_by_itself() {
 async fn jira_goes_and_comes_back() {
     let jira = Jira::start(Settings::cloud()).await;
     let mut program = [
-        ("jira.url", jira.url().as_str()),
-        ("jira.email", "bot@example.com"),
-        ("jira.token", "secret-token"),
-        ("jira.project", "OPS"),
         ("jira.retry_first", "20ms"),
         ("jira.retry_cap", "50ms"),
         ("jira.search_settle", "1s"),
@@ -192,7 +188,7 @@ async fn jira_goes_and_comes_back() {
         ("health.every", "200ms"),
     ]
     .into_iter()
-    .fold(Program::new(BINARY), |program, (key, value)| program.set(key, value));
+    .fold(Program::new(BINARY).with_jira(&jira), |program, (key, value)| program.set(key, value));
     program.start();
     jira.down(Fault::Status5xxBefore(503));
     for word in ["amber", "basil", "cedar", "delta", "elder", "fennel"] {

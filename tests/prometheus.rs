@@ -179,10 +179,6 @@ impl Plant {
         let mut hub = [
             ("handoff.url", redis.url().as_str()),
             ("handoff.consume", "staging"),
-            ("jira.url", &jira.url()),
-            ("jira.email", "bot@example.com"),
-            ("jira.token", "secret-token"),
-            ("jira.project", "OPS"),
             ("jira.storm_budget", "2"),
             ("jira.retry_first", "50ms"),
             ("bucket_watcher.endpoint", &s3.endpoint()),
@@ -197,7 +193,9 @@ impl Plant {
             ("notifier.slack", "[{ name = \"team\", url = \"http://127.0.0.1:1/hook\" }]"),
         ]
         .into_iter()
-        .fold(Program::new(BINARY), |program, (key, value)| program.set(key, value));
+        .fold(Program::new(BINARY).with_jira(&jira), |program, (key, value)| {
+            program.set(key, value)
+        });
         let mut relay =
             handoff::relay(BINARY, &redis.url(), "staging").set("admin.metrics_token", TOKEN);
         let authority = Authority::new("an authority");

@@ -60,20 +60,11 @@ fn column<'a>(rows: &'a [Value], name: &str) -> Vec<&'a str> {
 
 /// A hub that dispatches to `jira`, where every ticket is refused for a field that it has not.
 fn refused_by(jira: &Jira, mut program: Program) -> Program {
-    let config = program.directory().join("rules.toml");
-    let rules = "[[rules]]\nname = \"all\"\nfields = { customfield_10042 = \"x\" }\n";
-    std::fs::write(&config, rules).unwrap();
-    program = [
-        ("jira.url", jira.url().as_str()),
-        ("jira.email", "bot@example.com"),
-        ("jira.token", "secret-token"),
-        ("jira.project", "OPS"),
-        ("jira.rate_per_second", "100"),
-        ("jira.poll_every", "100ms"),
-    ]
-    .into_iter()
-    .fold(program, |program, (key, value)| program.set(key, value))
-    .arguments(&["--config", config.to_str().unwrap(), "run"]);
+    program = program
+        .with_jira(jira)
+        .set("jira.rate_per_second", "100")
+        .set("jira.poll_every", "100ms")
+        .with_config("[[rules]]\nname = \"all\"\nfields = { customfield_10042 = \"x\" }\n");
     program.start();
     program
 }
@@ -171,16 +162,10 @@ async fn jobs(program: Program) {
 #[tokio::test]
 async fn a_jira_that_does_not_let_in_is_told() {
     let jira = Jira::start(Settings::cloud()).await;
-    let program = Program::new(BINARY).set("jira.breaker_open", "1m");
-    let program = [
-        ("jira.url", jira.url().as_str()),
-        ("jira.email", "bot@example.com"),
-        ("jira.token", "wrong-token"),
-        ("jira.project", "OPS"),
-    ]
-    .into_iter()
-    .fold(program, |program, (key, value)| program.set(key, value));
-    let mut program = program;
+    let mut program = Program::new(BINARY)
+        .with_jira(&jira)
+        .set("jira.token", "wrong-token")
+        .set("jira.breaker_open", "1m");
     program.start();
     report(&program, "cannot open the door").await;
     let partner = eventually("Jira has refused", async || {

@@ -420,14 +420,7 @@ async fn a_limit_of_bodies_is_changed() {
 async fn jira_is_asked_as_often_as_the_new_settings_say() {
     let jira = Jira::start(Settings::cloud()).await;
     let polls = |every: &str| format!("[jira]\npoll_every = \"{every}\"\nrate_per_second = 100\n");
-    let mut program = [
-        ("jira.url", jira.url().as_str()),
-        ("jira.email", "bot@example.com"),
-        ("jira.token", "secret-token"),
-        ("jira.project", "OPS"),
-    ]
-    .into_iter()
-    .fold(program(&polls("0s")), |program, (key, value)| program.set(key, value));
+    let mut program = program(&polls("0s")).with_jira(&jira);
     program.start();
     program.report(r#"{"message":"cannot open the door"}"#).await;
     eventually("there is a ticket", async || match jira.issues().len() {

@@ -64,11 +64,7 @@ fn every_way() -> Vec<Fault> {
 fn hub(program: Program, jira: &Jira, lag: u64) -> Program {
     let settle = format!("{}s", lag + REQUEST * 2 + 1);
     [
-        ("jira.url", jira.url().as_str()),
-        ("jira.email", "bot@example.com"),
-        ("jira.token", "secret-token"),
-        ("jira.project", "OPS"),
-        ("jira.request_timeout", &format!("{REQUEST}s")),
+        ("jira.request_timeout", format!("{REQUEST}s").as_str()),
         ("jira.search_settle", &settle),
         ("jira.storm_budget", "0"),
         ("jira.rate_per_second", "100"),
@@ -80,7 +76,7 @@ fn hub(program: Program, jira: &Jira, lag: u64) -> Program {
         ("jira.poll_every", "1s"),
     ]
     .into_iter()
-    .fold(program, |program, (key, value)| program.set(key, value))
+    .fold(program.with_jira(jira), |program, (key, value)| program.set(key, value))
 }
 
 /// Sends every event to one of the hubs until that has accepted it.

@@ -397,10 +397,8 @@ impl BatchWriter {
 
 /// Counts the records between what was stored before and what is stored now.
 fn count_lost(commit: &Commit) {
-    let (first, Some(next)) = (commit.after + 1, commit.batches.first().map(|batch| batch.first))
-    else {
-        return;
-    };
+    let first = commit.after + 1;
+    let next = commit.batches.first().map_or(first, |batch| batch.first);
     if first < next {
         metrics::counter!("faultline_lost_records_total").increment(next - first);
         tracing::error!(

@@ -98,20 +98,9 @@ export const yesNo = (yes, no, [colorOfNo, colorOfYes] = ['green', 'red']) => [
   { type: 'value', options: { 0: { text: no, color: colorOfNo }, 1: { text: yes, color: colorOfYes } } },
 ];
 
-export const HEALTH = [
-  {
-    type: 'value',
-    options: {
-      0: { text: 'healthy', color: 'green' },
-      1: { text: 'degraded', color: 'orange' },
-      2: { text: 'unhealthy', color: 'red' },
-    },
-  },
-];
-
 export const OLDEST = stat('Oldest waits', 'Age of the oldest message that is accepted and not stored. Health warns beyond 30 s.',
   'max(faultline_oldest_unacknowledged_seconds{$S})', { unit: 's', steps: { orange: 30, red: 60 } });
 export const IMBALANCE = stat('Ledger', 'Messages by which received = stored + duplicate + rejected + in flight does not hold: 0.',
   'max(abs(faultline_ledger_imbalance_messages{$S}))', { unit: 'short', steps: { red: 1 } });
-export const SPOOL = stat('Spool', 'The fullest spool. At 100 % senders get 503.',
-  'max(faultline_spool_bytes{$S} / faultline_spool_limit_bytes{$S})', { unit: 'percentunit', steps: { orange: 0.5, red: 0.8 } });
+export const JIRA = stat('Jira', 'Whether Jira is left alone because it fails.', 'max(faultline_jira_breaker_open{$S})', { steps: { red: 1 }, mappings: yesNo('left alone', 'asked') });
+export const PROCESSOR = graph('Processor', 'Cores in use.', [['rate(process_cpu_seconds_total{job=~"faultline-.+",$S}[$__rate_interval])']]);

@@ -14,7 +14,7 @@ use std::{
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use crate::{PATIENCE, database::Database, eventually, postgres::Postgres};
+use crate::{PATIENCE, database::Database, eventually, jira::Jira, postgres::Postgres};
 
 /// See the [module](self). Dropping it kills the process.
 pub struct Program {
@@ -136,6 +136,30 @@ impl Program {
         let variable = format!("FAULTLINE_{}", key.to_uppercase().replace('.', "__"));
         self.settings.insert(variable, value.to_owned());
         self
+    }
+
+    /// Has it make its tickets in this Jira.
+    #[must_use]
+    pub fn with_jira(self, jira: &Jira) -> Self {
+        [
+            ("jira.url", jira.url().as_str()),
+            ("jira.email", "bot@example.com"),
+            ("jira.token", "secret-token"),
+            ("jira.project", "OPS"),
+        ]
+        .into_iter()
+        .fold(self, |program, (key, value)| program.set(key, value))
+    }
+
+    /// Runs it with a configuration file that says this.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    #[must_use]
+    pub fn with_config(self, text: &str) -> Self {
+        let path = self.directory().join("rules.toml");
+        fs::write(&path, text).unwrap();
+        self.arguments(&["--config", &path.display().to_string(), "run"])
     }
 
     /// Sets a variable of its environment that is no setting.

@@ -1,10 +1,10 @@
-import { stat, graph, yesNo } from '../panels.mjs';
+import { stat, graph, yesNo, JIRA } from '../panels.mjs';
 
 export default {
   title: 'Faultline: Jira',
   description: 'Decisions, jobs and calls.',
   panels: [
-    stat('Jira', 'Whether Jira is left alone because it fails.', 'max(faultline_jira_breaker_open{$S})', { steps: { red: 1 }, mappings: yesNo('left alone', 'asked') }),
+    JIRA,
     stat('Dispatch', 'Whether people have paused dispatch.', 'max(faultline_dispatch_paused{$S})', { steps: { orange: 1 }, mappings: yesNo('paused', 'runs') }),
     stat('Waiting', 'Jobs that wait or are to be tried again.', 'max(sum by (instance) (faultline_jobs{state=~"waiting|delayed",$S}))', { steps: { orange: 200 } }),
     stat('Unknown', 'Jobs of which it is looked up whether Jira has done them.', 'max(faultline_jobs{state="unknown",$S})', { steps: { orange: 1 } }),

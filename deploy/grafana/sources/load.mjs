@@ -1,4 +1,4 @@
-import { stat, graph, quantiles, OLDEST, IMBALANCE } from '../panels.mjs';
+import { stat, graph, quantiles, OLDEST, IMBALANCE, PROCESSOR } from '../panels.mjs';
 
 export default {
   title: 'Faultline: load test',
@@ -22,7 +22,7 @@ export default {
       ['sum(rate(faultline_http_connections_total{listener="receiver",$S}[$__rate_interval]))', 'new a second'],
     ]),
     graph('Memory', 'Resident: flat in a soak test.', [['process_resident_memory_bytes{job=~"faultline-.+",$S}']], { unit: 'bytes' }),
-    graph('Processor', 'Cores in use.', [['rate(process_cpu_seconds_total{job=~"faultline-.+",$S}[$__rate_interval])']]),
+    PROCESSOR,
     graph('File descriptors', 'Open ones: flat in a soak test.', [['process_open_fds{job=~"faultline-.+",$S}']]),
     graph('Threads', 'Of each process.', [['process_threads{job=~"faultline-.+",$S}']]),
     graph('Waits', 'Messages accepted and not stored.', [['sum by (instance) (faultline_messages_in_flight{$S})']]),

@@ -1,4 +1,7 @@
-import { stat, graph, table, row, quantiles, yesNo, OLDEST, IMBALANCE, SPOOL } from '../panels.mjs';
+import { stat, graph, table, row, quantiles, yesNo, OLDEST, IMBALANCE, JIRA, PROCESSOR } from '../panels.mjs';
+
+const SPOOL = stat('Spool', 'The fullest spool. At 100 % senders get 503.',
+  'max(faultline_spool_bytes{$S} / faultline_spool_limit_bytes{$S})', { unit: 'percentunit', steps: { orange: 0.5, red: 0.8 } });
 
 export default {
   title: 'Faultline: overview',
@@ -11,7 +14,7 @@ export default {
     OLDEST,
     SPOOL,
     stat('Dead jobs', 'Jobs that were given up. Retry or discard them on the page Jobs.', 'max(faultline_jobs{state="dead",$S})', { steps: { red: 1 } }),
-    stat('Jira', 'Whether Jira is left alone because it fails.', 'max(faultline_jira_breaker_open{$S})', { steps: { red: 1 }, mappings: yesNo('left alone', 'asked') }),
+    JIRA,
     stat('Dispatch', 'Whether people have paused dispatch, on all hubs.', 'max(faultline_dispatch_paused{$S})', { steps: { orange: 1 }, mappings: yesNo('paused', 'runs') }),
     stat('Store failures', 'Failed tries to write to the store in the last five minutes.', 'sum(increase(faultline_store_failures_total{$S}[5m]))', { steps: { red: 1 } }),
     stat('Alerts', 'Alerts of these rules that fire.', 'count(ALERTS{alertname=~"Faultline.+",alertstate="firing"}) or vector(0)', { steps: { red: 1 } }),
@@ -49,7 +52,7 @@ export default {
 
     row('Processes'),
     graph('Memory', 'Resident memory. Health warns at 1 GiB.', [['process_resident_memory_bytes{job=~"faultline-.+",$S}']], { unit: 'bytes', steps: { red: 1073741824 } }),
-    graph('Processor', 'Cores in use.', [['rate(process_cpu_seconds_total{job=~"faultline-.+",$S}[$__rate_interval])']]),
+    PROCESSOR,
     graph('File descriptors', 'Open ones, and how many may be open.', [
       ['process_open_fds{job=~"faultline-.+",$S}', '{{instance}} open'],
       ['process_max_fds{job=~"faultline-.+",$S}', '{{instance}} limit'],

@@ -1,4 +1,15 @@
-import { stat, graph, row, yesNo, HEALTH } from '../panels.mjs';
+import { stat, graph, row, yesNo } from '../panels.mjs';
+
+const HEALTH = [
+  {
+    type: 'value',
+    options: {
+      0: { text: 'healthy', color: 'green' },
+      1: { text: 'degraded', color: 'orange' },
+      2: { text: 'unhealthy', color: 'red' },
+    },
+  },
+];
 
 export default {
   title: 'Faultline: upkeep',

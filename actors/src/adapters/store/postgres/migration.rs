@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use deadpool_postgres::Object;
-use refinery::Migration;
+use refinery::{Migration, Runner};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
@@ -26,14 +26,14 @@ const END_OF_THE_CUT_OFF: &str = "SELECT set_config('idle_session_timeout', '10s
      WHERE current_setting('server_version_num')::int >= 140000";
 
 /// Those that were applied; none where there is no schema at all.
-async fn applied(client: &mut Client) -> Vec<Migration> {
-    let runner = embedded::migrations::runner();
+async fn applied(runner: &Runner, client: &mut Client) -> Vec<Migration> {
     runner.get_applied_migrations_async(client).await.unwrap_or_default()
 }
 
 pub(super) async fn check(store: &Postgres) -> Result<(), StoreError> {
-    let applied = store.in_time(async { Ok(applied(&mut *store.client().await?).await) }).await?;
-    schema::check(&applied, embedded::migrations::runner().get_migrations())
+    let runner = embedded::migrations::runner();
+    let look = async { Ok(applied(&runner, &mut *store.client().await?).await) };
+    schema::check(&store.in_time(look).await?, &runner)
 }
 
 /// Gives the migrations that were applied.
@@ -42,9 +42,9 @@ pub(super) async fn migrate(store: &Postgres) -> Result<Vec<String>, StoreError>
     // Not the pool's any more: when this is given up half-way, the lock must end with the session.
     let mut client = store.in_time(async { Ok(Object::take(store.client().await?)) }).await?;
     // Nothing to do, as nearly always: then no lock is needed that a dead hub might hold.
-    let applied = store.in_time(async { Ok(applied(&mut client).await) }).await?;
+    let applied = store.in_time(async { Ok(applied(&runner, &mut client).await) }).await?;
+    schema::check(&applied, &runner)?;
     let known = runner.get_migrations();
-    schema::check(&applied, known)?;
     if applied.iter().map(Migration::checksum).eq(known.iter().map(Migration::checksum)) {
         return Ok(Vec::new());
     }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use refinery::Runner;
 use rusqlite::{Connection, params};
 
 use self::row::{FAULT, audit_of, fault_of, rejected_of, rows, shape_of};
@@ -117,10 +118,9 @@ impl Sqlite {
     }
 }
 
-/// Those that were applied; none where there is no schema at all.
-fn applied(connection: &mut Connection) -> Vec<refinery::Migration> {
-    let runner = migrations::migrations::runner();
-    runner.get_applied_migrations(connection).unwrap_or_default()
+/// Of no migrations, where there is no schema at all.
+fn check(runner: &Runner, connection: &mut Connection) -> Result<(), StoreError> {
+    schema::check(&runner.get_applied_migrations(connection).unwrap_or_default(), runner)
 }
 
 /// Runs `work` on a thread that may block.
@@ -146,7 +146,7 @@ impl Store for Sqlite {
         on(&self.writer, |connection| {
             // One by one, a migration and the note that it was applied are two transactions.
             let runner = migrations::migrations::runner().set_grouped(true);
-            schema::check(&applied(connection), runner.get_migrations())?;
+            check(&runner, connection)?;
             let mut outcome = runner.run(connection);
             // Another process may be at it: it takes milliseconds, and then nothing is left to do.
             for _ in 0..MIGRATION_TRIES {
@@ -163,9 +163,7 @@ impl Store for Sqlite {
     }
 
     async fn check_schema(&self) -> Result<(), StoreError> {
-        let look = |connection: &mut Connection| Ok::<_, StoreError>(applied(connection));
-        let applied = on(&self.writer, look).await?;
-        schema::check(&applied, migrations::migrations::runner().get_migrations())
+        on(&self.writer, |connection| check(&migrations::migrations::runner(), connection)).await
     }
 
     async fn position(&self, origin: Origin) -> Result<Position, StoreError> {
