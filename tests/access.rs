@@ -42,7 +42,9 @@ const ROUTES: &[Route] = &[
     ("GET", "/api/docs", Viewer, "", 200),
     ("GET", "/api/docs.js", Viewer, "", 200),
     ("GET", "/api/docs.css", Viewer, "", 200),
-    ("GET", "/docs/runbook.md", Viewer, "", 200),
+    ("GET", "/docs/runbook.md", Nothing, "", 200),
+    ("GET", "/docs/operations.md", Nothing, "", 200),
+    ("GET", "/docs/manual.css", Nothing, "", 200),
     // Health and lists.
     ("GET", "/api/health", Viewer, "", 200),
     ("GET", "/api/health/history", Viewer, "", 200),

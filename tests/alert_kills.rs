@@ -296,3 +296,44 @@ async fn what_health_sees_is_told_once_through_kills_with_sqlite() {
 async fn what_health_sees_is_told_once_through_kills_with_postgres() {
     what_health_sees_is_told_once_through_kills(Program::with_postgres(BINARY)).await;
 }
+
+/// What holds is certain only after a while, and what is not seen is over sooner: who has just started
+/// must not take what he does not know yet for over.
+#[tokio::test]
+async fn a_restart_does_not_end_what_still_holds() {
+    let smtp = Smtp::started(Settings::default());
+    let mut program = [
+        ("health.every", "200ms"),
+        ("health.tell_after", "3s"),
+        ("notifier.resolve_after", "1s"),
+        ("notifier.cool_down", "0s"),
+    ]
+    .into_iter()
+    .fold(configured(Program::new(BINARY), &smtp, "0s"), |program, (key, value)| {
+        program.set(key, value)
+    });
+    program.start();
+    let store = store_of(&program);
+    let pause = program.ask("POST", "/api/dispatch/pause").send().await.unwrap();
+    assert_eq!(pause.status().as_u16(), 200);
+    let what = Kind::ComponentDegraded.what("jira");
+    mail(&smtp, 1).await;
+    assert_eq!(whats(&smtp.mail(), "INFO"), [what.as_str()]);
+    for _ in 0..2 {
+        kill(&mut program).await;
+        // As long as it takes to be certain again, and longer than it takes to be over.
+        let certain = clock::now() + 4_000_000;
+        eventually("it is seen again", async || {
+            let alerts = store.list_alerts(&AlertFilter::default(), 10).await.unwrap();
+            if alerts.iter().any(|alert| alert.seen_at > certain) { Ok(()) } else { Err(alerts) }
+        })
+        .await;
+        assert_eq!(smtp.mail().len(), 1, "{:?}", smtp.mail());
+    }
+    let resume = program.ask("POST", "/api/dispatch/resume").send().await.unwrap();
+    assert_eq!(resume.status().as_u16(), 200);
+    let told = mail(&smtp, 2).await;
+    assert_eq!(whats(&told, "RESOLVED"), [what]);
+    program.finish().await;
+    assert_eq!(smtp.mail().len(), 2);
+}

@@ -230,6 +230,72 @@ async fn an_alert_about_the_store_is_told_without_it_and_once() {
 }
 
 #[tokio::test]
+async fn what_memory_could_not_tell_the_store_tells_when_it_is_back() {
+    let (smtp, mut pager) = (Smtp::started(Settings::default()), Smtp::new(Settings::default()));
+    let mut server = faultline_testkit::postgres::Postgres::start();
+    let patience = Duration::from_secs(1);
+    let store = Arc::new(Postgres::new(&server.url(), 4, patience, patience).unwrap());
+    store.migrate().await.unwrap();
+    let mut settings = settings(&smtp);
+    let mut other = mail_to(&pager);
+    other.name = "pager".to_owned();
+    settings.mail.push(other);
+    let hub = Hub::start(settings, store.clone()).await;
+    hub.say(vec![]).await;
+    server.stop();
+    let holds = vec![condition(Kind::ComponentUnhealthy, "database")];
+    eventually("it is told by one of them", async || {
+        hub.say(holds.clone()).await;
+        if smtp.mail().is_empty() { Err("not yet") } else { Ok(()) }
+    })
+    .await;
+    server.resume();
+    eventually("the store knows of it", async || {
+        hub.say(holds.clone()).await;
+        let alerts = store.list_alerts(&AlertFilter::default(), 10).await.unwrap_or_default();
+        if alerts.len() == 1 && alerts[0].told == 1 { Ok(()) } else { Err(alerts) }
+    })
+    .await;
+    assert!(pager.mail().is_empty());
+    pager.start();
+    let told = mail(&pager, 1).await;
+    assert_eq!(told[0].header("Subject"), "[CRITICAL] Faultline hub-1: database does not work");
+    let waits = AlertFilter::default();
+    eventually("nothing is left to be told", async || {
+        let alerts = store.list_alerts(&waits, 10).await.unwrap();
+        if alerts[0].waiting == 0 { Ok(()) } else { Err(alerts) }
+    })
+    .await;
+    hub.finish().await;
+    assert_eq!((smtp.mail().len(), pager.mail().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn an_address_that_is_gone_does_not_keep_a_message_from_the_others() {
+    let smtp = Smtp::started(Settings::default());
+    let mut settings = settings(&smtp);
+    settings.mail[0].to = ["gone@example.com", "ops@example.com"].map(str::to_owned).to_vec();
+    let mut nobody = mail_to(&smtp);
+    (nobody.name, nobody.to) = ("nobody".to_owned(), vec!["gone@example.com".to_owned()]);
+    settings.mail.push(nobody);
+    settings.max_attempts = 1;
+    let (_directory, store) = store().await;
+    let hub = Hub::start(settings, store.clone()).await;
+    hub.say(vec![condition(Kind::PartnerDown, "jira")]).await;
+    let told = mail(&smtp, 1).await;
+    assert_eq!(told[0].header("X-Envelope-To"), "ops@example.com");
+    let alert = eventually("where nobody takes it, it is not sent", async || {
+        let alert = store.list_alerts(&AlertFilter::default(), 1).await.unwrap().remove(0);
+        if alert.dead == 1 && alert.delivered == 1 { Ok(alert) } else { Err(alert) }
+    })
+    .await;
+    let error = alert.last_error.unwrap();
+    assert!(error.starts_with("sending: gone@example.com: "), "{error}");
+    hub.finish().await;
+    assert_eq!(smtp.mail().len(), 1);
+}
+
+#[tokio::test]
 async fn what_cannot_be_sent_is_given_up_and_said() {
     let smtp = Smtp::new(Settings::default());
     let mut program =

@@ -26,6 +26,7 @@ use kameo::{
     message::{Context, Message},
 };
 use tokio::{
+    sync::Notify,
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
@@ -40,7 +41,7 @@ use crate::{
     },
     domain::{
         alert::{
-            Condition, Kind, Scope,
+            Certainty, Condition, Key, Kind, Scope,
             decide::{Change, Watch, decide},
             delivery::Told,
             letter::Surroundings,
@@ -73,6 +74,8 @@ pub struct Shared {
     /// How it went with sending mail.
     pub mail_calls: Arc<Calls>,
     unstored: Mutex<Unstored>,
+    /// Told when the store can be used: what is told from memory is told by it from then on.
+    store_works: Notify,
 }
 
 impl Shared {
@@ -83,7 +86,8 @@ impl Shared {
         store: Arc<dyn Store>,
         mail_calls: Arc<Calls>,
     ) -> Self {
-        Self { settings, around, store, mail_calls, unstored: Mutex::default() }
+        let (unstored, store_works) = (Mutex::default(), Notify::new());
+        Self { settings, around, store, mail_calls, unstored, store_works }
     }
 
     /// Opens an alert that says that nothing is wrong, as any other is opened; it is over when it was
@@ -96,6 +100,7 @@ impl Shared {
         let hub = settings.hub_name();
         let condition = Condition {
             kind: Kind::Test,
+            certainty: Certainty::Holds,
             scope: Scope::Hub,
             subject: "alerts".to_owned(),
             cause: "somebody tries whether alerts arrive".to_owned(),
@@ -154,13 +159,11 @@ impl Notifier {
         self.since = Some(since);
         let outcome = tokio::time::timeout(STORE_PATIENCE, self.write(conditions, since, now));
         let error = match outcome.await {
-            Ok(Ok(None)) => {
+            Ok(Ok(wait)) => {
                 self.has_failed = false;
-                return;
-            }
-            Ok(Ok(Some(wait))) => {
-                self.has_failed = false;
-                self.look_at = self.look_at.min(Instant::now() + wait);
+                if let Some(wait) = wait {
+                    self.look_at = self.look_at.min(Instant::now() + wait);
+                }
                 return;
             }
             Ok(Err(error)) => error.to_string(),
@@ -187,19 +190,32 @@ impl Notifier {
         let (hub, store) = (settings.hub_name(), &self.shared.store);
         let record = Record { settings: &settings, hub: &hub, now };
         let told_before = self.shared.unstored().to_store();
-        for (key, condition, told_at) in told_before {
-            store.write_alert(&record.told_before(&key, &condition, told_at)).await?;
+        for (key, telling) in told_before {
+            store.write_alert(&record.told_before(&key, &telling)).await?;
             self.shared.unstored().stored(&key);
         }
         let standing = store.alerts_standing(now - micros(settings.cool_down)).await?;
-        self.shared.unstored().works(&standing);
+        let conditions: Vec<Condition> = {
+            let mut unstored = self.shared.unstored();
+            unstored.works(&standing);
+            let is_free = |it: &&Condition| !unstored.holds(&it.key(&hub));
+            conditions.iter().filter(is_free).cloned().collect()
+        };
+        self.shared.store_works.notify_waiters();
         count_open(standing.open.iter().map(|open| open.key.kind.class()));
         let watch = Watch { hub: &hub, since, now };
         let (mut seen, mut due) = (Vec::new(), None::<Duration>);
-        for change in decide(watch, &settings.timing(), conditions, &standing) {
+        for change in decide(watch, &settings.timing(), &conditions, &standing) {
+            let opened = match &change {
+                Change::Open { key, .. } => Some(key.clone()),
+                _ => None,
+            };
             match record.of(change) {
                 Ok(written) => {
                     store.write_alert(&written).await?;
+                    if let Some(key) = opened {
+                        self.shared.unstored().opened(key);
+                    }
                     let waits = written.deliveries.iter().map(|delivery| delivery.wait);
                     due = due.into_iter().chain(waits).min();
                 }
@@ -216,24 +232,28 @@ impl Notifier {
     fn tell_unstored(&mut self, conditions: &[Condition], now: Micros) {
         let settings = self.shared.settings.get();
         let hub = settings.hub_name();
-        let quiet = settings.timing().quiet;
+        let (quiet, channels) = (settings.timing().quiet, settings.channels());
+        let is_certain = |it: &&Condition| it.certainty == Certainty::Holds;
         let news = self.shared.unstored().fails(
             &hub,
             now,
             settings.store_patience,
             quiet.as_ref(),
-            conditions,
+            &conditions.iter().filter(is_certain).collect::<Vec<_>>(),
+            channels.len(),
         );
         if news.is_empty() {
             return;
         }
-        let told: Vec<Told> = news
-            .iter()
-            .map(|(key, it)| Told::unstored(key, it.told_cause(), &hub, it.since, it.link))
-            .collect();
-        for key in settings.channels().iter().map(Channel::key) {
-            let (courier, told) = (Courier::new(self.shared.clone(), key), told.clone());
-            self.tasks.spawn(async move { courier.tell_unstored(told).await });
+        let told = |(key, it): &(Key, Condition)| {
+            Told::unstored(key, it.told_cause(), &hub, it.since, it.link)
+        };
+        let told: Vec<Told> = news.iter().map(told).collect();
+        let keys: Vec<Key> = news.into_iter().map(|(key, _)| key).collect();
+        for channel in channels.iter().map(Channel::key) {
+            let courier = Courier::new(self.shared.clone(), channel);
+            let (keys, told) = (keys.clone(), told.clone());
+            self.tasks.spawn(async move { courier.tell_unstored(keys, told).await });
         }
     }
 

@@ -9,6 +9,7 @@ use faultline_actors::{
         Store,
         alerts::{AlertFilter, Message, NewDelivery, StoredAlert, Tried, Write, Written},
         records::{AuditFilter, NotificationFilter},
+        sqlite::Sqlite,
     },
     domain::{
         alert::{Key, Kind, decide::Open, delivery::What},
@@ -16,6 +17,7 @@ use faultline_actors::{
         time::Micros,
     },
 };
+use faultline_testkit::database::Database;
 use uuid::Uuid;
 
 #[path = "support/stores.rs"]
@@ -213,6 +215,22 @@ async fn what_is_given_up_is_said(store: &dyn Store) {
     assert!(notifications[0].title.contains(MAIL), "{}", notifications[0].title);
 }
 
+async fn what_is_postponed_was_not_tried(store: &dyn Store) {
+    store.write_alert(&opening("jira", &[MAIL])).await.unwrap();
+    let wait = Duration::ZERO;
+    let first = claim(store, Uuid::nil()).await.unwrap();
+    let failed = Tried::Failed { error: "no route".to_owned(), wait };
+    store.settle_message(MAIL, first.id, Uuid::nil(), &failed).await.unwrap();
+    for _ in 0..3 {
+        let message = claim(store, Uuid::nil()).await.unwrap();
+        assert_eq!((message.id, message.attempts), (first.id, 1));
+        let postponed = Tried::Postponed { wait };
+        assert!(store.settle_message(MAIL, first.id, Uuid::nil(), &postponed).await.unwrap());
+    }
+    let alert = listed(store).await.remove(0);
+    assert_eq!((alert.waiting, alert.last_error.as_deref()), (1, Some("no route")));
+}
+
 async fn people_silence_what_they_know(store: &dyn Store) {
     store.write_alert(&opening("jira", &[])).await.unwrap();
     let id = open(store).await[0].id;
@@ -305,6 +323,7 @@ promises!(
     what_is_held_back_waits_and_what_begins_soon_goes_with_it,
     the_end_is_not_told_before_the_beginning,
     what_is_given_up_is_said,
+    what_is_postponed_was_not_tried,
     people_silence_what_they_know,
     what_is_long_over_is_forgotten,
 );
@@ -312,4 +331,48 @@ promises!(
 #[tokio::test]
 async fn hubs_do_not_double_in_sqlite() {
     hubs_do_not_double(stores::sqlite().await).await;
+}
+
+/// What a newer hub tells of is left to it, and what nobody can tell is given up, and said.
+async fn what_is_not_ours_is_left(store: &dyn Store, database: &Database) {
+    store.write_alert(&opening("jira", &[MAIL])).await.unwrap();
+    store.write_alert(&opening("redis", &["slack:gone"])).await.unwrap();
+    let newer = "UPDATE alerts SET kind = 'of-a-newer-hub' WHERE subject = 'jira'";
+    database.execute(newer).await;
+    assert_eq!(claim(store, Uuid::nil()).await, None);
+    let ours = "UPDATE alerts SET kind = 'partner-down' WHERE subject = 'jira'";
+    database.execute(ours).await;
+    let message = claim(store, Uuid::nil()).await.unwrap();
+    store.settle_message(MAIL, message.id, Uuid::nil(), &Tried::Sent).await.unwrap();
+
+    // It was tried, while somebody had the channel.
+    let (lease, gather) = (Duration::from_millis(1), Duration::ZERO);
+    let tried = store.claim_message("slack:gone", Uuid::nil(), lease, gather).await.unwrap();
+    assert!(tried.is_some());
+    assert_eq!(store.forget_alerts(10).await.unwrap(), 0, "it may still be sent");
+    let long_ago = match database {
+        Database::Sqlite(_) => "1",
+        Database::Postgres(_) => "now() - interval '8 days'",
+    };
+    database
+        .execute(&format!(
+            "UPDATE alert_deliveries SET lease_until = {long_ago} WHERE state = 'active'"
+        ))
+        .await;
+    assert_eq!(store.forget_alerts(10).await.unwrap(), 1);
+    assert_eq!(store.forget_alerts(10).await.unwrap(), 0);
+    let notifications = store.notifications(&NotificationFilter::default(), 1).await.unwrap();
+    assert!(notifications[0].title.contains("slack:gone"), "{}", notifications[0].title);
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_left_in_both_stores() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("one.db");
+    let store = Sqlite::open(&path).unwrap();
+    store.migrate().await.unwrap();
+    what_is_not_ours_is_left(&store, &Database::Sqlite(path)).await;
+    let server = faultline_testkit::postgres::Postgres::start();
+    let store = stores::postgres(&server).await;
+    what_is_not_ours_is_left(&*store, &Database::Postgres(Box::new(server))).await;
 }

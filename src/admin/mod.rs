@@ -369,6 +369,9 @@ fn anybody() -> Routes {
     OpenApiRouter::new()
         .routes(routes!(session::session, session::log_in))
         .routes(routes!(session::set_up))
+        .route("/docs/runbook.md", get(docs::manual::runbook))
+        .route("/docs/operations.md", get(docs::manual::operations))
+        .route("/docs/manual.css", get(docs::manual::style))
 }
 
 /// What needs none where it is open.
@@ -382,7 +385,6 @@ fn viewers() -> Routes {
         .route("/api/docs", get(docs::page))
         .route("/api/docs.js", get(docs::script))
         .route("/api/docs.css", get(docs::style))
-        .route("/docs/runbook.md", get(docs::runbook))
         .routes(routes!(session::log_out))
         .routes(routes!(session::change_password))
         .routes(routes!(ledger::ledger))

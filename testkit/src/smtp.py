@@ -4,7 +4,8 @@ Arguments: port, directory, certificate and key ("" for none), "starttls", "tls"
 password ("" for nobody). It ends when its standard input does.
 
 In the directory: `new/` holds the messages; while there is `refuse`, mail is refused for now, and
-while there is `hold`, the answer that a message was taken is held back.
+while there is `hold`, the answer that a message was taken is held back. Nobody has an address that
+begins with `gone@`.
 """
 
 import asyncio
@@ -24,6 +25,12 @@ def there(name):
 
 class Handler:
     taken = 0
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith("gone@"):
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):
         if there("refuse"):

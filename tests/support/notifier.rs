@@ -14,7 +14,7 @@ use faultline_actors::{
         store::Store,
     },
     domain::{
-        alert::{Condition, Kind, Scope, letter::Surroundings},
+        alert::{Certainty, Condition, Kind, Scope, letter::Surroundings},
         ledger::Ledger,
         rule::Priorities,
         secret::Secret,
@@ -72,6 +72,7 @@ impl Hub {
 pub(crate) fn condition(kind: Kind, subject: &str) -> Condition {
     Condition {
         kind,
+        certainty: Certainty::Holds,
         scope: Scope::Shared,
         subject: subject.to_owned(),
         cause: "connection refused, 7 times".to_owned(),

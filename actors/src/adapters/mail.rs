@@ -16,7 +16,8 @@ use lettre::{
         Error,
         authentication::{Credentials, Mechanism},
         client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters},
-        extension::ClientId,
+        commands::{Data, Mail as From, Rcpt},
+        extension::{ClientId, Extension, MailBodyParameter, MailParameter},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -158,8 +159,7 @@ impl<'a> Mail<'a> {
     pub async fn send(&self, post: Post<'_>, limit: Duration) -> Result<(), Failure> {
         let message = self.message(post).map_err(|problem| Failure::new(&problem))?;
         let mut connection = self.connect(limit).await?;
-        let sent = connection.send(message.envelope(), &message.formatted()).await;
-        sent.map_err(|error| failure("sending", &error))?;
+        deliver(&mut connection, &message).await?;
         tokio::spawn(async move {
             // It has the message: whether it says goodbye does not matter.
             let _ = tokio::time::timeout(limit, connection.quit()).await;
@@ -219,6 +219,42 @@ impl<'a> Mail<'a> {
         let body = MultiPart::alternative_plain_html(letter.text, letter.html);
         message.multipart(body).map_err(|error| error.to_string())
     }
+}
+
+/// Hands the message over for all recipients that the server takes: one that has left must not keep it
+/// from the others.
+async fn deliver(connection: &mut AsyncSmtpConnection, message: &Message) -> Result<(), Failure> {
+    let (envelope, text) = (message.envelope(), message.formatted());
+    let mut parameters = Vec::new();
+    // Bodies are encoded, so that only an address can be other than ASCII (RFC 6531).
+    if !text.is_ascii() {
+        if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+            let why = "an address is not ASCII, and the server does not take such";
+            return Err(Failure::new(&format!("sending: {why}")));
+        }
+        parameters.push(MailParameter::SmtpUtfEight);
+        parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+    }
+    let from = From::new(envelope.from().cloned(), parameters);
+    connection.command(from).await.map_err(|error| failure("sending", &error))?;
+    let mut refused = Vec::new();
+    for to in envelope.to() {
+        match connection.command(Rcpt::new(to.clone(), Vec::new())).await {
+            Ok(_) => {}
+            Err(error) if error.is_permanent() => refused.push(format!("{to}: {error}")),
+            // They are all tried again.
+            Err(error) => return Err(failure("sending", &error)),
+        }
+    }
+    if refused.len() == envelope.to().len() {
+        return Err(Failure::new(&format!("sending: {}", refused.join("; "))));
+    }
+    connection.command(Data).await.map_err(|error| failure("sending", &error))?;
+    connection.message(&text).await.map_err(|error| failure("sending", &error))?;
+    for refused in refused {
+        tracing::warn!(refused, "the mail server does not take messages for one of the addresses");
+    }
+    Ok(())
 }
 
 fn trusted(settings: &Settings) -> Result<TlsParameters, String> {

@@ -24,7 +24,10 @@ use super::{
     http::{client, is_loopback},
 };
 use crate::domain::{
-    alert::letter::{letter, lines, mark},
+    alert::{
+        delivery::What,
+        letter::{letter, lines, mark},
+    },
     rule::Class,
     secret::Secret,
     time::rfc3339,
@@ -233,7 +236,10 @@ fn escaped(text: &str) -> String {
 /// What a generic webhook gets: version 1 only ever gains members.
 fn payload(post: Post<'_>) -> Value {
     let letter = letter(post.what, post.alerts, post.around);
+    let is_over = post.what == What::Resolved;
     let alerts = post.alerts.iter().map(|told| {
+        // What was not over when it was told first is not when it is told again.
+        let (resolved_at, note) = (told.resolved_at.filter(|_| is_over), told.note.as_ref());
         json!({
             "id": told.alert,
             "kind": told.kind.name(),
@@ -243,8 +249,8 @@ fn payload(post: Post<'_>) -> Value {
             "cause": told.cause,
             "hub": told.hub,
             "since": rfc3339(told.since),
-            "resolved_at": told.resolved_at.map(rfc3339),
-            "note": told.note,
+            "resolved_at": resolved_at.map(rfc3339),
+            "note": note.filter(|_| is_over),
             "respond_within_seconds": post.around.respond(told.class()).as_secs(),
             "what_to_do": told.kind.advice(),
             "runbook": post.around.runbook(told),

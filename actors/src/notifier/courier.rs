@@ -17,14 +17,15 @@ use crate::{
         },
     },
     domain::{
-        alert::delivery::{Told, What},
+        alert::{
+            Key, Kind,
+            delivery::{Told, What},
+            quiet::QuietHours,
+        },
         calls::Ended,
         retry::Backoff,
     },
 };
-
-/// How often a message is tried that no store holds.
-const UNSTORED_TRIES: u32 = 5;
 
 /// One channel's, for as long as it has something to do.
 pub(super) struct Courier {
@@ -68,8 +69,13 @@ impl Courier {
         if asked.elapsed() + settings.timeout > settings.lease {
             return Ok(false);
         }
-        let sent = self.send(&settings, message.id, message.what, &message.alerts).await;
-        let tried = self.tried(&settings, &message, sent);
+        let quiet = quiet(&settings, &message.alerts);
+        let tried = if quiet.is_zero() {
+            let sent = self.send(&settings, message.id, message.what, &message.alerts).await;
+            self.tried(&settings, &message, sent)
+        } else {
+            Tried::Postponed { wait: quiet }
+        };
         self.settle(&message, &tried, asked + settings.lease).await;
         Ok(true)
     }
@@ -129,6 +135,7 @@ impl Courier {
                 channel = self.channel, message = %message.id, attempts, error,
                 "a message about alerts is given up"
             ),
+            Tried::Postponed { .. } => {}
         }
         tried
     }
@@ -154,31 +161,62 @@ impl Courier {
         }
     }
 
-    /// Tells of alerts while no store holds them: a few tries, and no more than can be had.
-    pub(super) async fn tell_unstored(&self, mut alerts: Vec<Told>) {
+    /// Tells of alerts while no store holds them, until they are told or the store is back.
+    pub(super) async fn tell_unstored(self, keys: Vec<Key>, mut alerts: Vec<Told>) {
         let settings = self.shared.settings.get();
         let channels = settings.channels();
         let channel = channels.iter().find(|channel| channel.key() == self.channel);
         alerts.retain(|told| channel.is_some_and(|channel| channel.takes(told.class())));
-        if alerts.is_empty() {
-            return;
-        }
+        let mut ending = Ending { courier: &self, keys, has_taken: false };
         let id = Uuid::now_v7();
         let mut backoff = Backoff::new(settings.retry_first, settings.retry_cap);
-        for _ in 0..UNSTORED_TRIES {
+        while !alerts.is_empty() {
+            let store_works = self.shared.store_works.notified();
+            if !self.shared.unstored().is_failing() {
+                return;
+            }
             match self.send(&settings, id, What::Firing, &alerts).await {
-                Ok(()) => return counter(&self.channel, "sent").increment(1),
+                Ok(()) => {
+                    ending.has_taken = true;
+                    return counter(&self.channel, "sent").increment(1);
+                }
                 Err(failure) => {
                     counter(&self.channel, "failed").increment(1);
                     let (error, channel) = (failure.words, &self.channel);
                     tracing::warn!(channel, error, "alerts without a store were not sent");
                 }
             }
-            tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next_wait(fastrand::f64())) => {}
+                () = store_works => {}
+            }
         }
-        counter(&self.channel, "dead").increment(1);
-        tracing::error!(channel = self.channel, "alerts without a store are given up");
     }
+}
+
+/// Says that a channel is no longer at it, however it ends.
+struct Ending<'a> {
+    courier: &'a Courier,
+    keys: Vec<Key>,
+    has_taken: bool,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let Courier { shared, channel, .. } = self.courier;
+        shared.unstored().ended(&self.keys, channel, self.has_taken);
+    }
+}
+
+/// For how long these must wait: what was to be told before the quiet hours, and could not be, waits
+/// for their end. Not what somebody tries.
+fn quiet(settings: &Settings, alerts: &[Told]) -> Duration {
+    let (quiet, now) = (settings.timing().quiet, clock::now());
+    let wait = |told: &Told| match told.kind {
+        Kind::Test => Duration::ZERO,
+        _ => QuietHours::wait(quiet.as_ref(), told.class(), now),
+    };
+    alerts.iter().map(wait).min().unwrap_or_default()
 }
 
 fn counter(channel: &str, outcome: &'static str) -> metrics::Counter {

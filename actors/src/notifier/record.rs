@@ -6,7 +6,9 @@ use super::Settings;
 use crate::{
     adapters::store::alerts::{NewDelivery, Write, Written},
     domain::{
-        alert::{Condition, Key, decide::Change, delivery::What, quiet::QuietHours},
+        alert::{
+            Condition, Key, decide::Change, delivery::What, quiet::QuietHours, unstored::Telling,
+        },
         notification::Notification,
         time::Micros,
     },
@@ -47,15 +49,19 @@ impl Record<'_> {
         }
     }
 
-    /// What was told while the store was away.
-    pub(super) fn told_before(&self, key: &Key, condition: &Condition, at: Micros) -> Written {
+    /// What was told while the store was away; channels that have not taken it are still to be told.
+    pub(super) fn told_before(&self, key: &Key, telling: &Telling) -> Written {
+        let Telling { condition, at, reached, .. } = telling;
         let mut write = self.open(key, condition, None);
-        if let Write::Open { told_at, tell_at, .. } = &mut write {
-            (*told_at, *tell_at) = (Some(at), at);
+        if let Write::Open { told_at, tell_at, .. } = &mut write
+            && !reached.is_empty()
+        {
+            (*told_at, *tell_at) = (Some(*at), *at);
         }
         let cause = condition.told_cause();
-        let told = Notification::alert(What::Firing, key, &cause, condition.link);
-        Written { notification: Some(told), ..self.silently(write) }
+        let mut written = self.telling(write, What::Firing, key, &cause, condition.link);
+        written.deliveries.retain(|delivery| !reached.contains(&delivery.channel));
+        written
     }
 
     fn open(&self, key: &Key, condition: &Condition, tell_at: Option<Micros>) -> Write {

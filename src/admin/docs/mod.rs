@@ -6,6 +6,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+pub(super) mod manual;
+
 /// No script or style but its own files.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'none'; \
@@ -21,11 +23,6 @@ pub(super) async fn script() -> Response {
 
 pub(super) async fn style() -> Response {
     file("text/css; charset=utf-8", include_str!("page.css"))
-}
-
-/// `GET /docs/runbook.md`: what messages about alerts link to, as it was when this was built.
-pub(super) async fn runbook() -> Response {
-    file("text/plain; charset=utf-8", include_str!("../../../docs/runbook.md"))
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {

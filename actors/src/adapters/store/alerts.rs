@@ -90,6 +90,16 @@ pub enum Tried {
     Dead {
         error: String,
     },
+    /// It was not tried, and is after this time.
+    Postponed {
+        wait: Duration,
+    },
+}
+
+/// The kinds that this program knows, as a list in SQL. Others are those of a newer hub, which tells of
+/// them.
+pub(crate) fn known_kinds() -> String {
+    Kind::ALL.map(|kind| format!("'{}'", kind.name())).join(", ")
 }
 
 /// Deliveries of one message at most.

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Condition, Key, delivery::What, quiet::QuietHours};
+use super::{Certainty, Condition, Key, delivery::What, quiet::QuietHours};
 use crate::domain::time::{Micros, later, micros};
 
 /// By when things happen.
@@ -89,7 +89,8 @@ pub fn decide(
         };
         changes.extend(change);
     }
-    let is_new = held.into_iter().map(|(key, condition)| {
+    let is_new = held.into_iter().filter(|(_, it)| it.certainty == Certainty::Holds);
+    let is_new = is_new.map(|(key, condition)| {
         let ended = standing.ended.get(&key).copied();
         let tell_at = tell_at(watch.now, timing, &key, ended);
         Change::Open { condition: condition.clone(), key, tell_at }
@@ -100,7 +101,8 @@ pub fn decide(
 
 /// When a new one is told; `None`: now.
 fn tell_at(now: Micros, timing: &Timing, key: &Key, ended: Option<Micros>) -> Option<Micros> {
-    let cooled = ended.map_or(now, |ended| later(ended, timing.cool_down)).max(now);
+    // The clock may have been set back since.
+    let cooled = ended.map_or(now, |ended| later(ended.min(now), timing.cool_down)).max(now);
     let wait = QuietHours::wait(timing.quiet.as_ref(), key.kind.class(), cooled);
     Some(later(cooled, wait)).filter(|at| *at > now)
 }
@@ -112,14 +114,17 @@ fn goes_on(now: Micros, timing: &Timing, condition: &Condition, open: &Open) -> 
         None => (now >= open.tell_at).then_some(What::Firing),
         Some(told) => (now >= later(told, timing.repeat_every)).then_some(What::Repeat),
     };
-    let cause = condition.told_cause();
-    if let Some(what) = due.filter(|_| !is_silenced && !is_quiet) {
+    let is_certain = condition.certainty == Certainty::Holds;
+    let cause = is_certain.then(|| condition.told_cause());
+    let due = due.filter(|_| !is_silenced && !is_quiet);
+    if let (Some(what), Some(cause)) = (due, &cause) {
+        let cause = cause.clone();
         let Open { id, version, key, .. } = open.clone();
         return Some(Change::Tell { id, version, key, what, cause });
     }
     // Written down often enough for nobody to think that it is over, and no more often.
     let is_stale = now - open.seen_at >= micros(timing.resolve_after / 3) || open.seen_at > now;
-    is_stale.then_some(Change::Seen { id: open.id, cause: Some(cause) })
+    is_stale.then_some(Change::Seen { id: open.id, cause })
 }
 
 fn is_missing(watch: Watch<'_>, timing: &Timing, open: &Open) -> Option<Change> {
@@ -166,7 +171,8 @@ mod tests {
 
     fn condition(kind: Kind, scope: Scope) -> Condition {
         let (subject, cause) = ("jira".to_owned(), "no answer".to_owned());
-        Condition { kind, scope, subject, cause, since: NOW - MINUTE, link: "/jobs" }
+        let (certainty, since) = (Certainty::Holds, NOW - MINUTE);
+        Condition { kind, certainty, scope, subject, cause, since, link: "/jobs" }
     }
 
     fn down() -> Condition {
@@ -213,6 +219,18 @@ mod tests {
         assert!(matches!(changes[..], [Change::Seen { .. }]), "silenced");
         let changes = at(NOW + 5 * HOUR, &[down()], &[silenced]);
         assert!(matches!(changes[..], [Change::Tell { .. }]), "no longer");
+    }
+
+    #[test]
+    fn what_may_hold_keeps_an_alert_open_and_tells_nothing() {
+        let may = Condition { certainty: Certainty::MayHold, ..down() };
+        assert_eq!(at(NOW, std::slice::from_ref(&may), &[]), []);
+        let (told, seen) = (open(&down()), Change::Seen { id: 1, cause: None });
+        let untold = Open { told_at: None, ..told.clone() };
+        for open in [told, untold] {
+            let changes = at(NOW + 5 * HOUR, std::slice::from_ref(&may), &[open]);
+            assert_eq!(changes, std::slice::from_ref(&seen));
+        }
     }
 
     #[test]
@@ -267,6 +285,14 @@ mod tests {
         let watch = Watch { now: NOW + 6 * MINUTE, ..watch };
         let changes = decide(watch, &timing(), &[down()], &standing);
         assert!(matches!(changes[..], [Change::Open { tell_at: None, .. }]), "long enough ago");
+        // It ended by a clock that was ahead.
+        let standing = Standing { open: vec![], ended: BTreeMap::from([(key, NOW + 24 * HOUR)]) };
+        let watch = Watch { now: NOW, ..watch };
+        let changes = decide(watch, &timing(), &[down()], &standing);
+        let [Change::Open { tell_at: Some(told), .. }] = &changes[..] else {
+            panic!("{changes:?}")
+        };
+        assert_eq!(*told, tell_at);
     }
 
     #[test]

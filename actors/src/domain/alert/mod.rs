@@ -133,10 +133,20 @@ pub enum Scope {
     Shared,
 }
 
-/// Something that holds now.
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    Holds,
+    /// It may: not yet for long enough, or nobody can know yet. An alert that is open stays open, but
+    /// none is opened or told.
+    MayHold,
+}
+
+/// Something that holds now, or may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     pub kind: Kind,
+    pub certainty: Certainty,
     pub scope: Scope,
     /// What it is about: a component, an outside system, a queue, a source, an application. Two
     /// conditions of one kind and one subject are the same.
@@ -202,6 +212,7 @@ mod tests {
     fn a_cause_is_one_line_without_secrets() {
         let condition = Condition {
             kind: Kind::PartnerDown,
+            certainty: Certainty::Holds,
             scope: Scope::Hub,
             subject: "jira\r\nBcc: all@example.com".to_owned(),
             cause: format!("password=hunter2secret\r\nX-Evil: 1{}", "é".repeat(2_000)),

@@ -166,12 +166,19 @@ impl Queues {
 }
 
 impl Jira {
+    /// Whether that is all that is wrong.
+    #[must_use]
+    pub fn has_only_dead_jobs(&self) -> bool {
+        self.dead > 0 && self.reason.is_none() && !self.is_paused
+    }
+
     #[must_use]
     pub fn evaluate(&self) -> Component {
         let paused = self.is_paused.then(|| "dispatch is paused".to_owned());
         let dead = (self.dead > 0).then(|| format!("{} jobs are dead", self.dead));
-        let is_open = self.breaker == Breaker::Open;
-        let bad = if is_open { Status::Unhealthy } else { Status::Degraded };
+        // Half-open, it is being tried whether Jira is back: until that is known, it is not.
+        let is_away = self.breaker != Breaker::Closed;
+        let bad = if is_away { Status::Unhealthy } else { Status::Degraded };
         let details = json!({
             "dryRun": self.is_dry_run,
             "breaker": self.breaker.name(),

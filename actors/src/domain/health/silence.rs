@@ -47,6 +47,12 @@ impl Silence {
         }
     }
 
+    /// The sources that have sent nothing since the start: whether they usually do, nobody can know.
+    pub(super) fn unheard(&self) -> impl Iterator<Item = Source> {
+        let all = Source::ALL.into_iter().zip(&self.talks);
+        all.filter_map(|(source, talk)| talk.is_none().then_some(source))
+    }
+
     /// The sources that are silent, and for how long.
     pub(super) fn silent(&self, running: Duration, settings: &Settings) -> Vec<(Source, Duration)> {
         if settings.source_silent_after.is_zero() {

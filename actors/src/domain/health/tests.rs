@@ -8,7 +8,7 @@ use super::{
     *,
 };
 use crate::domain::{
-    alert::{Condition, Kind, Scope},
+    alert::{Certainty, Condition, Kind, Scope},
     calls::{Run, Summary},
     event::Source,
     time::Micros,
@@ -31,8 +31,22 @@ fn told(conditions: &[Condition]) -> Vec<(Kind, &str)> {
     conditions.iter().map(|one| (one.kind, one.subject.as_str())).collect()
 }
 
+/// Of conditions those that are certain.
+fn certain(conditions: Vec<Condition>) -> Vec<Condition> {
+    conditions.into_iter().filter(|one| one.certainty == Certainty::Holds).collect()
+}
+
 /// What holds when it is looked every ten seconds, from the first to the last second.
 fn watch(seconds: u32, settings: &Settings, change: impl Fn(u32, &mut Measured)) -> Vec<Condition> {
+    certain(watch_all(seconds, settings, change))
+}
+
+/// What holds, or may.
+fn watch_all(
+    seconds: u32,
+    settings: &Settings,
+    change: impl Fn(u32, &mut Measured),
+) -> Vec<Condition> {
     let mut watch = Watch::default();
     let mut last = Vec::new();
     for second in (0..=seconds).step_by(10) {
@@ -55,7 +69,7 @@ fn when_nothing_is_wrong_nothing_is_told() {
     assert!(look.components.values().all(|one| one.status == Status::Healthy), "{look:?}");
     let names: Vec<&str> = look.components.keys().copied().collect();
     assert_eq!(names, ["application", "clock", "database", "jira", "queues", "spool", "stages"]);
-    assert_eq!(look.conditions, []);
+    assert_eq!(certain(look.conditions), []);
 }
 
 #[test]
@@ -113,7 +127,7 @@ fn limits_hold_where_they_say() {
         (Breaker::Closed, false, 0, Status::Healthy),
         (Breaker::Closed, true, 0, Status::Degraded),
         (Breaker::Closed, false, 1, Status::Degraded),
-        (Breaker::HalfOpen, false, 0, Status::Degraded),
+        (Breaker::HalfOpen, false, 0, Status::Unhealthy),
         (Breaker::Open, false, 0, Status::Unhealthy),
     ] {
         let reason = (breaker != Breaker::Closed).then(|| "503".to_owned());
@@ -154,7 +168,8 @@ fn secrets_are_not_told() {
     let mut measured = at(0);
     measured.database.error = Some(error.to_owned());
     let look = Watch::default().look(&measured, &settings);
-    assert!(!look.conditions[0].cause.contains("hunter2"), "{look:?}");
+    let conditions = certain(look.conditions);
+    assert!(!conditions[0].cause.contains("hunter2"), "{conditions:?}");
     let change = look.changes.iter().find(|change| change.component == "database").unwrap();
     assert!(!change.error.contains("hunter2"), "{change:?}");
 }
@@ -244,6 +259,59 @@ fn a_stage_is_stuck_while_records_wait_and_none_is_stored() {
     // Ten seconds late, and a minute after that.
     assert_eq!(told(&watch(70, &settings, worker)), []);
     assert_eq!(told(&watch(80, &settings, worker))[0], (Kind::StageStuck, "jira_worker"));
+}
+
+#[test]
+fn what_nobody_can_know_yet_may_hold() {
+    let settings = Settings::default();
+    let may = |conditions: &[Condition]| {
+        let may = conditions.iter().filter(|one| one.certainty == Certainty::MayHold);
+        may.map(|one| (one.kind, one.subject.clone())).collect::<Vec<_>>()
+    };
+    let silent = Source::ALL.map(|source| (Kind::SourceSilent, source.name().to_owned()));
+    assert_eq!(may(&watch_all(600, &settings, |_, _| {})), silent);
+    // One source has sent; a partner was not called, or not with success, since the start.
+    let called = |last_success, until| {
+        let conditions = watch_all(until, &settings, |second, measured| {
+            let mut received = [0; Source::COUNT];
+            received[Source::Errors as usize] = u64::from(second);
+            measured.received = Some(received);
+            measured.partners = vec![("jira", Summary { last_success, ..Summary::default() })];
+        });
+        may(&conditions)
+    };
+    let unknown = [
+        Kind::FailuresInARow,
+        Kind::PartnerDown,
+        Kind::AuthFailure,
+        Kind::ComponentUnhealthy,
+        Kind::ComponentDegraded,
+    ];
+    let of_jira = unknown.map(|kind| (kind, "jira".to_owned()));
+    assert!(!called(None, 10).contains(&(Kind::SourceSilent, "errors".to_owned())));
+    assert_eq!(called(None, 3_590)[Source::COUNT - 1..], of_jira);
+    assert_eq!(called(None, 3_600).len(), Source::COUNT - 1, "some are seldom called");
+    assert_eq!(called(Some(7), 10).len(), Source::COUNT - 1);
+    // What is seen counts more than what is not known, and what is not yet certain may hold.
+    let conditions = watch_all(60, &settings, |second, measured| {
+        let run = Run { failures: 2, since: Some(at(0).at), refused_since: None };
+        measured.partners = vec![("jira", Summary { run, ..Summary::default() })];
+        measured.queues.jobs = if second == 60 { 1_000 } else { 0 };
+    });
+    let down: Vec<_> = conditions.iter().filter(|one| one.kind == Kind::PartnerDown).collect();
+    assert_eq!((down.len(), down[0].certainty), (1, Certainty::Holds));
+    assert!(may(&conditions).contains(&(Kind::QueueDeep, "jobs".to_owned())));
+}
+
+#[test]
+fn dead_jobs_are_told_of_once() {
+    let settings = Settings::default();
+    let conditions = watch(600, &settings, |_, measured| measured.jira.dead = 1);
+    assert_eq!(told(&conditions), [(Kind::DeadJobs, "jira")]);
+    let conditions = watch(600, &settings, |_, measured| {
+        (measured.jira.dead, measured.jira.is_paused) = (1, true);
+    });
+    assert_eq!(told(&conditions), [(Kind::DeadJobs, "jira"), (Kind::ComponentDegraded, "jira")]);
 }
 
 #[test]

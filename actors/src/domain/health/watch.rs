@@ -12,10 +12,10 @@ use super::{
     Component, Measured, Settings, Status,
     component::evaluate_mail,
     silence::Silence,
-    suspect::{Suspect, Suspects},
+    suspect::{NEVER, Suspect, Suspects},
 };
 use crate::domain::{
-    alert::{Condition, Kind, Scope},
+    alert::{Certainty, Condition, Kind, Scope},
     rule::lasting::shown,
     shape::{cut, secret::without_secrets},
     time::{Micros, micros, rfc3339},
@@ -25,6 +25,9 @@ use crate::domain::{
 const JUMP_SHOWN: Duration = Duration::from_mins(10);
 /// The jira worker looks for jobs twice a second.
 const WORKER_LATE: Duration = Duration::from_secs(10);
+/// What only a call can tell is not known before one has succeeded; but no longer after the start, since
+/// some systems are seldom called.
+const UNKNOWN_FOR: Duration = Duration::from_hours(1);
 /// So many storms, and complaints about traffic, are told of.
 const MOST: usize = 20;
 /// An error that is kept is cut, in bytes.
@@ -93,7 +96,8 @@ impl Watch {
         suspect_partners(measured, settings, &mut suspects);
         suspect_queues(measured, settings, &mut suspects);
         suspect_traffic(measured, &mut suspects);
-        suspect_components(&components, settings, &mut suspects);
+        suspect_components(&components, measured, settings, &mut suspects);
+        self.suspect_unknown(measured, &mut suspects);
         let moment = (measured.at, measured.running);
         let conditions = self.suspects.hold(suspects, moment);
         components.insert("stages", stages(measured, &conditions));
@@ -171,6 +175,35 @@ impl Watch {
         }
     }
 
+    /// What was wrong before the start, and of which nobody can know yet whether it still is.
+    fn suspect_unknown(&self, measured: &Measured, suspects: &mut Vec<Suspect>) {
+        let mut add = |kind, subject| {
+            let unknown = suspect(kind, subject, String::new(), "/health");
+            suspects.push(Suspect { after: NEVER, ..unknown });
+        };
+        for source in self.silence.unheard() {
+            add(Kind::SourceSilent, source.name());
+        }
+        let is_called = |name: &str| {
+            name != "buckets" || measured.buckets.as_ref().is_some_and(|it| it.is_watching)
+        };
+        for (name, calls) in &measured.partners {
+            let is_unknown = calls.last_success.is_none() && measured.running < UNKNOWN_FOR;
+            if is_unknown && is_called(name) {
+                // Components are named as the partners are whose calls they are judged by.
+                for kind in [
+                    Kind::FailuresInARow,
+                    Kind::PartnerDown,
+                    Kind::AuthFailure,
+                    Kind::ComponentUnhealthy,
+                    Kind::ComponentDegraded,
+                ] {
+                    add(kind, name);
+                }
+            }
+        }
+    }
+
     /// What does otherwise than when it was last looked at. Says of each since when it does so.
     fn note_changes(
         &mut self,
@@ -226,7 +259,9 @@ fn evaluate(measured: &Measured, settings: &Settings) -> BTreeMap<&'static str, 
 
 /// Where each stage's input stands; unhealthy while one is stuck.
 fn stages(measured: &Measured, conditions: &[Condition]) -> Component {
-    let stuck = conditions.iter().find(|condition| condition.kind == Kind::StageStuck);
+    let stuck = conditions.iter().find(|condition| {
+        condition.kind == Kind::StageStuck && condition.certainty == Certainty::Holds
+    });
     let error = stuck.map(|stuck| format!("{}: {}", stuck.subject, stuck.cause));
     let waiting: Map<String, serde_json::Value> = measured
         .chain
@@ -315,12 +350,14 @@ fn suspect_traffic(measured: &Measured, suspects: &mut Vec<Suspect>) {
 /// Those that are not well, but for what is told of under a kind of its own.
 fn suspect_components(
     components: &BTreeMap<&'static str, Component>,
+    measured: &Measured,
     settings: &Settings,
     suspects: &mut Vec<Suspect>,
 ) {
     for (name, component) in components {
         let kind = match (component.status, *name) {
             (Status::Healthy, _) | (_, "clock") | (Status::Degraded, "spool") => continue,
+            (Status::Degraded, "jira") if measured.jira.has_only_dead_jobs() => continue,
             (Status::Degraded, _) => Kind::ComponentDegraded,
             (Status::Unhealthy, _) => Kind::ComponentUnhealthy,
         };

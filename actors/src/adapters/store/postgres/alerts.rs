@@ -18,7 +18,7 @@ use crate::{
         StoreError,
         alerts::{
             AlertFilter, AlertStore, MOST, Message, NOBODY, StoredAlert, Tried, UNCLAIMED, Write,
-            Written,
+            Written, known_kinds,
         },
         as_u64,
         jobs::Holder,
@@ -170,12 +170,13 @@ impl AlertStore for Postgres {
 
     async fn forget_alerts(&self, keep: u32) -> Result<u64, StoreError> {
         let given_up = self
-            .query(
-                "UPDATE alert_deliveries SET state = 'dead', ended_at = now(), error = $2
-                 WHERE state = 'waiting' AND attempts = 0
-                     AND not_before < now() - $1::float8 * interval '1 second' RETURNING 1",
-                &[&UNCLAIMED.as_secs_f64(), &NOBODY],
-            )
+            .in_time(async {
+                let mut client = self.client().await?;
+                let transaction = client.transaction().await.map_err(unavailable)?;
+                let given_up = give_up(&transaction).await.map_err(unavailable)?;
+                transaction.commit().await.map_err(unavailable)?;
+                Ok(given_up)
+            })
             .await?;
         self.query(
             "DELETE FROM alerts WHERE resolved_at IS NOT NULL AND id <= (
@@ -186,8 +187,31 @@ impl AlertStore for Postgres {
             &[&i64::from(keep)],
         )
         .await?;
-        Ok(as_u64(i64::try_from(given_up.len()).unwrap_or(i64::MAX)))
+        Ok(given_up)
     }
+}
+
+/// Gives up what nobody has tried for long, since no hub has its channel; gives how many.
+async fn give_up(transaction: &Transaction<'_>) -> Result<u64, Error> {
+    let channels = transaction
+        .query(
+            "WITH given_up AS (
+                 UPDATE alert_deliveries SET state = 'dead', ended_at = now(), error = $2,
+                     holder = NULL, lease_until = NULL
+                 WHERE state IN ('waiting', 'active') AND coalesce(lease_until, not_before)
+                     < now() - $1::float8 * interval '1 second' RETURNING channel)
+             SELECT channel, count(*) FROM given_up GROUP BY channel ORDER BY channel",
+            &[&UNCLAIMED.as_secs_f64(), &NOBODY],
+        )
+        .await?;
+    let given_up = |row: &Row| (row.get::<_, String>(0), as_u64(row.get(1)));
+    let given_up: Vec<(String, u64)> = channels.iter().map(given_up).collect();
+    let told = |(channel, count): &(String, u64)| {
+        let count = usize::try_from(*count).unwrap_or(usize::MAX);
+        Notification::not_delivered(channel, count, NOBODY)
+    };
+    notify(transaction, &given_up.iter().map(told).collect::<Vec<_>>()).await?;
+    Ok(given_up.iter().map(|(_, count)| count).sum())
 }
 
 /// Gives whether it was still to be done.
@@ -286,11 +310,13 @@ async fn claim(
     lease: Duration,
     gather: Duration,
 ) -> Result<Option<Message>, Error> {
+    let kinds = known_kinds();
     // The first of a message stands for all of it: whoever has its row has them all.
     let first = format!(
         "SELECT token, message IS NULL, what, attempts FROM alert_deliveries AS delivery
          WHERE channel = $1 AND state IN ('waiting', 'active')
              AND (message IS NULL OR message = token)
+             AND EXISTS (SELECT 1 FROM alerts WHERE alerts.id = alert AND kind IN ({kinds}))
              AND CASE state WHEN 'waiting' THEN not_before <= clock_timestamp()
                  ELSE lease_until < clock_timestamp() END
              AND {IN_ORDER}
@@ -303,6 +329,7 @@ async fn claim(
             "UPDATE alert_deliveries SET message = $2 WHERE id IN (
                  SELECT id FROM alert_deliveries AS delivery
                  WHERE channel = $1 AND state = 'waiting' AND message IS NULL AND what = $3
+                     AND EXISTS (SELECT 1 FROM alerts WHERE alerts.id = alert AND kind IN ({kinds}))
                      AND (token = $2 OR not_before
                          <= clock_timestamp() + $4::float8 * interval '1 second')
                      AND {IN_ORDER}
@@ -340,14 +367,19 @@ async fn settle(
         Tried::Sent => ("completed", None, Duration::ZERO),
         Tried::Failed { error, wait } => ("waiting", Some(error), *wait),
         Tried::Dead { error } => ("dead", Some(error), Duration::ZERO),
+        Tried::Postponed { wait } => ("waiting", None, *wait),
     };
+    // That it was taken counted as a try.
+    let untried = i32::from(matches!(tried, Tried::Postponed { .. }));
     let settled = transaction
         .execute(
-            "UPDATE alert_deliveries SET state = $3::text, error = $4, holder = NULL, lease_until = NULL,
+            "UPDATE alert_deliveries SET state = $3::text, holder = NULL, lease_until = NULL,
+                 error = CASE $6::integer WHEN 0 THEN $4 ELSE error END,
+                 attempts = attempts - $6::integer,
                  not_before = clock_timestamp() + $5::float8 * interval '1 second',
                  ended_at = CASE WHEN $3::text = 'waiting' THEN NULL ELSE clock_timestamp() END
              WHERE message = $1 AND holder = $2 AND state = 'active'",
-            &[&id, &holder, &state, &error, &wait.as_secs_f64()],
+            &[&id, &holder, &state, &error, &wait.as_secs_f64(), &untried],
         )
         .await?;
     if let Tried::Dead { error } = tried

@@ -1,6 +1,6 @@
 //! [`AlertStore`] for SQLite.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -22,9 +22,8 @@ use crate::{
             StoreError,
             alerts::{
                 AlertFilter, AlertStore, MOST, Message, NOBODY, StoredAlert, Tried, UNCLAIMED,
-                Write, Written,
+                Write, Written, known_kinds,
             },
-            as_u64,
             jobs::Holder,
         },
     },
@@ -185,11 +184,23 @@ impl AlertStore for Sqlite {
     async fn forget_alerts(&self, keep: u32) -> Result<u64, StoreError> {
         on(&self.writer, move |connection| {
             let (transaction, now) = (begin(connection)?, clock::now());
-            let given_up = transaction.execute(
-                "UPDATE alert_deliveries SET state = 'dead', ended_at = ?1, error = ?2
-                 WHERE state = 'waiting' AND attempts = 0 AND not_before < ?3",
+            // No hub has its channel, where nobody has tried for long.
+            let given_up = rows(
+                &transaction,
+                "UPDATE alert_deliveries SET state = 'dead', ended_at = ?1, error = ?2,
+                     holder = NULL, lease_until = NULL
+                 WHERE state IN ('waiting', 'active') AND coalesce(lease_until, not_before) < ?3
+                 RETURNING channel",
                 params![now, NOBODY, now.saturating_sub(micros(UNCLAIMED))],
+                |row| row.get::<_, String>(0),
             )?;
+            let mut channels = BTreeMap::<&str, usize>::new();
+            for channel in &given_up {
+                *channels.entry(channel).or_default() += 1;
+            }
+            for (channel, count) in channels {
+                notify(&transaction, &Notification::not_delivered(channel, count, NOBODY))?;
+            }
             transaction.execute(
                 "DELETE FROM alerts WHERE resolved_at IS NOT NULL AND id <= (
                      SELECT id FROM alerts WHERE resolved_at IS NOT NULL
@@ -199,7 +210,7 @@ impl AlertStore for Sqlite {
                 [keep],
             )?;
             transaction.commit()?;
-            Ok(as_u64(i64::try_from(given_up).unwrap_or(i64::MAX)))
+            Ok(given_up.len() as u64)
         })
         .await
     }
@@ -300,11 +311,13 @@ fn claim(
     gather: Duration,
 ) -> Result<Option<Message>, StoreError> {
     let now = clock::now();
+    let kinds = known_kinds();
     // The first of a message stands for all of it.
     let first = format!(
         "SELECT token, message IS NULL, what, attempts FROM alert_deliveries AS delivery
          WHERE channel = ?1 AND state IN ('waiting', 'active')
              AND (message IS NULL OR message = token)
+             AND EXISTS (SELECT 1 FROM alerts WHERE alerts.id = alert AND kind IN ({kinds}))
              AND CASE state WHEN 'waiting' THEN not_before <= ?2 ELSE lease_until < ?2 END
              AND {IN_ORDER}
          ORDER BY id LIMIT 1"
@@ -321,6 +334,7 @@ fn claim(
             "UPDATE alert_deliveries SET message = ?2 WHERE id IN (
                  SELECT id FROM alert_deliveries AS delivery
                  WHERE channel = ?1 AND state = 'waiting' AND message IS NULL AND what = ?3
+                     AND EXISTS (SELECT 1 FROM alerts WHERE alerts.id = alert AND kind IN ({kinds}))
                      AND (token = ?2 OR not_before <= ?4) AND {IN_ORDER}
                  ORDER BY token <> ?2, id LIMIT {MOST})"
         );
@@ -360,12 +374,16 @@ fn settle(
         Tried::Sent => ("completed", None, now, Some(now)),
         Tried::Failed { error, wait } => ("waiting", Some(error), later(now, *wait), None),
         Tried::Dead { error } => ("dead", Some(error), now, Some(now)),
+        Tried::Postponed { wait } => ("waiting", None, later(now, *wait), None),
     };
+    // That it was taken counted as a try.
+    let untried = i32::from(matches!(tried, Tried::Postponed { .. }));
     let settled = transaction.execute(
-        "UPDATE alert_deliveries SET state = ?3, error = ?4, holder = NULL, lease_until = NULL,
+        "UPDATE alert_deliveries SET state = ?3, holder = NULL, lease_until = NULL,
+             error = CASE ?7 WHEN 0 THEN ?4 ELSE error END, attempts = attempts - ?7,
              not_before = ?5, ended_at = ?6
          WHERE message = ?1 AND holder = ?2 AND state = 'active'",
-        params![id.to_string(), holder.to_string(), state, error, not_before, ended],
+        params![id.to_string(), holder.to_string(), state, error, not_before, ended, untried],
     )?;
     if let Tried::Dead { error } = tried
         && settled > 0
