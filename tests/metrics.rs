@@ -278,6 +278,7 @@ async fn the_snapshot_has_the_prototypes_names_and_true_values() {
         "delete_requests",
         "other_requests",
         "dyno_performance",
+        "app_performance",
         "top_endpoints",
         "channel_health",
         "active_alerts",

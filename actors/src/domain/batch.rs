@@ -54,7 +54,7 @@ pub enum Attributes {
 }
 
 /// Whom events belong to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     pub environment: Span,
     pub service: Span,

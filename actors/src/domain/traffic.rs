@@ -6,15 +6,17 @@
 //! fully-mergeable quantile sketch with relative-error guarantees", 2019; 1 % error).
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
 use serde::Serialize;
 use sketches_ddsketch::{Config, DDSketch};
 
+pub use self::served::Performance;
+use self::served::ServedBy;
 use super::{
-    batch::Batch,
+    batch::{Batch, Scope},
     event::Kind,
     route::push_template,
     router::{self, Method, Request},
@@ -22,14 +24,14 @@ use super::{
     top::Top,
 };
 
+mod complaints;
+mod served;
+
 /// Slots of a window: it is exact to a thirtieth.
 const SLOTS: i64 = 30;
 /// Keys kept of each slot's routes and countries; ten are shown.
 const TOP_KEPT: usize = 256;
 const TOP_SHOWN: usize = 10;
-/// Dynos kept apart; those beyond count as one.
-const MAX_DYNOS: usize = 500;
-const OTHER_DYNOS: &str = "other";
 /// Answers slower than this count as slow.
 const SLOW_MS: u32 = 1_000;
 /// From this share of requests that fail on, in percent, something is wrong.
@@ -48,17 +50,11 @@ struct Counts {
     timed: u64,
     service_ms: u64,
     sketch: DDSketch,
-    dynos: HashMap<Box<str>, Dyno>,
+    dynos: ServedBy,
+    /// By environment and service.
+    apps: ServedBy,
     endpoints: Top,
     countries: Top,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Dyno {
-    requests: u64,
-    errors: u64,
-    timed: u64,
-    service_ms: u64,
 }
 
 /// See the [module](self).
@@ -71,6 +67,7 @@ pub struct Traffic {
     alerts: BTreeMap<String, Alert>,
     has_countries: bool,
     route: Vec<u8>,
+    app: Vec<u8>,
 }
 
 /// The statistics at one moment, with the field names of the first prototype, whose dashboards go
@@ -101,7 +98,9 @@ pub struct Snapshot {
     /// Absent without a database of countries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_countries: Option<Vec<CountryCount>>,
-    pub dyno_performance: BTreeMap<String, DynoPerformance>,
+    pub dyno_performance: BTreeMap<String, Performance>,
+    /// By environment and service: `production/shop`.
+    pub app_performance: BTreeMap<String, Performance>,
     pub top_endpoints: Vec<EndpointCount>,
     pub channel_health: ChannelHealth,
     pub active_alerts: Vec<Alert>,
@@ -121,24 +120,6 @@ pub struct EndpointCount {
     /// Method and route template: `GET /users/<id>`.
     pub endpoint: String,
     pub count: u64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct DynoPerformance {
-    pub name: String,
-    pub request_count: u64,
-    pub avg_response_time: u64,
-    pub error_rate: f64,
-    /// `healthy`, `warning` or `critical`.
-    pub status: &'static str,
-}
-
-impl DynoPerformance {
-    /// Whether it is not healthy because its requests fail; otherwise it is because they are slow.
-    #[must_use]
-    pub fn fails_often(&self) -> bool {
-        self.error_rate > MANY_ERRORS
-    }
 }
 
 /// How full the pipeline is; filled in by who knows its channels.
@@ -181,6 +162,7 @@ impl Traffic {
             alerts: BTreeMap::new(),
             has_countries,
             route: Vec::new(),
+            app: Vec::new(),
         }
     }
 
@@ -191,7 +173,7 @@ impl Traffic {
             .events
             .iter()
             .filter(|event| event.kind == Kind::Router)
-            .map(|event| batch.text.get(event.message))
+            .map(|event| (event.scope, batch.text.get(event.message)))
             .peekable();
         if lines.peek().is_none() {
             return;
@@ -202,11 +184,19 @@ impl Traffic {
             self.slots.push_back((number, Counts::new()));
         }
         let slot = &mut self.slots.back_mut().expect("pushed just now").1;
-        for line in lines {
+        let mut scope = None;
+        for (of, line) in lines {
             let request = router::parse(line);
             self.totals.count(&request);
             slot.count(&request);
-            slot.count_dyno(&request);
+            if !request.dyno.is_empty() {
+                slot.dynos.count(text(request.dyno), &request);
+            }
+            // Nearly always that of the line before.
+            if scope.replace(of) != Some(of) {
+                name_app(&mut self.app, batch, of);
+            }
+            slot.apps.count(text(&self.app), &request);
             self.route.clear();
             self.route.extend_from_slice(request.method_text);
             self.route.push(b' ');
@@ -237,11 +227,7 @@ impl Traffic {
         for (_, slot) in &self.slots {
             window.merge(slot);
         }
-        let dynos: BTreeMap<_, _> = window
-            .dynos
-            .iter()
-            .map(|(name, dyno)| (name.to_string(), dyno.performance(name)))
-            .collect();
+        let dynos = window.dynos.performance();
         self.raise_alerts(&window, &dynos, now);
         let covered = (now - self.started).clamp(1_000_000, self.window);
         let totals = &self.totals;
@@ -274,6 +260,7 @@ impl Traffic {
                 first.map(|(country, count)| CountryCount { country, count }).collect()
             }),
             dyno_performance: dynos,
+            app_performance: window.apps.performance(),
             top_endpoints: window
                 .endpoints
                 .first(TOP_SHOWN)
@@ -291,7 +278,7 @@ impl Traffic {
     fn raise_alerts(
         &mut self,
         window: &Counts,
-        dynos: &BTreeMap<String, DynoPerformance>,
+        dynos: &BTreeMap<String, Performance>,
         now: Micros,
     ) {
         let mut firing: Vec<(String, &'static str, &'static str, String)> = Vec::new();
@@ -356,7 +343,8 @@ impl Counts {
             timed: 0,
             service_ms: 0,
             sketch: DDSketch::new(Config::defaults()),
-            dynos: HashMap::new(),
+            dynos: ServedBy::default(),
+            apps: ServedBy::default(),
             endpoints: Top::new(TOP_KEPT),
             countries: Top::new(TOP_KEPT),
         }
@@ -376,32 +364,6 @@ impl Counts {
         }
     }
 
-    fn count_dyno(&mut self, request: &Request<'_>) {
-        if request.dyno.is_empty() {
-            return;
-        }
-        let dyno = self.dyno(text(request.dyno));
-        dyno.requests += 1;
-        dyno.errors += u64::from(request.is_error());
-        if let Some(ms) = request.service_ms {
-            dyno.timed += 1;
-            dyno.service_ms += u64::from(ms);
-        }
-    }
-
-    /// The counts of a dyno, or of all those beyond the bound.
-    fn dyno(&mut self, name: &str) -> &mut Dyno {
-        let mut name = name;
-        if !self.dynos.contains_key(name) {
-            let others = usize::from(self.dynos.contains_key(OTHER_DYNOS));
-            if self.dynos.len() - others >= MAX_DYNOS {
-                name = OTHER_DYNOS;
-            }
-            self.dynos.entry(name.into()).or_default();
-        }
-        self.dynos.get_mut(name).expect("there is one now")
-    }
-
     fn merge(&mut self, other: &Self) {
         self.requests += other.requests;
         self.errors += other.errors;
@@ -410,13 +372,8 @@ impl Counts {
         self.service_ms += other.service_ms;
         // Both sketches have the same configuration, the one thing that could fail here.
         let _ = self.sketch.merge(&other.sketch);
-        for (name, dyno) in &other.dynos {
-            let sum = self.dyno(name);
-            sum.requests += dyno.requests;
-            sum.errors += dyno.errors;
-            sum.timed += dyno.timed;
-            sum.service_ms += dyno.service_ms;
-        }
+        self.dynos.merge(&other.dynos);
+        self.apps.merge(&other.apps);
         self.endpoints.merge(&other.endpoints);
         self.countries.merge(&other.countries);
     }
@@ -426,25 +383,12 @@ impl Counts {
     }
 }
 
-impl Dyno {
-    fn performance(&self, name: &str) -> DynoPerformance {
-        let error_rate = percent(self.errors, self.requests);
-        let avg_response_time = average(self.service_ms, self.timed);
-        let by_errors = above(error_rate, MANY_ERRORS, 10.0);
-        let by_time = above(avg_response_time as f64 / NANOS_PER_MS, 1_000.0, 2_000.0);
-        let status = match (by_errors, by_time) {
-            (Some("critical"), _) | (_, Some("critical")) => "critical",
-            (Some(_), _) | (_, Some(_)) => "warning",
-            (None, None) => "healthy",
-        };
-        DynoPerformance {
-            name: name.to_owned(),
-            request_count: self.requests,
-            avg_response_time,
-            error_rate,
-            status,
-        }
-    }
+/// `production/shop`
+fn name_app(name: &mut Vec<u8>, batch: &Batch, Scope { environment, service }: Scope) {
+    name.clear();
+    name.extend_from_slice(batch.text.get(environment));
+    name.push(b'/');
+    name.extend_from_slice(batch.text.get(service));
 }
 
 /// The client is the first of the addresses that the router lists.
@@ -494,9 +438,9 @@ mod tests {
     };
 
     const MINUTE: Micros = 60_000_000;
-    const NO_COUNTRY: &dyn Fn(&str) -> Option<String> = &|_| None;
+    pub(super) const NO_COUNTRY: &dyn Fn(&str) -> Option<String> = &|_| None;
 
-    fn requests(lines: &[&str]) -> Batch {
+    pub(super) fn requests(lines: &[&str]) -> Batch {
         let mut body = String::new();
         for line in lines {
             let frame = format!("<158>1 2026-11-22T03:00:00Z host heroku router - {line}");
@@ -516,7 +460,7 @@ mod tests {
         batch
     }
 
-    fn traffic() -> Traffic {
+    pub(super) fn traffic() -> Traffic {
         Traffic::new(Duration::from_mins(5), 0, false)
     }
 
@@ -586,15 +530,18 @@ mod tests {
             traffic.add(&requests(&[&line]), 0, NO_COUNTRY);
         }
         let snapshot = traffic.snapshot(0, ChannelHealth::default());
-        assert!(snapshot.dyno_performance.len() <= MAX_DYNOS + 1);
+        assert!(snapshot.dyno_performance.len() <= served::MOST + 1);
         assert_eq!(snapshot.dyno_performance["other"].request_count, 1_500);
+        let apps = snapshot.app_performance;
+        let [(name, app)] = &apps.iter().collect::<Vec<_>>()[..] else { panic!("{apps:?}") };
+        assert!(name.contains('/') && app.request_count == 2_000, "{apps:?}");
         // Other names in the next slot make no difference.
         for number in 2_000..3_000 {
             let line = format!("method=GET path=\"/\" dyno=web.{number} status=200");
             traffic.add(&requests(&[&line]), MINUTE, NO_COUNTRY);
         }
         let snapshot = traffic.snapshot(MINUTE, ChannelHealth::default());
-        assert!(snapshot.dyno_performance.len() <= MAX_DYNOS + 1);
+        assert!(snapshot.dyno_performance.len() <= served::MOST + 1);
         let sum: u64 = snapshot.dyno_performance.values().map(|dyno| dyno.request_count).sum();
         assert_eq!(sum, 3_000);
     }

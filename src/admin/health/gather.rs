@@ -17,11 +17,10 @@ use faultline_actors::{
         calls::Ended,
         event::Source,
         health::measured::{
-            Application, Breaker, Buckets, Chain, Complaint, Database, Disk, Jira, Maxwell,
-            Measured, Queues, Redis, Spool as SpoolMeasured, Storm, Tls,
+            Application, Breaker, Buckets, Chain, Database, Disk, Jira, Maxwell, Measured, Queues,
+            Redis, Spool as SpoolMeasured, Storm, Tls,
         },
         job::State as JobState,
-        traffic::Snapshot,
     },
 };
 
@@ -81,7 +80,7 @@ impl Admin {
                 .is_complete()
                 .then(|| Source::ALL.map(|source| ledger.line(source).received)),
             storms,
-            traffic: traffic.ok().flatten().map_or_else(Vec::new, |it| complaints(&it)),
+            traffic: traffic.ok().flatten().map_or_else(Vec::new, |it| it.complaints()),
         }
     }
 
@@ -238,30 +237,6 @@ pub(in crate::admin) fn tls(certificates: &Certificates) -> Option<Tls> {
     let warning =
         |tls: &std::sync::Arc<tls::Tls>| Some(format!("{}: {}", tls.listener(), tls.warning()?));
     (!expires.is_empty()).then(|| Tls { warning: certificates.iter().find_map(warning), expires })
-}
-
-/// What the statistics of traffic complain of: all requests together first, then dynos.
-fn complaints(snapshot: &Snapshot) -> Vec<Complaint> {
-    let mut complaints = Vec::new();
-    for alert in snapshot.active_alerts.iter().filter(|alert| !alert.resolved) {
-        let is_errors = match alert.kind {
-            "high_error_rate" => true,
-            "slow_response" => false,
-            _ => continue,
-        };
-        let (subject, message) = ("all".to_owned(), alert.message.clone());
-        complaints.push(Complaint { is_errors, subject, message });
-    }
-    for dyno in snapshot.dyno_performance.values().filter(|dyno| dyno.status != "healthy") {
-        let seconds = dyno.avg_response_time as f64 / 1e9;
-        let message = format!(
-            "{:.1} % of the requests of {} fail, they take {seconds:.2} s on average",
-            dyno.error_rate, dyno.name
-        );
-        let is_errors = dyno.fails_often();
-        complaints.push(Complaint { is_errors, subject: dyno.name.clone(), message });
-    }
-    complaints
 }
 
 /// Resident memory, from the second field of `/proc/self/statm`, in pages.

@@ -179,7 +179,7 @@ pub struct Storm {
 pub struct Complaint {
     /// Errors, or slow answers.
     pub is_errors: bool,
-    /// A dyno, or `all`.
+    /// An application, or `all`.
     pub subject: String,
     pub message: String,
 }
