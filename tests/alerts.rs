@@ -16,7 +16,11 @@ use faultline_actors::{
             sqlite::Sqlite,
         },
     },
-    domain::{alert::Kind, rule::Class, secret::Secret},
+    domain::{
+        alert::{Condition, Kind},
+        rule::Class,
+        secret::Secret,
+    },
 };
 use faultline_testkit::{
     eventually,
@@ -194,6 +198,16 @@ async fn webhooks_get_what_is_signed_and_a_second_try_is_the_same() {
     }
 }
 
+/// Until the store knows of what was told without it.
+async fn known(hub: &Hub, store: &dyn Store, holds: &[Condition]) {
+    eventually("the store knows of it", async || {
+        hub.say(holds.to_vec()).await;
+        let alerts = store.list_alerts(&AlertFilter::default(), 10).await.unwrap_or_default();
+        if alerts.len() == 1 && alerts[0].told == 1 { Ok(()) } else { Err(alerts) }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_alert_about_the_store_is_told_without_it_and_once() {
     let smtp = Smtp::started(Settings::default());
@@ -213,12 +227,7 @@ async fn an_alert_about_the_store_is_told_without_it_and_once() {
     .await;
     assert_eq!(told[0].header("Subject"), "[CRITICAL] Faultline hub-1: database does not work");
     server.resume();
-    eventually("the store knows of it", async || {
-        hub.say(holds.clone()).await;
-        let alerts = store.list_alerts(&AlertFilter::default(), 10).await.unwrap_or_default();
-        if alerts.len() == 1 && alerts[0].told == 1 { Ok(()) } else { Err(alerts) }
-    })
-    .await;
+    known(&hub, &*store, &holds).await;
     let told = eventually("it is over", async || {
         hub.say(vec![]).await;
         let told = smtp.mail();
@@ -250,12 +259,7 @@ async fn what_memory_could_not_tell_the_store_tells_when_it_is_back() {
     })
     .await;
     server.resume();
-    eventually("the store knows of it", async || {
-        hub.say(holds.clone()).await;
-        let alerts = store.list_alerts(&AlertFilter::default(), 10).await.unwrap_or_default();
-        if alerts.len() == 1 && alerts[0].told == 1 { Ok(()) } else { Err(alerts) }
-    })
-    .await;
+    known(&hub, &*store, &holds).await;
     assert!(pager.mail().is_empty());
     pager.start();
     let told = mail(&pager, 1).await;
