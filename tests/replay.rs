@@ -5,7 +5,7 @@
 
 use faultline_testkit::{
     eventually,
-    program::{Line, Program},
+    program::{Line, Program, run_to_end},
 };
 use serde_json::Value;
 
@@ -118,4 +118,33 @@ async fn by_another_hub_after_the_first_has_stored_it() {
     first.start();
     first.settled().await;
     assert_stored_once(&first, 0).await;
+}
+
+#[tokio::test]
+async fn by_the_command_line() {
+    let mut hub = Program::new(BINARY);
+    hub.start();
+    let lines = hub.post("/maxwell", "application/x-ndjson").body("bad\nworse\n");
+    assert!(lines.send().await.unwrap().status().is_success());
+    hub.settled().await;
+    hub.database.execute("UPDATE rejected SET length = 99 WHERE length = 5").await;
+    let replay = async |url| {
+        let url = format!("http://{url}");
+        run_to_end(hub.command_with(&["replay", "--rejected", "--url", &url])).await
+    };
+    let said = replay(hub.receiver()).await;
+    assert!(!said.status.success(), "{said:?}");
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("is no admin listener of a hub"), "{said}");
+
+    let said = replay(hub.admin()).await;
+    assert!(said.status.success(), "{said:?}");
+    assert_eq!(said.stdout, b"sent 1 bodies, 3 B\n");
+    let complaint = String::from_utf8(said.stderr).unwrap();
+    assert!(complaint.contains("cannot be replayed: 5 of its 99 bytes are kept"), "{complaint}");
+    assert_eq!(hub.settled().await.line("maxwell").rejected, 3, "it is still not understood");
+    let audit = "SELECT count(*) FROM audit_trail WHERE action = 'rejected.replay'";
+    assert_eq!(hub.database.number(audit).await, 1);
+    let known = "SELECT count(*) FROM replayed_records";
+    assert_eq!(hub.database.number(known).await, 1);
 }
