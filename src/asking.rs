@@ -22,11 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Whom {
     /// The admin listener; `FAULTLINE_URL` or the configured one by default.
     #[arg(long, value_name = "URL")]
-    url: Option<String>,
+    pub(crate) url: Option<String>,
     /// Its token; `FAULTLINE_TOKEN` or the configured one by default. Other users of this machine
     /// may see arguments: better set the variable.
     #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    pub(crate) token: Option<String>,
 }
 
 /// See the [module](self).
@@ -42,6 +42,12 @@ pub(crate) enum Answer<T> {
     Is(T),
     /// There is no such thing at this Faultline.
     Missing,
+}
+
+/// What was not done, and why.
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) detail: String,
 }
 
 impl Asking {
@@ -102,6 +108,21 @@ impl Asking {
         let answer = self.ask(Method::POST, path, "application/json").await?;
         Ok(good(answer).await?.json().await?)
     }
+
+    /// The same, with these statuses counted as an answer as well.
+    pub(crate) async fn try_post(
+        &self,
+        path: &str,
+        refusals: &[StatusCode],
+    ) -> anyhow::Result<Result<Value, Refused>> {
+        let answer = self.ask(Method::POST, path, "application/json").await?;
+        let status = answer.status();
+        if !refusals.contains(&status) {
+            return Ok(Ok(good(answer).await?.json().await?));
+        }
+        let detail = detail(&answer.text().await.unwrap_or_default());
+        Ok(Err(Refused { status, detail }))
+    }
 }
 
 /// The innermost reason, without the URL, which is said anyway.
@@ -118,12 +139,17 @@ async fn good(answer: Response) -> anyhow::Result<Response> {
     if status.is_success() {
         return Ok(answer);
     }
-    let text = answer.text().await.unwrap_or_default();
-    let problem: Option<Value> = serde_json::from_str(&text).ok();
-    let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+    let detail = detail(&answer.text().await.unwrap_or_default());
     let hint = match status {
         StatusCode::UNAUTHORIZED => " (--token or FAULTLINE_TOKEN)",
         _ => "",
     };
-    bail!("{status}: {}{hint}", detail.unwrap_or("no reason is given"));
+    bail!("{status}: {detail}{hint}");
+}
+
+/// What a problem says.
+fn detail(text: &str) -> String {
+    let problem: Option<Value> = serde_json::from_str(text).ok();
+    let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+    detail.unwrap_or("no reason is given").to_owned()
 }

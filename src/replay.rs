@@ -1,5 +1,5 @@
-//! `faultline replay`: sends recorded bodies, or rejected messages of the store, to a running
-//! Faultline, as the clients would that they came from; or brings archives back.
+//! `faultline replay`: sends recorded bodies to a running Faultline, as the clients would that they
+//! came from; has it take in rejected messages again; or brings archives back.
 
 use std::{
     io::{IsTerminal, Write},
@@ -11,12 +11,16 @@ use std::{
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use faultline_actors::domain::{event::Source, maxwell, rule::lasting};
+use futures_util::{StreamExt, stream};
 use reqwest::{Client, StatusCode, header};
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
+    asking::{Answer, Asking, Refused, Whom},
     cli::{complain, say},
     config::Config,
-    open_store, restore,
+    restore,
 };
 
 #[derive(clap::Args)]
@@ -27,7 +31,7 @@ pub(crate) struct Arguments {
     /// What the files are; found out from their content by default.
     #[arg(long, value_parser = parse_source, value_name = "logdrains|errors|maxwell")]
     source: Option<Source>,
-    /// Send the store's rejected messages that were not replayed yet, instead of files.
+    /// Have a running hub take in the rejected messages that were not replayed yet, instead of files.
     #[arg(long, conflicts_with = "files")]
     rejected: bool,
     /// Put the events of archives back into the store, each once, instead of sending anything.
@@ -37,9 +41,14 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = lasting::parse,
         requires = "archive")]
     keep: Duration,
-    /// The receiver; the configured one by default. May hold a drain's user and password.
+    /// The receiver; the configured one by default. May hold a drain's user and password. With
+    /// --rejected the admin listener; `FAULTLINE_URL` or the configured one by default.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// The admin listener's token; `FAULTLINE_TOKEN` or the configured one by default. Other users
+    /// of this machine may see arguments: better set the variable.
+    #[arg(long, value_name = "TOKEN", requires = "rejected")]
+    token: Option<String>,
 }
 
 fn parse_source(name: &str) -> Result<Source, String> {
@@ -60,16 +69,19 @@ pub(crate) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     if !arguments.archive.is_empty() {
         return restore::run(&arguments.archive, arguments.keep, config).await;
     }
+    let mut progress = Progress::new();
+    if arguments.rejected {
+        let whom = Whom { url: arguments.url, token: arguments.token };
+        replay_rejected(&Asking::new(whom, config)?, &mut progress).await?;
+        progress.end();
+        return Ok(ExitCode::SUCCESS);
+    }
     let url = arguments.url.unwrap_or_else(|| format!("http://{}", config.receiver.listen));
     let sender = Sender {
         client: Client::builder().timeout(Duration::from_mins(1)).build()?,
         url: url.trim_end_matches('/').to_owned(),
         token: config.receiver.token.expose().to_owned(),
     };
-    let mut progress = Progress::new();
-    if arguments.rejected {
-        replay_rejected(&sender, config, &mut progress).await?;
-    }
     for path in &arguments.files {
         replay_file(&sender, path, arguments.source, &mut progress)
             .await
@@ -126,54 +138,58 @@ fn guess(content: &[u8]) -> Option<Source> {
     }
 }
 
-/// Sends the store's rejected messages, each marked as soon as it is accepted.
-async fn replay_rejected(
-    sender: &Sender,
-    config: &Config,
-    progress: &mut Progress,
-) -> anyhow::Result<()> {
-    const PAGE: u32 = 100;
-    let store = open_store(&config.store)?;
-    // What is rejected again comes back as a new one, which is for another time.
-    let newest = store.rejected(1).await?.first().map_or(0, |rejected| rejected.id);
-    let mut after = 0;
+/// A rejected message, as the list of them says it.
+#[derive(Deserialize)]
+struct Rejected {
+    id: i64,
+    length: usize,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    rejected: Vec<Rejected>,
+    next: Option<String>,
+}
+
+/// Has a hub take in the rejected messages that were not replayed yet, from the newest to the oldest:
+/// those that are rejected again meanwhile are newer, and for another time.
+async fn replay_rejected(asking: &Asking, progress: &mut Progress) -> anyhow::Result<()> {
+    const FIRST: &str = "/api/rejected?replayed=no&limit=100";
+    /// They share the spool's commits.
+    const AT_ONCE: usize = 16;
+    let mut path = FIRST.to_owned();
     loop {
-        let mut page = store.unreplayed(after, PAGE).await?;
-        page.retain(|rejected| rejected.id <= newest);
-        let Some(last) = page.last() else { return Ok(()) };
-        after = last.id;
-        for rejected in page {
-            let Some(source) = Source::from_name(&rejected.source) else { continue };
-            let is_whole = rejected.length == i64::try_from(rejected.bytes.len())?;
-            if !is_whole || rejected.bytes.is_empty() {
-                complain(&format!(
-                    "rejected message {}: not sent, {} of its {} bytes are kept",
-                    rejected.id,
-                    rejected.bytes.len(),
-                    rejected.length
-                ));
-                continue;
-            }
-            let length = rejected.bytes.len();
-            match sender.send(source, body_of(source, rejected.bytes)).await {
-                Ok(()) => {
-                    store.mark_replayed(rejected.id).await?;
-                    progress.add(length);
-                }
-                Err(error) => complain(&format!("rejected message {}: {error:#}", rejected.id)),
+        let Answer::Is(page) = asking.json::<Page>(&path, &[]).await? else {
+            bail!("{} is no admin listener of a hub, which --rejected needs", asking.url());
+        };
+        let replays = page.rejected.into_iter().map(async |message| {
+            replay_one(asking, message.id).await.map(|outcome| (message.length, outcome))
+        });
+        let mut replays = stream::iter(replays).buffer_unordered(AT_ONCE);
+        while let Some(outcome) = replays.next().await {
+            match outcome? {
+                (length, Ok(_)) => progress.add(length),
+                (_, Err(refused)) => complain(&refused.detail),
             }
         }
+        let Some(next) = page.next else { return Ok(()) };
+        path = format!("{FIRST}&cursor={next}");
     }
 }
 
-/// A frame that was rejected has lost its length; what broke the framing still starts with one.
-pub(crate) fn body_of(source: Source, bytes: Vec<u8>) -> Bytes {
-    if source == Source::Logdrains && bytes.first() == Some(&b'<') {
-        let mut framed = format!("{} ", bytes.len()).into_bytes();
-        framed.extend_from_slice(&bytes);
-        return framed.into();
+/// Has one taken in, again while the hub cannot just now.
+async fn replay_one(asking: &Asking, id: i64) -> anyhow::Result<Result<Value, Refused>> {
+    let path = format!("/api/rejected/{id}/replay");
+    let refusals = [StatusCode::CONFLICT, StatusCode::NOT_FOUND, StatusCode::SERVICE_UNAVAILABLE];
+    for _ in 0..TRIES {
+        match asking.try_post(&path, &refusals).await? {
+            Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            outcome => return Ok(outcome),
+        }
     }
-    bytes.into()
+    bail!("the hub could not replay rejected message {id} {TRIES} times in a row")
 }
 
 struct Sender {
@@ -261,6 +277,5 @@ mod tests {
         assert_eq!(guess(b"{\"message\":\"x\"}"), Some(Source::Errors));
         assert_eq!(guess(b"\n{\"type\":\"insert\"}\n"), Some(Source::Maxwell));
         assert_eq!(guess(b"hello"), None);
-        assert_eq!(body_of(Source::Logdrains, b"<1>x".to_vec()), "4 <1>x");
     }
 }

@@ -235,7 +235,7 @@ async fn take_poison(program: &Program) {
 
 /// Has rejected messages replayed, by the command that people use.
 async fn replay(program: &Program) -> Output {
-    let url = format!("http://{}", program.receiver());
+    let url = format!("http://{}", program.admin());
     let mut command = program.command_with(&["replay", "--rejected", "--url", &url]);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -29,7 +29,7 @@ use crate::{
     domain::{
         batch::{Batch, RecordHead},
         parse::{self, Ending},
-        record::{Block, Content, RecordRef},
+        record::{Block, Content, Meta, RecordRef},
     },
     stage::{Closed, Finish, Wake, wake},
 };
@@ -245,7 +245,13 @@ fn poisoned(block: &Block) -> Batch {
         metrics::counter!("faultline_parser_panics_total").increment(1);
         batch.start_record(RecordHead::of(record), record.messages);
         let body = match &record.content {
-            Content::Body { body, .. } => &block.bytes[body.clone()],
+            Content::Body { meta, body } => {
+                let meta = Meta::decode(&block.bytes[meta.clone()]);
+                if let Some(id) = meta.and_then(|meta| meta.replay) {
+                    batch.replays(id);
+                }
+                &block.bytes[body.clone()]
+            }
             Content::Damaged { bytes } => &block.bytes[bytes.clone()],
             Content::Duplicate => &[],
         };
@@ -313,7 +319,7 @@ mod tests {
     use kameo::actor::Spawn;
 
     use super::*;
-    use crate::domain::{event::Source, record::Meta};
+    use crate::domain::{event::Source, record::RejectedId};
 
     struct Fragile(parse::Parser);
 
@@ -335,7 +341,11 @@ mod tests {
     }
 
     fn block(sequence: u64, message: &str) -> Block {
-        let meta = Meta::default().encode();
+        block_of(sequence, message, None)
+    }
+
+    fn block_of(sequence: u64, message: &str, replay: Option<RejectedId>) -> Block {
+        let meta = Meta { replay, ..Meta::default() }.encode();
         let body = format!(r#"{{"message":"{message}"}}"#);
         let records = vec![RecordRef {
             sequence,
@@ -371,7 +381,9 @@ mod tests {
         let (blocks, input) = flume::bounded(10);
         let (output, batches) = flume::bounded(10);
         // The first record waits for its next lines, so that all three share a batch.
-        for block in [lines(1, &["Error: boom"]), block(2, "poison"), block(3, "good")] {
+        let replay = Some(RejectedId { id: 7, received_at: 1 });
+        let poison = block_of(2, "poison", replay);
+        for block in [lines(1, &["Error: boom"]), poison, block(3, "good")] {
             blocks.send(block).unwrap();
         }
         let fragile = Box::new(Fragile(parse::Parser::new("test", Arc::default())));
@@ -381,12 +393,13 @@ mod tests {
         let outcome: Vec<_> = batches
             .drain()
             .flat_map(|batch| {
+                let replay = batch.replayed.first().map(|(_, id)| *id);
                 (batch.first..=batch.last)
-                    .map(move |sequence| (sequence, batch.rejected.len()))
+                    .map(move |sequence| (sequence, batch.rejected.len(), replay))
                     .collect::<Vec<_>>()
             })
             .collect();
-        assert_eq!(outcome, [(1, 0), (2, 1), (3, 0)]);
+        assert_eq!(outcome, [(1, 0, None), (2, 1, replay), (3, 0, None)]);
     }
 
     #[tokio::test(start_paused = true)]

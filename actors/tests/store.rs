@@ -207,21 +207,6 @@ async fn records_of_long_ago_and_of_several_days_are_stored(store: &dyn Store) {
     assert_eq!(committed.tallies[Source::Errors as usize].stored, 4);
 }
 
-async fn rejected_messages_are_replayed_once(store: &dyn Store) {
-    let origin = Origin::now_v7();
-    store.position(origin).await.unwrap();
-    store.commit(&commit(origin, 0, vec![batch(1, Source::Maxwell, b"bad\nworse")])).await.unwrap();
-    let waiting = store.unreplayed(0, 1_000).await.unwrap();
-    let count = waiting.len();
-    assert!(count >= 2);
-    let last = waiting.last().unwrap();
-    assert_eq!(last.bytes, b"worse");
-    store.mark_replayed(last.id).await.unwrap();
-    assert_eq!(store.unreplayed(0, 1_000).await.unwrap().len(), count - 1);
-    assert_eq!(store.unreplayed(0, 1).await.unwrap()[0].id, waiting[0].id, "oldest first");
-    assert!(store.unreplayed(last.id, 10).await.unwrap().is_empty());
-}
-
 async fn migrations_run_once_and_snapshots_are_kept(store: &dyn Store) {
     assert!(store.migrate().await.unwrap().is_empty(), "nothing is left to do");
     store.ping().await.unwrap();
@@ -239,7 +224,6 @@ async fn conforms(store: &dyn Store) {
     what_is_stored_of_each_origin_is_known(store).await;
     odd_values_are_stored(store).await;
     records_of_long_ago_and_of_several_days_are_stored(store).await;
-    rejected_messages_are_replayed_once(store).await;
     migrations_run_once_and_snapshots_are_kept(store).await;
     similar_shapes_are_one_fault_and_people_teach_otherwise(store).await;
     what_cannot_be_taught_is_said(store).await;

@@ -99,12 +99,6 @@ impl Store for Nothing {
     async fn rejected(&self, _: u32) -> Result<Vec<StoredRejected>, StoreError> {
         Ok(Vec::new())
     }
-    async fn unreplayed(&self, _: i64, _: u32) -> Result<Vec<StoredRejected>, StoreError> {
-        Ok(Vec::new())
-    }
-    async fn mark_replayed(&self, _: i64) -> Result<(), StoreError> {
-        Ok(())
-    }
 }
 
 #[async_trait]

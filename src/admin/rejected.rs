@@ -1,8 +1,8 @@
 //! `/api/rejected`: what no parser understood, to be looked at and, after a fix, replayed.
 //!
-//! A message is replayed as `faultline replay --rejected` does it, but within the process: it is
-//! durable in the spool before it is marked. It carries an id of its own there, so that one which
-//! was not marked any more, because the process died in between, is not stored twice by this hub.
+//! A replayed message is durable in the spool before it is marked. Its record says which one it is,
+//! and whoever stores it keeps that in the same transaction: one that was not marked any more,
+//! because the process died in between, is not stored twice, whichever hub replays it again.
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
@@ -13,6 +13,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
+use bytes::Bytes;
 use faultline_actors::{
     adapters::{
         clock,
@@ -26,7 +27,7 @@ use faultline_actors::{
         error_report,
         event::Source,
         parse::count_messages,
-        record::{Meta, NewRecord, RecordId},
+        record::{Meta, NewRecord, RecordId, RejectedId},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -42,7 +43,7 @@ use super::{
     page::{before, cut, moment, text, word},
     unreadable,
 };
-use crate::{problem::Problem, replay::body_of};
+use crate::problem::Problem;
 
 /// As much of a message is shown as text, and as hexadecimal digits.
 const TEXT_SHOWN: usize = 64 << 10;
@@ -298,7 +299,7 @@ async fn replay(admin: &Admin, id: i64, who: &Who) -> Result<(), Problem> {
     let refused = match appended {
         Ok(Ok(_)) => None,
         Ok(Err(error)) => Some(error.to_string()),
-        // It may be taken yet: the claim runs out by itself, and its id makes a second one harmless.
+        // It may be taken yet: the claim runs out by itself, and a second one is known by its id.
         Err(_) => return Err(unavailable("the spool takes too long")),
     };
     if let Some(refused) = refused {
@@ -341,10 +342,21 @@ fn record_of(message: StoredRejected) -> Result<NewRecord, Problem> {
     if messages == 0 {
         return refused("there is no message in it");
     }
-    // With the time: a store that was made anew begins to count anew.
+    let replay = RejectedId { id, received_at };
+    // The spool need not take it twice where it knows so soon.
     let id = RecordId::new(source, "replay", &format!("{id} {received_at}"));
-    let meta = Meta::default().encode();
+    let meta = Meta { replay: Some(replay), ..Meta::default() }.encode();
     Ok(NewRecord { source, received_at: clock::now(), messages, id, meta, body })
+}
+
+/// A frame that was rejected has lost its length; what broke the framing still starts with one.
+fn body_of(source: Source, bytes: Vec<u8>) -> Bytes {
+    if source == Source::Logdrains && bytes.first() == Some(&b'<') {
+        let mut framed = format!("{} ", bytes.len()).into_bytes();
+        framed.extend_from_slice(&bytes);
+        return framed.into();
+    }
+    bytes.into()
 }
 
 #[cfg(test)]
@@ -370,6 +382,8 @@ mod tests {
         assert_eq!((&*frame.body, frame.messages), (&b"4 <1>x"[..], 1));
         let again = record_of(message("logdrains", b"<1>x")).unwrap();
         assert_eq!(frame.id, again.id, "the spool recognises it");
+        let replay = Some(RejectedId { id: 7, received_at: 1 });
+        assert_eq!(Meta::decode(&frame.meta), Some(Meta { replay, ..Meta::default() }));
         let other = record_of(StoredRejected { id: 8, ..message("logdrains", b"<1>x") }).unwrap();
         assert_ne!(frame.id, other.id);
         assert!(record_of(message("maxwell", b"not json")).is_ok(), "it may be understood now");

@@ -177,6 +177,7 @@ impl Receiver {
             environment,
             service,
             overlong: 0,
+            replay: None,
         };
         let id = match text("logplex-frame-id") {
             Some(frame) if !frame.is_empty() => {

@@ -18,7 +18,7 @@ use super::{
     event::{Kind, Severity, Source},
     ledger::Tally,
     object::ChangeId,
-    record::{Block, RecordRef},
+    record::{Block, RecordRef, RejectedId},
     router,
     shape::{Fingerprint, Shape},
     time::Micros,
@@ -189,6 +189,8 @@ pub struct Batch {
     pub upstream_dropped: u64,
     /// The identities of events that may have been announced before, with their indexes.
     pub announced: Vec<(u32, ChangeId)>,
+    /// The rejected messages that were taken in again, with the index of the record of each.
+    pub replayed: Vec<(u32, RejectedId)>,
     /// The last binlog position that a Maxwell line named.
     pub binlog_position: Span,
     /// By a hash of fingerprint, environment and service: one fingerprint may come from so many
@@ -242,6 +244,11 @@ impl Batch {
         self.rejected_before = self.rejected.len();
         self.is_rejecting = false;
         self.tallies[head.source as usize].received += u64::from(declared_messages);
+    }
+
+    /// The current record takes in a rejected message again.
+    pub fn replays(&mut self, id: RejectedId) {
+        self.replayed.push((self.current_record(), id));
     }
 
     fn current_record(&self) -> u32 {

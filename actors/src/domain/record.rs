@@ -35,7 +35,15 @@ impl RecordId {
     }
 }
 
-/// What the receiver knows of a record's origin that its body does not say.
+/// One rejected message of the store. With the time: a store that was made anew begins to count
+/// anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RejectedId {
+    pub id: i64,
+    pub received_at: Micros,
+}
+
+/// What is known of a record's origin that its body does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta<'a> {
     /// Sent by Logplex itself, which never writes structured data.
@@ -47,23 +55,37 @@ pub struct Meta<'a> {
     /// The true length of a line of which the body is only the start, since it was beyond the
     /// limit; 0 for any other body.
     pub overlong: u64,
+    /// The rejected message that this record takes in again. What clients send never has it.
+    pub replay: Option<RejectedId>,
 }
+
+const SENDER_IS_LOGPLEX: u8 = 1;
+const IS_REPLAY: u8 = 2;
 
 impl<'a> Meta<'a> {
     /// The longest environment or service name, in bytes.
     pub const MAX_NAME: usize = 255;
 
-    /// `flags, overlong, length of environment, environment, length of service, service`. Names
+    /// `flags, overlong, length of environment, environment, length of service, service`, and for a
+    /// replay `id, received_at`, which a program that does not know replays does not read. Names
     /// beyond [`Meta::MAX_NAME`] are cut; the receiver refuses them before.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(11 + self.environment.len() + self.service.len());
-        out.push(u8::from(self.sender_is_logplex));
+        let mut out = Vec::with_capacity(27 + self.environment.len() + self.service.len());
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        out.push(
+            flag(self.sender_is_logplex, SENDER_IS_LOGPLEX)
+                | flag(self.replay.is_some(), IS_REPLAY),
+        );
         out.extend_from_slice(&self.overlong.to_le_bytes());
         for name in [self.environment, self.service] {
             let name = super::shape::cut(name, Self::MAX_NAME);
             out.push(u8::try_from(name.len()).expect("cut to 255"));
             out.extend_from_slice(name.as_bytes());
+        }
+        if let Some(RejectedId { id, received_at }) = self.replay {
+            out.extend_from_slice(&id.to_le_bytes());
+            out.extend_from_slice(&received_at.to_le_bytes());
         }
         out
     }
@@ -79,9 +101,21 @@ impl<'a> Meta<'a> {
         let (flags, rest) = bytes.split_first()?;
         let (overlong, rest) = rest.split_first_chunk()?;
         let (environment, rest) = name(rest)?;
-        let (service, _) = name(rest)?;
-        let overlong = u64::from_le_bytes(*overlong);
-        Some(Self { sender_is_logplex: *flags == 1, environment, service, overlong })
+        let (service, rest) = name(rest)?;
+        let mut replay = None;
+        if flags & IS_REPLAY != 0 {
+            let (id, rest) = rest.split_first_chunk()?;
+            let (received_at, _) = rest.split_first_chunk()?;
+            let (id, received_at) = (i64::from_le_bytes(*id), i64::from_le_bytes(*received_at));
+            replay = Some(RejectedId { id, received_at });
+        }
+        Some(Self {
+            sender_is_logplex: flags & SENDER_IS_LOGPLEX != 0,
+            environment,
+            service,
+            overlong: u64::from_le_bytes(*overlong),
+            replay,
+        })
     }
 }
 
@@ -132,11 +166,33 @@ mod tests {
 
     #[test]
     fn meta_comes_back() {
-        let meta =
-            Meta { sender_is_logplex: true, environment: "prod", service: "shop", overlong: 7 };
-        assert_eq!(Meta::decode(&meta.encode()), Some(meta));
+        let live = Meta {
+            sender_is_logplex: true,
+            environment: "prod",
+            service: "shop",
+            overlong: 7,
+            replay: None,
+        };
+        let replay = Some(RejectedId { id: 7, received_at: -1 });
+        let replayed = Meta { sender_is_logplex: false, replay, ..live };
+        for meta in [live, replayed, Meta { replay, ..Meta::default() }] {
+            assert_eq!(Meta::decode(&meta.encode()), Some(meta));
+        }
+        let encoded = replayed.encode();
+        assert_eq!(Meta::decode(&encoded[..encoded.len() - 1]), None);
         assert_eq!(Meta::decode(&[]), None);
         assert_eq!(Meta::decode(&[0, 9, b'x']), None);
+    }
+
+    /// A program that does not know replays reads the flags as one number, and nothing behind the
+    /// names.
+    #[test]
+    fn the_encoding_of_a_replay_only_adds_to_it() {
+        let meta = Meta { environment: "prod", ..Meta::default() };
+        let replay = Some(RejectedId { id: 7, received_at: 1 });
+        let (live, replayed) = (meta.encode(), Meta { replay, ..meta }.encode());
+        assert_eq!(replayed[1..live.len()], live[1..]);
+        assert_eq!((live[0], replayed[0], replayed.len() - live.len()), (0, 2, 16));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use faultline_actors::{
         batch::Batch,
         event::Source,
         parse::{Parser, count_messages},
-        record::{Block, Content, Meta, RecordRef},
+        record::{Block, Content, Meta, RecordRef, RejectedId},
         rule::Rules,
     },
 };
@@ -24,7 +24,13 @@ pub(crate) fn batch(sequence: u64, source: Source, body: &[u8]) -> Arc<Batch> {
 
 /// The same, received at another time.
 pub(crate) fn batch_at(sequence: u64, source: Source, body: &[u8], at: i64) -> Arc<Batch> {
-    made(sequence, source, body, Arc::default(), at)
+    made(sequence, source, body, LIVE, Arc::default(), at)
+}
+
+/// The same, taken in again.
+pub(crate) fn replay(sequence: u64, source: Source, body: &[u8], id: RejectedId) -> Arc<Batch> {
+    let meta = Meta { replay: Some(id), ..LIVE };
+    made(sequence, source, body, meta, Arc::default(), NOW)
 }
 
 pub(crate) fn batch_with(
@@ -33,17 +39,26 @@ pub(crate) fn batch_with(
     body: &[u8],
     rules: Arc<Rules>,
 ) -> Arc<Batch> {
-    made(sequence, source, body, rules, NOW)
+    made(sequence, source, body, LIVE, rules, NOW)
 }
+
+const LIVE: Meta<'static> = Meta {
+    sender_is_logplex: false,
+    environment: "prod",
+    service: "shop",
+    overlong: 0,
+    replay: None,
+};
 
 fn made(
     sequence: u64,
     source: Source,
     body: &[u8],
+    meta: Meta<'_>,
     rules: Arc<Rules>,
     received_at: i64,
 ) -> Arc<Batch> {
-    let meta = Meta { environment: "prod", service: "shop", ..Meta::default() }.encode();
+    let meta = meta.encode();
     let records = vec![RecordRef {
         sequence,
         received_at,
@@ -77,7 +92,7 @@ pub(crate) async fn newest(
 /// A batch of reports with these sequences, each of which says its own.
 pub(crate) fn reports(sequences: RangeInclusive<u64>) -> Arc<Batch> {
     let (mut bytes, mut records) = (Vec::new(), Vec::new());
-    let meta = Meta { environment: "prod", service: "shop", ..Meta::default() }.encode();
+    let meta = LIVE.encode();
     for sequence in sequences {
         let start = bytes.len();
         bytes.extend_from_slice(&meta);

@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use super::hours::{self, Hours};
+use super::{
+    Left, Why,
+    hours::{self, Hours},
+};
 use crate::{
     adapters::journal::Origin,
     domain::{
@@ -15,7 +18,6 @@ use crate::{
         event::{Kind, Severity, Source},
         fault::FaultId,
         ledger::Tally,
-        object::ChangeId,
         original::original,
         shape::{Fingerprint, cut},
         time::Micros,
@@ -61,33 +63,6 @@ pub struct Committed {
     pub faults: Vec<FaultId>,
 }
 
-/// Why an event of a commit is not stored.
-#[derive(Clone, Debug)]
-pub(crate) enum Why {
-    /// The store refuses it, for this reason.
-    Refused(String),
-    /// It is stored already, under its identity.
-    Known,
-}
-
-/// The events of a commit that are not stored: by batch and index.
-pub(crate) type Left = BTreeMap<(usize, usize), Why>;
-
-/// The identities of a commit's events, each with one event that has it, and further events that
-/// have it too.
-pub(crate) fn announced(commit: &Commit) -> (BTreeMap<ChangeId, (usize, usize)>, Left) {
-    let (mut first, mut again) = (BTreeMap::new(), Left::new());
-    for (index, batch) in commit.batches.iter().enumerate() {
-        for (event, id) in &batch.announced {
-            let event = (index, *event as usize);
-            if *first.entry(*id).or_insert(event) != event {
-                again.insert(event, Why::Known);
-            }
-        }
-    }
-    (first, again)
-}
-
 /// What is added to one fault by a commit.
 pub(crate) struct FaultSum<'a> {
     pub environment: &'a str,
@@ -127,10 +102,8 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, left: &Left) -> Vec<FaultSum<'a
         let text = |span: Span| text_of(batch, span);
         let mut hours = hours::of_batch(index, batch, left);
         for (fault, delta) in batch.faults.iter().enumerate() {
-            let left_count = left
-                .range((index, 0)..(index + 1, 0))
-                .filter(|((_, event), _)| batch.events[*event].fault as usize == fault)
-                .count() as u64;
+            let is_of_fault = |event: &usize| batch.events[*event].fault as usize == fault;
+            let left_count = left.of_batch(index).filter(is_of_fault).count() as u64;
             let count = delta.count - left_count;
             if count == 0 {
                 continue;
@@ -170,18 +143,29 @@ pub(crate) fn sum_faults<'a>(commit: &'a Commit, left: &Left) -> Vec<FaultSum<'a
     sums.into_values().collect()
 }
 
-/// The tallies of a commit of which some events are not stored.
+/// The tallies of a commit without what is not stored.
 pub(crate) fn tallies_with(commit: &Commit, left: &Left) -> [Tally; Source::COUNT] {
     let mut tallies = commit.tallies();
-    for ((batch, event), why) in left {
-        let batch = &commit.batches[*batch];
-        let event = &batch.events[*event];
+    for ((batch, event), why) in left.events() {
+        let batch = &commit.batches[batch];
+        let event = &batch.events[event];
         let messages = u64::from(event.messages);
         let tally = &mut tallies[batch.record_of(event).source as usize];
         tally.stored -= messages;
         match why {
             Why::Refused(_) => tally.rejected += messages,
             Why::Known => tally.duplicate += messages,
+        }
+    }
+    for (index, batch) in commit.batches.iter().enumerate() {
+        for rejected in &batch.rejected {
+            if left.contains_record((index, rejected.record as usize)) {
+                let messages = u64::from(rejected.messages);
+                let source = batch.records[rejected.record as usize].source;
+                let tally = &mut tallies[source as usize];
+                tally.rejected -= messages;
+                tally.duplicate += messages;
+            }
         }
     }
     tallies
@@ -204,8 +188,11 @@ pub(crate) fn rejected_rows<'a>(
     commit: &'a Commit,
     left: &'a Left,
 ) -> impl Iterator<Item = RejectedRow<'a>> {
-    let parsed = commit.batches.iter().flat_map(|batch| {
-        batch.rejected.iter().map(move |rejected| {
+    let parsed = commit.batches.iter().enumerate().flat_map(move |(index, batch)| {
+        let rejected = batch.rejected.iter();
+        let rejected =
+            rejected.filter(move |one| !left.contains_record((index, one.record as usize)));
+        rejected.map(move |rejected| {
             let record = &batch.records[rejected.record as usize];
             RejectedRow {
                 sequence: record.sequence,
@@ -219,13 +206,13 @@ pub(crate) fn rejected_rows<'a>(
             }
         })
     });
-    let refused = left.iter().filter_map(|(event, why)| match why {
+    let refused = left.events().filter_map(|(event, why)| match why {
         Why::Refused(reason) => Some((event, reason)),
         Why::Known => None,
     });
     let refused = refused.map(|((batch, event), reason)| {
-        let batch = &commit.batches[*batch];
-        let event = &batch.events[*event];
+        let batch = &commit.batches[batch];
+        let event = &batch.events[event];
         let record = batch.record_of(event);
         let bytes = original(batch, event);
         let length = bytes.len() as u64;

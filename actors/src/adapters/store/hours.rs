@@ -29,7 +29,7 @@ pub(super) fn of_batch(index: usize, batch: &Batch, left: &Left) -> Spread {
     }
     for (at, event) in batch.events.iter().enumerate() {
         let fault = event.fault as usize;
-        if spread.contains(&fault) && !left.contains_key(&(index, at)) {
+        if spread.contains(&fault) && !left.contains((index, at)) {
             let hour = start_of(HOUR, event.occurred_at);
             *hours.entry(fault).or_default().entry(hour).or_default() += 1;
         }

@@ -8,10 +8,11 @@
 use async_trait::async_trait;
 
 pub use self::commit::{Commit, Committed};
-pub(crate) use self::commit::{
-    FaultSum, Left, RejectedRow, Why, announced, rejected_rows, sum_faults, tallies_with, text_of,
-};
 use self::search::EventId;
+pub(crate) use self::{
+    commit::{FaultSum, RejectedRow, rejected_rows, sum_faults, tallies_with, text_of},
+    left::{Left, Place, Why, announced, replayed},
+};
 use super::journal::Origin;
 use crate::domain::{
     event::Source,
@@ -34,6 +35,7 @@ pub mod health;
 mod hours;
 pub mod job_page;
 pub mod jobs;
+mod left;
 pub mod live;
 pub mod postgres;
 pub mod records;
@@ -137,13 +139,6 @@ pub trait Store:
 
     /// The newest rejected messages.
     async fn rejected(&self, limit: u32) -> Result<Vec<StoredRejected>, StoreError>;
-
-    /// Rejected messages that were not replayed yet, with all their bytes, oldest first, behind
-    /// the one with id `after`.
-    async fn unreplayed(&self, after: i64, limit: u32) -> Result<Vec<StoredRejected>, StoreError>;
-
-    /// Marks a rejected message as replayed.
-    async fn mark_replayed(&self, id: i64) -> Result<(), StoreError>;
 }
 
 /// Why [`Store::teach`] did not.

@@ -107,6 +107,7 @@ pub trait RecordStore: Send + Sync {
     async fn one_rejected(&self, id: i64) -> Result<Option<StoredRejected>, StoreError>;
 
     /// Asks for the right to replay a message, which lasts so long: nobody else gets it meanwhile.
+    /// Marks one of which nobody said that it was replayed, though it is stored.
     async fn claim_replay(&self, id: i64, lasts: Duration) -> Result<Replay, StoreError>;
 
     /// Gives that right back: it was not replayed.

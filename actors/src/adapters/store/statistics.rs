@@ -66,7 +66,7 @@ pub(crate) fn sum_days<'a>(commit: &'a Commit, left: &Left) -> BTreeMap<Group<'a
         // Neighbours are mostly alike, which is seen without a look at their texts.
         let mut alike: Vec<(&Event, Count)> = Vec::with_capacity(ALIKE);
         for (row, event) in batch.events.iter().enumerate() {
-            if !left.is_empty() && left.contains_key(&(index, row)) {
+            if !left.is_empty() && left.contains((index, row)) {
                 continue;
             }
             let count = Count { events: 1, messages: u64::from(event.messages) };

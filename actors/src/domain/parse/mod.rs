@@ -137,6 +137,9 @@ impl Parser {
             let reason = "unreadable record header".to_owned();
             return batch.reject(placed.span(body), body.len() as u64, record.messages, reason);
         };
+        if let Some(id) = meta.replay {
+            batch.replays(id);
+        }
         if meta.overlong > 0 {
             // Never less than what is there, whatever a relay says.
             let length = meta.overlong.max(body.len() as u64);
@@ -158,6 +161,12 @@ impl Parser {
             is_text: is_storable(body),
         };
         match record.source {
+            // By itself: whether a replay is stored is decided about all of it, and nothing else.
+            Source::Logdrains if current.meta.replay.is_some() => {
+                let mut apart = drain::Drains::default();
+                apart.read(batch, &current);
+                apart.finish(batch);
+            }
             Source::Logdrains => self.drains.read(batch, &current),
             Source::Maxwell => {
                 change::read(&mut self.maxwell, &self.rules, batch, &current);
@@ -176,7 +185,10 @@ fn text_of(batch: &Batch, span: Span) -> &str {
 pub(super) mod tests {
     use proptest::{collection::vec, prelude::*};
 
-    use super::{super::batch::Rejected, *};
+    use super::{
+        super::{batch::Rejected, record::RejectedId},
+        *,
+    };
     use crate::domain::event::Kind;
 
     /// A block of one record.
@@ -331,6 +343,45 @@ pub(super) mod tests {
         assert_ledger(&batch);
         assert_eq!((batch.events.len(), batch.first, batch.last), (1, 1, 2));
         assert_eq!(message(&batch, 0), "Error: boom\n    at f (/a.js:1:2)");
+    }
+
+    /// Neither a line of another record is joined to it nor the other way round, and what goes on
+    /// around it stays together.
+    #[test]
+    fn a_replay_stays_apart_from_its_neighbours() {
+        let line = |text: &str| format!("<190>1 t host app web.1 - {text}\n").into_bytes();
+        let id = RejectedId { id: 7, received_at: 1 };
+        let replay = Meta { replay: Some(id), ..Meta::default() };
+        let live = Meta::default();
+        let mut parser = Parser::new("production", Arc::default());
+        let mut batch = Batch::default();
+        for (sequence, (lines, meta)) in (1..).zip([
+            (vec![line("Error: boom")], live),
+            (vec![line("    at r (/r.js:1:2)"), line("Error: again")], replay),
+            (vec![line("    at f (/a.js:1:2)"), line("Error: last")], live),
+            (vec![line("    at s (/s.js:1:2)")], replay),
+        ]) {
+            let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+            let mut block = block(Source::Logdrains, &frames(&lines), meta);
+            block.records[0].sequence = sequence;
+            assert_eq!(parser.parse(&mut batch, &block), Ending::OpenTrace, "of the live lines");
+        }
+        parser.finish(&mut batch);
+        assert_ledger(&batch);
+        let messages: Vec<_> = (0..batch.events.len())
+            .map(|event| (batch.events[event].record, message(&batch, event)))
+            .collect();
+        assert_eq!(
+            messages,
+            [
+                (0, "Error: boom\n    at f (/a.js:1:2)"),
+                (1, "    at r (/r.js:1:2)"),
+                (1, "Error: again"),
+                (2, "Error: last"),
+                (3, "    at s (/s.js:1:2)"),
+            ]
+        );
+        assert_eq!(batch.replayed, [(1, id), (3, id)]);
     }
 
     #[test]

@@ -6,20 +6,21 @@ use futures_util::{SinkExt, future::try_join4};
 use tokio_postgres::{Error, Transaction, types::Type};
 use uuid::Uuid;
 
-use super::{chain, faults, statistics, timestamp, unavailable};
+use super::{chain, faults, row::micros_of, statistics, timestamp, unavailable};
 use crate::{
     adapters::{
         journal::Origin,
         store::{
-            Commit, Committed, Left, RejectedRow, StoreError, Why, announced, as_i64,
-            assignments::Assignments, copy, rejected_rows, statistics::sum_days, sum_faults,
-            tallies_with,
+            Commit, Committed, Left, Place, RejectedRow, StoreError, Why, announced, as_i64,
+            assignments::Assignments, copy, rejected_rows, replayed, statistics::sum_days,
+            sum_faults, tallies_with,
         },
     },
     domain::{
         event::Source,
         ledger::Tally,
         object::ChangeId,
+        record::RejectedId,
         time::Micros,
         words::block::{Block, Blocks},
     },
@@ -54,7 +55,7 @@ pub(super) async fn commit(
     let origin = check_position(&transaction, commit).await?;
     let rows = (0..commit.batches.len())
         .flat_map(|batch| (0..commit.batches[batch].events.len()).map(move |event| (batch, event)));
-    let rows = rows.filter(|row| !left.contains_key(row));
+    let rows = rows.filter(|row| !left.contains(*row));
     // Before anything is locked: of a hub that is frozen within a COPY the server never gets rid.
     let mut blocks = Blocks::default();
     copy_events(&transaction, commit, origin, rows, Some(&mut blocks))
@@ -62,6 +63,7 @@ pub(super) async fn commit(
         .map_err(Failure::Row)?;
     let blocks = blocks.finish();
     keep_identities(&transaction, commit, left).await?;
+    keep_replays(&transaction, commit, left, origin).await?;
     move_position(&transaction, commit).await?;
     let tallies = tallies_with(commit, left);
     let sums = sum_faults(commit, left);
@@ -98,7 +100,7 @@ pub(super) async fn find_refused(client: &mut Object, commit: &Commit) -> Result
                 savepoint.rollback().await.map_err(unavailable)?;
                 if range.len() == 1 {
                     let reason = format!("refused by the store: {}", chain(&error));
-                    refused.insert(rows[range.start], Why::Refused(reason));
+                    refused.add(rows[range.start], Why::Refused(reason));
                 } else {
                     let middle = range.start + range.len() / 2;
                     untried.push(range.start..middle);
@@ -131,7 +133,7 @@ async fn keep_identities(
     left: &Left,
 ) -> Result<(), Failure> {
     let (mut first, _) = announced(commit);
-    first.retain(|_, event| !left.contains_key(event));
+    first.retain(|_, event| !left.contains(*event));
     if first.is_empty() {
         return Ok(());
     }
@@ -150,7 +152,57 @@ async fn keep_identities(
     if first.is_empty() {
         return Ok(());
     }
-    Err(Failure::Known(first.into_values().map(|event| (event, Why::Known)).collect()))
+    let mut known = Left::new();
+    for event in first.into_values() {
+        known.add(event, Why::Known);
+    }
+    Err(Failure::Known(known))
+}
+
+/// Keeps which rejected messages are taken in again by the records that are stored: also where the
+/// store refuses an event of one, which is rejected as a new message.
+async fn keep_replays(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+    left: &Left,
+    origin: i32,
+) -> Result<(), Failure> {
+    let (mut first, _) = replayed(commit);
+    first.retain(|_, record| !left.contains_record(*record));
+    if first.is_empty() {
+        return Ok(());
+    }
+    // In their order, as above.
+    let ids: Vec<i64> = first.keys().map(|of| of.id).collect();
+    let times: Vec<jiff::Timestamp> = first.keys().map(|of| timestamp(of.received_at)).collect();
+    let sequence = |(batch, record): &Place| commit.batches[*batch].records[*record].sequence;
+    let sequences: Vec<i64> = first.values().map(|place| as_i64(sequence(place))).collect();
+    let rows = transaction
+        .query_typed(
+            "INSERT INTO replayed_records (rejected, received_at, origin, sequence)
+             SELECT rejected, received_at, $4, sequence
+             FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[])
+                 AS replay (rejected, received_at, sequence)
+             ON CONFLICT (rejected, received_at) DO NOTHING RETURNING rejected, received_at",
+            &[
+                (&ids, Type::INT8_ARRAY),
+                (&times, Type::TIMESTAMPTZ_ARRAY),
+                (&sequences, Type::INT8_ARRAY),
+                (&origin, Type::INT4),
+            ],
+        )
+        .await?;
+    for row in rows {
+        first.remove(&RejectedId { id: row.get(0), received_at: micros_of(&row, 1) });
+    }
+    if first.is_empty() {
+        return Ok(());
+    }
+    let mut known = Left::new();
+    for record in first.into_values() {
+        known.add_record(commit, record);
+    }
+    Err(Failure::Known(known))
 }
 
 /// Moves the position by compare-and-swap: this decides.

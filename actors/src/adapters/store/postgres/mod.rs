@@ -23,8 +23,8 @@ use self::{
     search::Summaries,
 };
 use super::{
-    AuditEntry, Closest, Commit, Committed, FaultDetail, Placed, Position, Store, StoreError,
-    StoredFault, StoredRejected, TeachError, announced, as_u64,
+    AuditEntry, Closest, Commit, Committed, FaultDetail, Left, Placed, Position, Store, StoreError,
+    StoredFault, StoredRejected, TeachError, as_u64,
     assignments::{Assignments, TEMPLATES},
     compare, would_join,
 };
@@ -212,7 +212,7 @@ impl Store for Postgres {
             let assignments = &mut *self.assignments.lock().await;
             let mut client = self.client().await?;
             self.partitions.make(&client, commit).await?;
-            let (mut left, mut has_looked) = (announced(commit).1, false);
+            let (mut left, mut has_looked) = (Left::within(commit), false);
             loop {
                 match commit::commit(&mut client, commit, &left, assignments).await {
                     Ok(committed) => return Ok(committed),
@@ -349,22 +349,6 @@ impl Store for Postgres {
             )
             .await?;
         Ok(rows.iter().map(rejected_of).collect())
-    }
-
-    async fn unreplayed(&self, after: i64, limit: u32) -> Result<Vec<StoredRejected>, StoreError> {
-        let rows = self
-            .query(
-                "SELECT id, received_at, source, reason, bytes, length, messages, replayed_at
-                 FROM rejected
-                 WHERE replayed_at IS NULL AND id > $1 ORDER BY id LIMIT $2",
-                &[&after, &i64::from(limit)],
-            )
-            .await?;
-        Ok(rows.iter().map(rejected_of).collect())
-    }
-
-    async fn mark_replayed(&self, id: i64) -> Result<(), StoreError> {
-        self.query("UPDATE rejected SET replayed_at = now() WHERE id = $1", &[&id]).await.map(drop)
     }
 }
 

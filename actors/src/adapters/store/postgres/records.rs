@@ -94,17 +94,25 @@ impl RecordStore for Postgres {
     }
 
     async fn claim_replay(&self, id: i64, lasts: Duration) -> Result<Replay, StoreError> {
-        let granted = self
+        // Whoever died before marking it may have stored it; whoever is at it marks it itself.
+        let claimed = self
             .query(
-                "UPDATE rejected SET replay_until = now() + $2::float8 * interval '1 second'
+                "UPDATE rejected AS message SET
+                     replayed_at = CASE WHEN stored.already THEN now() END,
+                     replay_until = CASE WHEN NOT stored.already
+                         THEN now() + $2::float8 * interval '1 second' END
+                 FROM (SELECT EXISTS (
+                     SELECT FROM rejected AS same JOIN replayed_records AS known
+                     ON (known.rejected, known.received_at) = (same.id, same.received_at)
+                     WHERE same.id = $1)) AS stored (already)
                  WHERE id = $1 AND replayed_at IS NULL
                      AND (replay_until IS NULL OR replay_until < now())
-                 RETURNING 1",
+                 RETURNING replayed_at IS NULL",
                 &[&id, &lasts.as_secs_f64()],
             )
             .await?;
-        if !granted.is_empty() {
-            return Ok(Replay::Granted);
+        if let Some(claimed) = claimed.first() {
+            return Ok(if claimed.get(0) { Replay::Granted } else { Replay::Done });
         }
         let sql = "SELECT replayed_at IS NOT NULL FROM rejected WHERE id = $1";
         let rows = self.query(sql, &[&id]).await?;

@@ -12,7 +12,7 @@ use crate::{
         journal::Origin,
         store::{
             Commit, Committed, Left, StoreError, Why, announced, as_i64, assignments::Assignments,
-            rejected_rows, statistics::sum_days, sum_faults, tallies_with,
+            rejected_rows, replayed, statistics::sum_days, sum_faults, tallies_with,
         },
     },
     domain::{
@@ -33,6 +33,7 @@ pub(super) fn commit(
     let transaction = connection.transaction()?;
     let origin = move_position(&transaction, commit)?;
     let mut left = keep_identities(&transaction, commit)?;
+    keep_replays(&transaction, commit, origin, &mut left)?;
     add_events(&transaction, commit, origin, &mut left)?;
     let faults = faults::add(&transaction, &sum_faults(commit, &left), assignments)?;
     add_rejected(&transaction, commit, &left, origin)?;
@@ -76,17 +77,37 @@ impl ToSql for Text<'_> {
 
 /// Keeps the identities of events; gives the events that are stored already.
 fn keep_identities(transaction: &Transaction<'_>, commit: &Commit) -> Result<Left, StoreError> {
-    let (first, mut known) = announced(commit);
+    let mut left = Left::within(commit);
     let mut keep = transaction.prepare_cached(
         "INSERT INTO announced_changes (id, stored_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
     )?;
     let now = clock::now();
-    for (id, event) in first {
+    for (id, event) in announced(commit).0 {
         if keep.execute(params![id.0.to_be_bytes(), now])? == 0 {
-            known.insert(event, Why::Known);
+            left.add(event, Why::Known);
         }
     }
-    Ok(known)
+    Ok(left)
+}
+
+/// Keeps which rejected messages are taken in again; leaves the records of which that is known.
+fn keep_replays(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+    origin: i64,
+    left: &mut Left,
+) -> Result<(), StoreError> {
+    let mut keep = transaction.prepare_cached(
+        "INSERT INTO replayed_records (rejected, received_at, origin, sequence)
+         VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+    )?;
+    for (id, (batch, record)) in replayed(commit).0 {
+        let sequence = as_i64(commit.batches[batch].records[record].sequence);
+        if keep.execute(params![id.id, id.received_at, origin, sequence])? == 0 {
+            left.add_record(commit, (batch, record));
+        }
+    }
+    Ok(())
 }
 
 /// Inserts all events but those that are `left`, and adds to these what a constraint refused. A
@@ -109,7 +130,7 @@ pub(super) fn add_events(
         let fingerprints: Vec<String> =
             batch.faults.iter().map(|fault| fault.fingerprint.to_string()).collect();
         for (row, event) in batch.events.iter().enumerate() {
-            if left.contains_key(&(index, row)) {
+            if left.contains((index, row)) {
                 continue;
             }
             attributes.clear();
@@ -146,7 +167,7 @@ pub(super) fn add_events(
                 }
                 Err(error) if is_refusal(&error) => {
                     let reason = format!("refused by the store: {error}");
-                    left.insert((index, row), Why::Refused(reason));
+                    left.add((index, row), Why::Refused(reason));
                 }
                 Err(error) => return Err(error.into()),
             }

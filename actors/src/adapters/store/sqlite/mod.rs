@@ -348,31 +348,6 @@ impl Store for Sqlite {
         })
         .await
     }
-
-    async fn unreplayed(&self, after: i64, limit: u32) -> Result<Vec<StoredRejected>, StoreError> {
-        on(&self.reader, move |connection| {
-            rows(
-                connection,
-                "SELECT id, received_at, source, reason, bytes, length, messages, replayed_at
-                 FROM rejected
-                 WHERE replayed_at IS NULL AND id > ?1 ORDER BY id LIMIT ?2",
-                params![after, limit],
-                rejected_of,
-            )
-        })
-        .await
-    }
-
-    async fn mark_replayed(&self, id: i64) -> Result<(), StoreError> {
-        on(&self.writer, move |connection| {
-            connection.execute(
-                "UPDATE rejected SET replayed_at = ?1 WHERE id = ?2",
-                params![clock::now(), id],
-            )?;
-            Ok(())
-        })
-        .await
-    }
 }
 
 /// The newest templates, newest first.

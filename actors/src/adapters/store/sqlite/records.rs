@@ -124,13 +124,25 @@ impl RecordStore for Sqlite {
     async fn claim_replay(&self, id: i64, lasts: Duration) -> Result<Replay, StoreError> {
         on(&self.writer, move |connection| {
             let now = clock::now();
-            let granted = connection.execute(
-                "UPDATE rejected SET replay_until = ?2 WHERE id = ?1 AND replayed_at IS NULL
-                     AND (replay_until IS NULL OR replay_until < ?3)",
-                params![id, later(now, lasts), now],
-            )?;
-            if granted > 0 {
-                return Ok(Replay::Granted);
+            // Whoever died before marking it may have stored it; whoever is at it marks it itself.
+            let is_granted = connection
+                .query_row(
+                    "UPDATE rejected AS message SET
+                         replayed_at = CASE WHEN stored THEN ?3 END,
+                         replay_until = CASE WHEN NOT stored THEN ?2 END
+                     FROM (SELECT EXISTS (
+                         SELECT 1 FROM rejected AS same JOIN replayed_records AS known
+                         ON (known.rejected, known.received_at) = (same.id, same.received_at)
+                         WHERE same.id = ?1) AS stored)
+                     WHERE id = ?1 AND replayed_at IS NULL
+                         AND (replay_until IS NULL OR replay_until < ?3)
+                     RETURNING replayed_at IS NULL",
+                    params![id, later(now, lasts), now],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            if let Some(is_granted) = is_granted {
+                return Ok(if is_granted { Replay::Granted } else { Replay::Done });
             }
             let sql = "SELECT replayed_at IS NOT NULL FROM rejected WHERE id = ?1";
             let is_replayed = connection.query_row(sql, [id], |row| row.get(0)).optional()?;
