@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use faultline_testkit::{
     database::Database,
+    eventually,
     program::{Program, frames},
 };
 use serde_json::value::RawValue;
@@ -137,7 +138,12 @@ async fn the_same_rows() {
     let ledgers = (sqlite.ledger().await, postgres.ledger().await);
     assert_eq!(ledgers.0, ledgers.1);
     for path in ["/api/events", "/api/faults", "/api/rejected"] {
-        assert_eq!(listed(&sqlite, path).await, listed(&postgres, path).await, "{path}");
+        // Jobs of faults are done a little later.
+        eventually("both list the same", async || {
+            let lists = (listed(&sqlite, path).await, listed(&postgres, path).await);
+            if lists.0 == lists.1 { Ok(()) } else { Err((path, lists)) }
+        })
+        .await;
     }
     // Numbers of any size are shown as they came.
     let (_, events) = sqlite.get("/api/events").await.unwrap();

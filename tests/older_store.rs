@@ -30,7 +30,8 @@ async fn what_the_spool_has_is_stored_again_and_what_nobody_has_is_counted() {
     program.finish().await;
     let store = program.database.url().strip_prefix("sqlite://").unwrap().to_owned();
     let backup = program.directory().join("backup.db");
-    fs::copy(&store, &backup).unwrap();
+    // What is in the write-ahead log only would be missing in a copy of the file.
+    program.database.execute(&format!("VACUUM INTO '{}'", backup.display())).await;
     program.start();
     report(&program, 20, 60).await;
     assert_eq!(program.database.number("SELECT count(*) FROM events").await, 60);
