@@ -24,6 +24,8 @@ const READ_BYTES: usize = 256 << 10;
 /// what several commits brought, and every stage is woken once for it.
 const GATHER: Duration = Duration::from_millis(5);
 const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
+/// Lost records that one block tells of, so that memory is bounded however many they are.
+const LOST_AT_ONCE: u64 = 10_000;
 
 pub(super) struct Reader {
     shared: Arc<Shared>,
@@ -197,9 +199,10 @@ impl Reader {
         block
     }
 
-    /// One damaged record for each lost sequence; the first ones carry the messages that the
-    /// totals say are missing, and the bytes that are left.
+    /// One damaged record for each lost sequence up to `next`, or for as many as one block takes; the
+    /// first ones carry the messages that the totals say are missing, and the bytes that are left.
     fn lost(&mut self, place: Place, next: u64, after: Totals, bytes: Vec<u8>) -> Block {
+        let next = next.min(place.sequence + LOST_AT_ONCE);
         tracing::error!(
             first = place.sequence,
             last = next - 1,

@@ -35,8 +35,9 @@ pub(super) struct Segment {
 pub(super) struct State {
     /// Oldest first; records are only added to the last.
     pub segments: VecDeque<Segment>,
-    /// Segment files without records, to be recycled.
-    pub free: Vec<u64>,
+    /// Segment files without records that are needed, to be recycled. Oldest first, and taken from
+    /// the front: so what a later start finds has no hole.
+    pub free: VecDeque<u64>,
     /// The last durable sequence.
     pub head: u64,
     pub acknowledged: u64,
@@ -140,28 +141,7 @@ pub(super) struct Recovered {
 /// # Errors
 /// When the directory or a segment cannot be read.
 pub(super) fn recover(directory: &Path, disk: &dyn Disk, longest: usize) -> io::Result<Recovered> {
-    let mut segments = Vec::new();
-    let mut unusable = Vec::new();
-    for number in segment_numbers(directory)? {
-        let file = disk.open(&segment_path(directory, number), 0)?;
-        let mut bytes = vec![0; SEGMENT_HEADER];
-        file.read_at(&mut bytes, 0)?;
-        match SegmentHeader::decode(&bytes).filter(|header| header.number == number) {
-            Some(header) => segments.push((header, file)),
-            None => unusable.push(number),
-        }
-    }
-    let newest_number = segments.last().map_or(0, |(header, _)| header.number);
-    let next_number = newest_number.max(unusable.last().copied().unwrap_or(0)) + 1;
-    // A segment without a header behind the newest was being made when the process died; one
-    // before it is damaged, and kept for a person to look at.
-    let (damaged, free): (Vec<u64>, Vec<u64>) =
-        unusable.into_iter().partition(|number| *number < newest_number);
-    for number in damaged {
-        let path = segment_path(directory, number);
-        tracing::error!(path = %path.display(), "the header of a spool segment is damaged: it is set aside");
-        fs::rename(&path, path.with_extension("damaged"))?;
-    }
+    let Files { segments, free, last_number } = look_at(directory, disk)?;
     let mut recovered = Recovered {
         state: State {
             segments: VecDeque::new(),
@@ -176,7 +156,7 @@ pub(super) fn recover(directory: &Path, disk: &dyn Disk, longest: usize) -> io::
             ids: 0,
             closed: false,
         },
-        next_number,
+        next_number: last_number + 1,
         next_commit: 1,
         newest: Vec::new(),
     };
@@ -186,6 +166,49 @@ pub(super) fn recover(directory: &Path, disk: &dyn Disk, longest: usize) -> io::
         recovered.take_segment(header, file, last_sequence, longest)?;
     }
     Ok(recovered)
+}
+
+/// The segment files of a directory.
+struct Files {
+    segments: Vec<(SegmentHeader, Arc<dyn DiskFile>)>,
+    /// Those that were being made when the process died.
+    free: VecDeque<u64>,
+    last_number: u64,
+}
+
+/// Tells segments, segments that were being made, and damaged ones from each other. The latter are
+/// set aside, for a person to look at.
+fn look_at(directory: &Path, disk: &dyn Disk) -> io::Result<Files> {
+    let mut segments = Vec::new();
+    let (mut recycled, mut without_header) = (VecDeque::new(), Vec::new());
+    let mut last_number = 0;
+    for number in segment_numbers(directory)? {
+        last_number = number;
+        let file = disk.open(&segment_path(directory, number), 0)?;
+        let mut bytes = vec![0; SEGMENT_HEADER];
+        file.read_at(&mut bytes, 0)?;
+        match SegmentHeader::decode(&bytes) {
+            Some(header) if header.number == number => segments.push((header, file)),
+            // Either of the new name and the new header may become durable before the other.
+            Some(_) => recycled.push_back(number),
+            None => without_header.push(number),
+        }
+    }
+    let newest_number = segments.last().map_or(0, |(header, _)| header.number);
+    // Those behind the newest are recycled before all others: were they still there, and older than
+    // the newest, a later start would take them for damaged.
+    let mut free = VecDeque::new();
+    for number in without_header {
+        if number > newest_number {
+            free.push_back(number);
+            continue;
+        }
+        let path = segment_path(directory, number);
+        tracing::error!(path = %path.display(), "the header of a spool segment is damaged: it is set aside");
+        fs::rename(&path, path.with_extension("damaged"))?;
+    }
+    free.append(&mut recycled);
+    Ok(Files { segments, free, last_number })
 }
 
 impl Recovered {
@@ -210,7 +233,7 @@ impl Recovered {
         self.state.head = header.first_sequence - 1;
         let is_empty = sealed_at.is_some_and(|last| last < header.first_sequence);
         if is_empty {
-            self.state.free.push(segment.number);
+            self.state.free.push_back(segment.number);
             return Ok(());
         }
         let segment = if sealed_at.is_some() {
