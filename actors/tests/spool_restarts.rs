@@ -10,11 +10,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytesize::ByteSize;
 use faultline_actors::{
-    adapters::journal::{Readable, spool::format::SegmentHeader},
+    adapters::journal::{
+        AppendError, Readable,
+        spool::{Settings, format::SegmentHeader},
+    },
     domain::event::Source,
 };
-use support::{Delivered, append, bodies, open, read_after};
+use support::{Delivered, append, bodies, open, open_with, read_after, settings};
 
 /// Three of them fill a segment.
 const BODY: &[u8] = &[b'x'; 20_000];
@@ -89,8 +93,14 @@ async fn however_many_are_lost_a_block_tells_of_a_few() {
     drop(spool);
     let mut totals = [0; Source::COUNT];
     totals[Source::Errors as usize] = 100;
-    let header =
-        SegmentHeader { origin, number: 2, first_sequence: 25_001, totals, first_commit: 90 };
+    let header = SegmentHeader {
+        origin,
+        number: 2,
+        first_sequence: 25_001,
+        totals,
+        first_commit: 90,
+        before: None,
+    };
     fs::write(segment(directory.path(), 2), header.encode()).unwrap();
     let spool = open(directory.path());
     spool.read_after(0);
@@ -105,4 +115,38 @@ async fn however_many_are_lost_a_block_tells_of_a_few() {
         }
     }
     assert_eq!(missing, 100, "each message is accounted for once");
+}
+
+#[tokio::test]
+async fn a_smaller_segment_than_before_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let larger = Settings { segment_bytes: ByteSize::kib(256), ..settings(directory.path()) };
+    let large = vec![b'l'; 200_000];
+    let spool = open_with(larger);
+    append(&spool, &large).await.unwrap();
+    append(&spool, b"small").await.unwrap();
+    append(&spool, &large).await.unwrap();
+    drop(spool);
+    let spool = open(directory.path());
+    assert_eq!(spool.status().head, 3);
+    let refused = append(&spool, &large).await;
+    assert!(matches!(refused, Err(AppendError::TooLarge(_))), "new ones are as the settings say");
+    append(&spool, b"new").await.unwrap();
+    let mut expected = vec![Delivered::Body(large.clone()), Delivered::Body(b"small".to_vec())];
+    expected.extend([Delivered::Body(large), Delivered::Body(b"new".to_vec())]);
+    assert_eq!(read_after(&spool, 0).await, expected);
+}
+
+#[tokio::test]
+async fn restarts_take_no_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let body = [b'x'; 100];
+    for restarts in 0..40 {
+        let spool = open(directory.path());
+        let used = spool.status().used_bytes;
+        assert!(used <= restarts * 200, "{used} bytes used by {restarts} records of 100 bytes");
+        append(&spool, &body).await.unwrap();
+    }
+    let spool = open(directory.path());
+    assert_eq!(read_after(&spool, 0).await, vec![Delivered::Body(body.to_vec()); 40]);
 }

@@ -11,7 +11,10 @@ use tokio::sync::watch;
 
 use super::{
     disk::{Disk, DiskFile},
-    format::{Found, FrameHead, SEGMENT_HEADER, SegmentHeader, SegmentKey, Totals, frame_at},
+    format::{
+        Found, FrameHead, LONGEST_FRAME, SEGMENT_HEADER, SegmentHeader, SegmentKey, Totals,
+        frame_at,
+    },
     search::Search,
 };
 use crate::domain::{event::Source, time::Micros};
@@ -140,7 +143,7 @@ pub(super) struct Recovered {
 ///
 /// # Errors
 /// When the directory or a segment cannot be read.
-pub(super) fn recover(directory: &Path, disk: &dyn Disk, longest: usize) -> io::Result<Recovered> {
+pub(super) fn recover(directory: &Path, disk: &dyn Disk) -> io::Result<Recovered> {
     let Files { segments, free, last_number } = look_at(directory, disk)?;
     let mut recovered = Recovered {
         state: State {
@@ -160,10 +163,9 @@ pub(super) fn recover(directory: &Path, disk: &dyn Disk, longest: usize) -> io::
         next_commit: 1,
         newest: Vec::new(),
     };
-    let starts: Vec<u64> = segments.iter().map(|(header, _)| header.first_sequence).collect();
+    let headers: Vec<SegmentHeader> = segments.iter().map(|(header, _)| *header).collect();
     for (index, (header, file)) in segments.into_iter().enumerate() {
-        let last_sequence = starts.get(index + 1).map(|next| next - 1);
-        recovered.take_segment(header, file, last_sequence, longest)?;
+        recovered.take_segment(header, file, headers.get(index + 1))?;
     }
     Ok(recovered)
 }
@@ -216,9 +218,9 @@ impl Recovered {
         &mut self,
         header: SegmentHeader,
         file: Arc<dyn DiskFile>,
-        sealed_at: Option<u64>,
-        longest: usize,
+        next: Option<&SegmentHeader>,
     ) -> io::Result<()> {
+        let sealed_at = next.map(|next| next.first_sequence - 1);
         let segment = Segment {
             number: header.number,
             key: SegmentKey::new(header.origin, header.number),
@@ -236,11 +238,13 @@ impl Recovered {
             self.state.free.push_back(segment.number);
             return Ok(());
         }
-        let segment = if sealed_at.is_some() {
-            // Where it ends exactly, the reader will see.
-            Segment { end: segment.file.size()?, ..segment }
+        let segment = if let Some(next) = next {
+            let sealed = next.before.filter(|before| before.number == header.number);
+            // Where nobody tells, the reader will see.
+            let end = sealed.map_or_else(|| segment.file.size(), |sealed| Ok(sealed.end))?;
+            Segment { end, ..segment }
         } else {
-            self.read_newest(segment, header.first_commit, longest)?
+            self.read_newest(segment, header.first_commit)?
         };
         // The newest is kept even without records: it tells where the sequence stands.
         if segment.last_sequence != 0 {
@@ -251,13 +255,8 @@ impl Recovered {
     }
 
     /// Walks the newest segment to its end.
-    fn read_newest(
-        &mut self,
-        mut segment: Segment,
-        first_commit: u64,
-        longest: usize,
-    ) -> io::Result<Segment> {
-        let mut walk = Walk::new(&segment, segment.file.size()?, longest);
+    fn read_newest(&mut self, mut segment: Segment, first_commit: u64) -> io::Result<Segment> {
+        let mut walk = Walk::new(&segment, segment.file.size()?);
         let mut commit = first_commit - 1;
         loop {
             match walk.next()? {
@@ -312,7 +311,6 @@ fn segment_numbers(directory: &Path) -> io::Result<Vec<u64>> {
 pub(super) struct Walk {
     file: Arc<dyn DiskFile>,
     key: SegmentKey,
-    longest: usize,
     limit: u64,
     /// Where the next frame starts.
     pub offset: u64,
@@ -336,24 +334,16 @@ const READ_AHEAD: usize = 256 << 10;
 impl Walk {
     /// A walk from the start of `segment`.
     #[must_use]
-    pub(super) fn new(segment: &Segment, limit: u64, longest: usize) -> Self {
-        let start = SEGMENT_HEADER as u64;
-        Self::from(segment, limit, longest, start, segment.first_sequence)
+    pub(super) fn new(segment: &Segment, limit: u64) -> Self {
+        Self::from(segment, limit, SEGMENT_HEADER as u64, segment.first_sequence)
     }
 
     /// A walk from `offset`, where the frame of sequence `expected` should stand.
     #[must_use]
-    pub(super) fn from(
-        segment: &Segment,
-        limit: u64,
-        longest: usize,
-        offset: u64,
-        expected: u64,
-    ) -> Self {
+    pub(super) fn from(segment: &Segment, limit: u64, offset: u64, expected: u64) -> Self {
         Self {
             file: segment.file.clone(),
             key: segment.key,
-            longest,
             limit,
             offset,
             expected,
@@ -374,7 +364,7 @@ impl Walk {
                 .ok()
                 .and_then(|start| self.buffer.get(start..))
                 .unwrap_or_default();
-            match frame_at(self.key, available, self.longest) {
+            match frame_at(self.key, available, LONGEST_FRAME) {
                 Found::Frame(head) if head.sequence == self.expected => {
                     self.offset += head.frame_len() as u64;
                     self.expected += 1;
@@ -403,7 +393,7 @@ impl Walk {
 
     /// A search from here to the limit.
     fn search(&self) -> Search<'_> {
-        Search::new(&*self.file, self.key, self.longest, self.offset, self.limit)
+        Search::new(&*self.file, self.key, self.offset, self.limit)
     }
 
     /// Goes on at the next valid frame of a sequence up to `last`, or to the limit where there is
@@ -468,13 +458,8 @@ pub(super) struct Located {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub(super) fn locate(
-    segment: &Segment,
-    sequence: u64,
-    at_end: &Totals,
-    longest: usize,
-) -> io::Result<Located> {
-    let mut walk = Walk::new(segment, segment.end, longest);
+pub(super) fn locate(segment: &Segment, sequence: u64, at_end: &Totals) -> io::Result<Located> {
+    let mut walk = Walk::new(segment, segment.end);
     let mut located = Located { offset: walk.offset, totals: segment.totals };
     while walk.expected < sequence {
         match walk.next()? {

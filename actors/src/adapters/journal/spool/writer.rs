@@ -20,7 +20,8 @@ use super::{
     Settings,
     disk::{Disk, DiskFile, sync_directory},
     format::{
-        FramePlace, SEGMENT_HEADER, SegmentHeader, SegmentKey, Totals, frame_len, push_frame,
+        FramePlace, SEGMENT_HEADER, Sealed, SegmentHeader, SegmentKey, Totals, frame_len,
+        push_frame,
     },
     ids::Ids,
     segments::{Segment, Shared, segment_path},
@@ -334,11 +335,19 @@ impl Writer {
             first_sequence: self.next_sequence,
             totals: self.totals,
             first_commit: self.next_commit,
+            before: self.last_sealed(),
         };
         file.write_at(&header.encode(), 0)?;
         file.sync()?;
         sync_directory(&self.directory)?;
         Ok(file)
+    }
+
+    /// The newest segment with records.
+    fn last_sealed(&self) -> Option<Sealed> {
+        let state = self.shared.lock();
+        let last = state.segments.iter().rfind(|segment| segment.last_sequence != 0)?;
+        Some(Sealed { number: last.number, end: last.end })
     }
 
     /// Gives back segments whose records are all acknowledged, but never the newest: it alone tells
