@@ -326,6 +326,8 @@ fn in_force(old: &Config, new: &Config) -> Config {
         telemetry: telemetry::Settings { filter: new.telemetry.filter, ..old.telemetry },
         priorities: new.priorities,
         rules: new.rules,
+        // A file that was there must be there again.
+        source: new.source,
         ..old
     }
 }

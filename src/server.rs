@@ -165,7 +165,9 @@ pub async fn serve(
     }
     // Who waits in the queue has connected: without the socket the kernel would reset them.
     for _ in 0..BACKLOG {
-        let Some((accepted, slot)) = next().now_or_never() else { break };
+        // As many as wait: tokio would end the turn of a task after some.
+        let next = tokio::task::unconstrained(next()).now_or_never();
+        let Some((accepted, slot)) = next else { break };
         take_in(accepted, slot);
     }
     drop(listener);
@@ -338,3 +340,44 @@ const _: fn() = || {
     fn never_fails<S: tower::Service<Request, Error = Infallible>>() {}
     never_fails::<Router>();
 };
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpStream,
+    };
+
+    use axum::routing::get;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_has_connected_before_it_closes_is_answered() {
+        const CLIENTS: usize = 300;
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut clients: Vec<TcpStream> = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+            clients.push(client);
+        }
+        let second = Duration::from_secs(1);
+        let limits = Limits {
+            listener: "test",
+            connections: CLIENTS,
+            header_timeout: 10 * second,
+            finish_timeout: 10 * second,
+        };
+        let ends = Ends::default();
+        ends.leaving.cancel();
+        ends.closed.cancel();
+        serve(listener, Router::new().route("/", get(async || "well")), limits, None, ends).await;
+        for mut client in clients {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert!(answer.ends_with("well"), "{answer}");
+        }
+    }
+}

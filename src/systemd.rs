@@ -63,8 +63,8 @@ pub(crate) async fn watch<C: Consumer>(consumer: Arc<C>) {
 /// Compares what it finds with what it found before.
 #[derive(Debug, Default)]
 struct Watchdog {
-    /// The steps at the last look.
-    steps: Option<u64>,
+    /// At the last look.
+    last: Option<Progress>,
     stuck_since: Option<Instant>,
 }
 
@@ -77,8 +77,12 @@ enum Found {
 
 impl Watchdog {
     fn look(&mut self, progress: Progress, now: Instant) -> Found {
-        let has_moved = self.steps.replace(progress.steps) != Some(progress.steps);
-        if progress.is_expected && !has_moved {
+        // What was not due yet at the last look has had no time.
+        let was_due = self
+            .last
+            .replace(progress)
+            .is_some_and(|last| last.is_expected && last.steps == progress.steps);
+        if progress.is_expected && was_due {
             return Found::Stuck { since: *self.stuck_since.get_or_insert(now) };
         }
         match self.stuck_since.take() {
@@ -119,5 +123,8 @@ mod tests {
         let since = start + Duration::from_secs(7);
         assert_eq!(look(at(3, true), 7), Found::Stuck { since });
         assert_eq!(look(at(3, false), 8), Found::WellAgain, "it is kept from it by others");
+        assert_eq!(look(at(3, true), 9), Found::Well, "it has only come in");
+        let since = start + Duration::from_secs(10);
+        assert_eq!(look(at(3, true), 10), Found::Stuck { since });
     }
 }

@@ -202,6 +202,36 @@ async fn a_relay_that_redis_has_forgotten_learns_what_is_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_hubs_have_committed_meanwhile_is_not_damaged() {
+    let (redis, database) = (Redis::start(), start_database());
+    // Of many segments only the first are on their way when the relay learns that all is committed.
+    let mut relay = relay(&redis, "dev")
+        .set("spool.segment_bytes", "64 KiB")
+        .set("spool.commit_bytes", "64 KiB")
+        .set("receiver.body_limit", "32 KiB")
+        .set("handoff.max_entries", "100")
+        .set("handoff.entry_bytes", "4 KiB");
+    let mut hub = hub(&redis, &database);
+    relay.start();
+    let report = format!(r#"{{"message":"{}"}}"#, "boom ".repeat(6_000));
+    for _ in 0..200 {
+        relay.report(&report).await;
+    }
+    hub.start();
+    committed(&relay).await;
+    relay.kill();
+    redis.flush();
+    relay.start();
+    committed(&relay).await;
+    relay.report(&report).await;
+    let at_relay = committed(&relay).await;
+    assert_eq!(at_relay["sources"]["errors"]["committed"], 201);
+    assert_eq!(at_hub(&hub, &at_relay).await["sources"]["errors"]["stored"], 201);
+    assert!(relay.metric("faultline_spool_damaged_records_total", "").await < 0.5);
+    assert!(!relay.log().contains("damaged"), "{}", relay.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_redis_could_lose_is_said() {
     let redis = Redis::start_with(&["--save", "", "--requirepass", "hunter2"]);
     let url = redis.url().replace("redis://", "redis://:hunter2@");

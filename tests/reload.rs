@@ -289,6 +289,24 @@ async fn what_needs_a_restart_is_said_and_not_done() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_read_once_must_be_there_again() {
+    let mut program = Program::new(BINARY);
+    program.start();
+    eventually("the store has its tables", async || {
+        program.log().contains("schema brought up to date").then_some(()).ok_or(())
+    })
+    .await;
+    let (status, report) = reload(&program, "[admin]\nmetrics_rate = 1\n").await;
+    assert_eq!((status, keys(&report["applied"])), (200, vec!["admin.metrics_rate"]));
+    assert_eq!(program.json("/api/config").await["file"], "config.toml");
+    fs::remove_file(program.directory().join("config.toml")).unwrap();
+    let (status, problem) = answer(program.ask("POST", "/api/reload")).await;
+    assert_eq!(status, 422, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("config.toml"), "{problem}");
+    assert_eq!(program.json("/api/config").await["config"]["admin"]["metrics_rate"], 1);
+}
+
+#[tokio::test]
 async fn a_preview_changes_nothing() {
     let program = started("").await;
     write(&program, "[admin]\nread_only = true\n");
@@ -458,8 +476,14 @@ async fn a_relay_goes_by_new_settings_too() {
         report.bearer_auth(token).send().await.unwrap().status().as_u16()
     };
     assert_eq!(report("receiver-token-1").await, 200);
-    write(&relay, "[receiver]\ntoken = \"receiver-token-2\"\n");
+    let fill = async || {
+        let health = relay.json("/health").await;
+        health["components"]["spool"]["error"].as_str().unwrap_or("").to_owned()
+    };
+    assert!(!fill().await.contains("spool.max_bytes"), "{}", fill().await);
+    write(&relay, "[receiver]\ntoken = \"receiver-token-2\"\n[health]\nspool_degraded = 1e-9\n");
     hang_up(&relay, "applied", 1.0).await;
+    assert!(fill().await.contains("spool.max_bytes"), "health goes by them: {}", fill().await);
     assert_eq!([report("receiver-token-1").await, report("receiver-token-2").await], [401, 200]);
     write(
         &relay,

@@ -8,6 +8,7 @@ use std::{os::unix::net::UnixDatagram, path::Path, process::Output, time::Instan
 
 use faultline_testkit::{
     PATIENCE, eventually, free_port,
+    load::Load,
     program::{Program, app_line, frames, run_to_end},
     tls::Authority,
 };
@@ -93,10 +94,17 @@ async fn silent_while_records_wait_and_nothing_happens() {
     systemd.told_so_far();
     send(&program, "f2").await;
     systemd.hears(STUCK);
-    for _ in 0..10 {
-        let told = systemd.told();
-        assert!(told.starts_with(STUCK), "{told}");
-    }
+    let stays_stuck = || {
+        for _ in 0..10 {
+            let told = systemd.told();
+            assert!(told.starts_with(STUCK), "{told}");
+        }
+    };
+    stays_stuck();
+    // That more comes in does not help what waits.
+    let load = Load::start(program.receiver(), 2);
+    stays_stuck();
+    load.end().await;
     drop(held);
     systemd.hears("WATCHDOG=1\nSTATUS=\n");
     program.settled().await;

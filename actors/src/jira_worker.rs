@@ -114,7 +114,7 @@ impl Counters {
             Sign::Well => breaker.succeeded(now),
             Sign::Ill(words) => breaker.failed(now, words),
             Sign::Shut(words) => breaker.trip(now, words),
-            Sign::None => {}
+            Sign::None => breaker.withdraw(),
         }
         let is_closed = breaker.state(now) == breaker::State::Closed;
         match sign {
@@ -231,12 +231,17 @@ impl JiraWorker {
         self.shared.settings = self.live.get();
         self.shared.policy = self.shared.settings.policy();
         let asked = Instant::now();
-        let jobs =
-            self.shared.store.claim(self.shared.holder, self.shared.settings.lease, most).await?;
+        let lease = self.shared.settings.lease;
+        let jobs = self.shared.store.claim(self.shared.holder, lease, most).await;
+        if jobs.as_ref().map_or(true, Vec::is_empty) {
+            // Without a job there is no trial: the next one that is due must not wait for it.
+            self.shared.counters.heed(&Sign::None);
+        }
+        let jobs = jobs?;
         if jobs.is_empty() {
             return Ok(false);
         }
-        self.shared.hold_until(asked + self.shared.settings.lease);
+        self.shared.hold_until(asked + lease);
         let (mut singles, others): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_fresh);
         if singles.len() > 1 && self.shared.jira.is_some() {
             // Several new tickets go in one request.
@@ -292,6 +297,7 @@ impl Shared {
             return self.settle(&job, &dry_run(&job, &self.settings)).await;
         };
         if !self.holds() {
+            self.counters.heed(&Sign::None);
             return self.settle(&job, &Outcome::new(Step::Release)).await;
         }
         let (outcome, sign) = attempt(jira, &job, &self.policy).await;

@@ -339,14 +339,15 @@ impl Consumer for Pipeline {
         why_broken(self.broken.clone()).await
     }
 
-    /// By the spool's own records. What the store does at first, migrations for one, takes its time.
+    /// By the spool's own records, as they are stored: that more are taken in does not help those that
+    /// wait. What the store does at first, migrations for one, takes its time.
     fn progress(&self) -> Progress {
         let spool = self.spool.status();
         let has_work = spool.head > spool.acknowledged || spool.queued > 0;
         let is_kept = spool.failing.is_some() || self.counters.failing().is_some();
         let has_begun = self.spool.ledger().is_complete();
         Progress {
-            steps: spool.head.wrapping_add(spool.acknowledged),
+            steps: spool.acknowledged,
             is_expected: has_work && has_begun && !is_kept,
         }
     }

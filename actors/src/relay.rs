@@ -159,6 +159,7 @@ impl Relay {
             self.progress_at = Instant::now();
         }
         self.settle(done);
+        self.catch_up(look.committed);
         self.spool.acknowledge(look.committed);
         if let Some(wanted) = look.wanted {
             let sequence = wanted.sequence.max(self.spool.first_kept());
@@ -171,6 +172,16 @@ impl Relay {
         if self.progress_at.elapsed() >= CHECK_AFTER {
             self.progress_at = Instant::now();
             self.check().await;
+        }
+    }
+
+    /// What is committed need not be handed over, and the spool forgets it: whoever went on reading
+    /// it would take that for damage.
+    fn catch_up(&mut self, committed: u64) {
+        let is_behind = self.next.is_some_and(|next| next <= committed);
+        if is_behind && committed <= self.spool.status().head {
+            self.read_from(committed + 1);
+            tracing::info!(from = committed + 1, "hubs have committed what was being read again");
         }
     }
 

@@ -14,6 +14,7 @@ use faultline_actors::{
     adapters::clock,
     domain::health::Settings,
     pipeline::handover::{Handover, Line},
+    stage::Live,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 
@@ -37,7 +38,7 @@ pub struct RelayAdmin {
     process: metrics_process::Collector,
     reading: Option<Arc<Reading>>,
     started: Instant,
-    health: Settings,
+    health: Live<Settings>,
     spool_directory: PathBuf,
 }
 
@@ -51,6 +52,11 @@ impl RelayAdmin {
         reading: Option<Arc<Reading>>,
         reload: &Reload,
     ) -> Arc<Self> {
+        let health = Live::new(config.health.clone());
+        reload.follow({
+            let health = health.clone();
+            move |config| health.set(config.health.clone())
+        });
         Arc::new(Self {
             gate: Gate::following(&config.admin, surroundings, reload),
             handover,
@@ -58,7 +64,7 @@ impl RelayAdmin {
             process: metrics_process::Collector::default(),
             reading,
             started: Instant::now(),
-            health: config.health.clone(),
+            health,
             spool_directory: config.spool.dir.clone(),
         })
     }
@@ -95,7 +101,7 @@ async fn ready(State(admin): State<Arc<RelayAdmin>>, probe: Query<Probe>) -> Res
 }
 
 async fn health(State(admin): State<Arc<RelayAdmin>>, headers: HeaderMap) -> Response {
-    let (started, settings) = (Instant::now(), &admin.health);
+    let (started, settings) = (Instant::now(), &admin.health.get());
     let spool = spool(admin.handover.spool(), &admin.spool_directory);
     let mut components = BTreeMap::from([
         ("spool", spool.evaluate(settings)),

@@ -63,8 +63,11 @@ pub(super) async fn reload(
     query: Asked<Wanted>,
 ) -> Result<Json<Reloaded>, Problem> {
     let how = asked(query)?.how()?;
-    let report = admin.reload.run(who.name(), how).await;
+    let (reload, who) = (admin.reload.clone(), who.name().to_owned());
+    // In a task of its own: a client that goes away must not end it between applying and noting it.
+    let report = tokio::spawn(async move { reload.run(&who, how).await }).await;
     let report = report
+        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?
         .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))?;
     Ok(Json(Reloaded {
         preview: how == How::Preview,

@@ -47,7 +47,7 @@ impl Default for Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Answer {
-    /// Try; then say [`Breaker::succeeded`] or [`Breaker::failed`].
+    /// Try; then say [`Breaker::succeeded`], [`Breaker::failed`] or [`Breaker::withdraw`].
     Permit,
     Refused {
         until: Micros,
@@ -127,6 +127,13 @@ impl Breaker {
                 open.trial_until = Some(later(now, open.wait));
                 Answer::Permit
             }
+        }
+    }
+
+    /// The permitted call was not made after all, or says nothing: another may be the trial.
+    pub fn withdraw(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.trial_until = None;
         }
     }
 
@@ -292,6 +299,24 @@ mod tests {
         breaker.trip(0, "401");
         assert_eq!(breaker.try_call(10 * SECOND), Answer::Permit);
         assert_eq!(breaker.try_call(20 * SECOND), Answer::Permit);
+    }
+
+    #[test]
+    fn a_trial_that_was_not_made_is_handed_back() {
+        let mut breaker = breaker();
+        breaker.withdraw();
+        assert_eq!(breaker.state(0), State::Closed);
+        breaker.trip(0, "401");
+        breaker.withdraw();
+        assert_eq!(breaker.try_call(1), Answer::Refused { until: 10 * SECOND });
+        assert_eq!(breaker.try_call(10 * SECOND), Answer::Permit);
+        breaker.withdraw();
+        breaker.succeeded(11 * SECOND);
+        let half_open = State::HalfOpen { since: 0, reason: "401".into() };
+        assert_eq!(breaker.state(11 * SECOND), half_open, "there was no trial");
+        assert_eq!(breaker.try_call(11 * SECOND), Answer::Permit, "at once");
+        breaker.failed(11 * SECOND, "401");
+        assert_eq!(breaker.try_call(12 * SECOND), Answer::Refused { until: 31 * SECOND });
     }
 
     #[test]

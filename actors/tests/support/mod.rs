@@ -60,6 +60,10 @@ pub(crate) fn open(directory: &Path) -> Spool {
     open_on(directory, Arc::new(LocalDisk))
 }
 
+pub(crate) fn open_with(settings: Settings) -> Spool {
+    Spool::open(settings, Arc::new(Mutex::new(Ledger::default()))).unwrap()
+}
+
 pub(crate) fn open_on(directory: &Path, disk: Arc<dyn Disk>) -> Spool {
     Spool::open_on(settings(directory), Arc::new(Mutex::new(Ledger::default())), disk).unwrap()
 }

@@ -12,9 +12,9 @@
 //!      8 × u64, by source                     24  number of the commit it belongs to, u64
 //! 104  number of the first commit, u64        32  total messages of its source, itself included
 //! 112  CRC-32 of bytes 0..112                 40  messages, u32
-//!                                             44  source, u8
-//!                                             45  flags, u8: 1 duplicate, 2 first of its commit
-//!                                             46  length of meta, u16
+//! 116  number of the segment before, u64      44  source, u8
+//! 124  where its frames end, u64              45  flags, u8: 1 duplicate, 2 first of its commit
+//! 132  CRC-32 of bytes 116..132               46  length of meta, u16
 //!                                             48  id, 16 bytes
 //!                                             64  CRC-32 of the origin, the segment's number and
 //!                                                 bytes 0..4 and 8..64
@@ -33,8 +33,14 @@ use crate::domain::{
 
 pub const SEGMENT_HEADER: usize = 4096;
 pub const FRAME_HEAD: usize = 68;
+/// The longest frame that any setting lets into a segment. Reading goes by this: a smaller
+/// `segment_bytes` than before is no reason to lose what is there.
+pub const LONGEST_FRAME: usize = LARGEST_SEGMENT as usize - SEGMENT_HEADER;
+/// The largest that a segment can be set to be.
+pub const LARGEST_SEGMENT: u64 = 1 << 30;
 const MAGIC: &[u8; 8] = b"FLSPOOL1";
 const HEADER_CRC_AT: usize = 112;
+const BEFORE: std::ops::Range<usize> = 116..132;
 const HEAD_CRC_AT: usize = 64;
 /// Totals in the header; more than there are sources, so that a source can be added.
 const TOTALS: usize = 8;
@@ -51,6 +57,16 @@ pub struct SegmentHeader {
     pub first_sequence: u64,
     pub totals: Totals,
     pub first_commit: u64,
+    /// `None` in the first segment, and in those of earlier versions.
+    pub before: Option<Sealed>,
+}
+
+/// A segment that is not written to any more, as the one behind it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    pub number: u64,
+    /// Where its frames end.
+    pub end: u64,
 }
 
 impl SegmentHeader {
@@ -67,6 +83,11 @@ impl SegmentHeader {
         }
         out.extend_from_slice(&self.first_commit.to_le_bytes());
         out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+        if let Some(Sealed { number, end }) = self.before {
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&end.to_le_bytes());
+            out.extend_from_slice(&crc32fast::hash(&out[BEFORE]).to_le_bytes());
+        }
         out.resize(SEGMENT_HEADER, 0);
         out
     }
@@ -83,12 +104,15 @@ impl SegmentHeader {
         for (index, total) in totals.iter_mut().enumerate() {
             *total = u64_at(bytes, 40 + 8 * index)?;
         }
+        let is_known = bytes.get(BEFORE).map(crc32fast::hash) == u32_at(bytes, BEFORE.end);
+        let before = Sealed { number: u64_at(bytes, 116)?, end: u64_at(bytes, 124)? };
         Some(Self {
             origin: uuid::Uuid::from_bytes(array_at(bytes, 8)?),
             number: u64_at(bytes, 24)?,
             first_sequence: u64_at(bytes, 32)?,
             totals,
             first_commit: u64_at(bytes, 104)?,
+            before: is_known.then_some(before),
         })
     }
 }
@@ -317,16 +341,21 @@ mod tests {
 
     #[test]
     fn a_header_comes_back_and_a_damaged_one_does_not() {
-        let header = SegmentHeader {
+        let first = SegmentHeader {
             origin: uuid::Uuid::from_u128(7),
             number: 9,
             first_sequence: 100,
             totals: [1, 2, 3, 4],
             first_commit: 12,
+            before: None,
         };
+        assert_eq!(SegmentHeader::decode(&first.encode()), Some(first));
+        let header = SegmentHeader { before: Some(Sealed { number: 8, end: 5_000 }), ..first };
         let mut bytes = header.encode();
         assert_eq!(bytes.len(), SEGMENT_HEADER);
         assert_eq!(SegmentHeader::decode(&bytes), Some(header));
+        bytes[130] ^= 1;
+        assert_eq!(SegmentHeader::decode(&bytes), Some(first), "only what is damaged is unknown");
         bytes[30] ^= 1;
         assert_eq!(SegmentHeader::decode(&bytes), None);
         assert_eq!(SegmentHeader::decode(&[0; SEGMENT_HEADER]), None);

@@ -3,7 +3,7 @@
 //! One file `ids-<generation>` for each generation of the [`DedupeWindow`]; entries of 24 bytes:
 //! the id, and when it was accepted (microseconds, little-endian). Entries are written when a
 //! segment is sealed; those of the newest segment are found in its frames. A torn last entry is
-//! ignored.
+//! ignored, and cut off before the next is written.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -89,6 +89,11 @@ impl Ids {
             }
             let path = path(&self.directory, *generation);
             let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+            let length = file.metadata()?.len();
+            let torn = length % ENTRY as u64;
+            if torn > 0 {
+                file.set_len(length - torn)?;
+            }
             file.write_all(&entries)?;
             file.sync_data()?;
             rest = &rest[count..];
@@ -167,6 +172,21 @@ mod tests {
         let mut again = Ids::open(directory.path(), BOUNDS, 0).unwrap();
         assert_eq!(again.insert(id(1), 0), Inserted::Known);
         assert_eq!(again.insert(id(2), 0), Inserted::New);
+    }
+
+    #[test]
+    fn what_is_written_behind_a_torn_entry_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ids = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        ids.insert(id(1), 0);
+        ids.flush(0).unwrap();
+        let mut file = OpenOptions::new().append(true).open(path(directory.path(), 0)).unwrap();
+        file.write_all(&[7; ENTRY - 1]).unwrap();
+        ids.insert(id(2), 0);
+        ids.flush(0).unwrap();
+        let mut again = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        assert_eq!(again.insert(id(1), 0), Inserted::Known);
+        assert_eq!(again.insert(id(2), 0), Inserted::Known);
     }
 
     #[test]

@@ -39,7 +39,7 @@ use tokio::sync::oneshot;
 
 use self::{
     disk::{Disk, LocalDisk, sync_directory},
-    format::{SEGMENT_HEADER, Totals},
+    format::{LARGEST_SEGMENT, SEGMENT_HEADER, Totals},
     ids::Ids,
     reader::Reader,
     segments::{Shared, locate, recover},
@@ -107,7 +107,8 @@ impl Settings {
         if self.dir.as_os_str().is_empty() {
             return Err("dir = \"\": a directory is needed".to_owned());
         }
-        if self.segment_bytes < ByteSize::kib(64) || self.segment_bytes > ByteSize::gib(1) {
+        if self.segment_bytes < ByteSize::kib(64) || self.segment_bytes > ByteSize(LARGEST_SEGMENT)
+        {
             return Err(format!(
                 "segment_bytes = \"{}\": between 64 KiB and 1 GiB is possible",
                 self.segment_bytes
@@ -147,7 +148,7 @@ impl Settings {
         usize::try_from(self.commit_bytes.as_u64()).unwrap_or(usize::MAX)
     }
 
-    /// The longest frame that fits into a segment.
+    /// The longest frame that fits into a segment of the writer's.
     fn longest_frame(&self) -> usize {
         usize::try_from(self.segment_bytes()).unwrap_or(usize::MAX) - SEGMENT_HEADER
     }
@@ -219,7 +220,7 @@ impl Spool {
         fs::create_dir_all(&directory)?;
         let lock = lock(&directory)?;
         let origin = read_or_make_origin(&directory)?;
-        let recovered = recover(&directory, &*disk, settings.longest_frame())?;
+        let recovered = recover(&directory, &*disk)?;
         let mut ids = Ids::open(&directory, settings.bounds(), clock::now())?;
         for head in recovered.newest.iter().filter(|head| !head.id.is_none()) {
             ids.insert(head.id, head.received_at);
@@ -228,7 +229,7 @@ impl Spool {
         let shared = Arc::new(Shared::new(recovered.state));
         let (commands, commands_in) = flume::bounded(settings.queue);
         let (blocks_out, blocks) = flume::bounded(BLOCKS);
-        let reader = Reader::new(shared.clone(), blocks_out, settings.longest_frame());
+        let reader = Reader::new(shared.clone(), blocks_out);
         let writer = Writer {
             shared: shared.clone(),
             commands: commands_in,
@@ -322,8 +323,7 @@ impl Spool {
         };
         let at_end = state.totals_behind(segment.number);
         drop(state);
-        let longest = self.settings.longest_frame();
-        Ok(locate(&segment, position + 1, &at_end, longest)?.totals)
+        Ok(locate(&segment, position + 1, &at_end)?.totals)
     }
 
     #[must_use]

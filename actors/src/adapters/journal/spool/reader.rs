@@ -9,7 +9,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::{
-    format::{FRAME_HEAD, Found, FrameHead, Totals, frame_at},
+    format::{FRAME_HEAD, Found, FrameHead, LONGEST_FRAME, Totals, frame_at},
     segments::{Located, Segment, Shared, Walk, locate},
 };
 use crate::domain::{
@@ -24,11 +24,12 @@ const READ_BYTES: usize = 256 << 10;
 /// what several commits brought, and every stage is woken once for it.
 const GATHER: Duration = Duration::from_millis(5);
 const AFTER_READ_ERROR: Duration = Duration::from_secs(1);
+/// Lost records that one block tells of, so that memory is bounded however many they are.
+const LOST_AT_ONCE: u64 = 10_000;
 
 pub(super) struct Reader {
     shared: Arc<Shared>,
     blocks: flume::Sender<Block>,
-    longest: usize,
     place: Option<Place>,
 }
 
@@ -44,8 +45,8 @@ struct Place {
 
 impl Reader {
     #[must_use]
-    pub(super) fn new(shared: Arc<Shared>, blocks: flume::Sender<Block>, longest: usize) -> Self {
-        Self { shared, blocks, longest, place: None }
+    pub(super) fn new(shared: Arc<Shared>, blocks: flume::Sender<Block>) -> Self {
+        Self { shared, blocks, place: None }
     }
 
     /// Runs until the spool is closed or nobody takes blocks any more.
@@ -138,7 +139,7 @@ impl Reader {
         let mut at = 0;
         let mut stopped_by = Found::Nothing;
         while place.sequence <= segment.last_sequence {
-            let found = frame_at(segment.key, &bytes[at..], self.longest);
+            let found = frame_at(segment.key, &bytes[at..], LONGEST_FRAME);
             let Found::Frame(head) = found else {
                 stopped_by = found;
                 break;
@@ -165,7 +166,7 @@ impl Reader {
 
     fn find(&self, sequence: u64, segment: &Segment) -> io::Result<Place> {
         let at_end = self.shared.lock().totals_behind(segment.number);
-        let located = locate(segment, sequence, &at_end, self.longest)?;
+        let located = locate(segment, sequence, &at_end)?;
         let Located { offset, totals } = located;
         Ok(Place { segment: segment.number, offset, sequence, totals })
     }
@@ -173,7 +174,7 @@ impl Reader {
     /// The expected frame is not there: reports what is lost up to the next valid one.
     fn damaged(&mut self, segment: &Segment) -> io::Result<Block> {
         let place = self.place.expect("set by read");
-        let mut walk = Walk::from(segment, segment.end, self.longest, place.offset, place.sequence);
+        let mut walk = Walk::from(segment, segment.end, place.offset, place.sequence);
         let damage = walk.skip_damage(segment.last_sequence)?;
         let at_end = self.shared.lock().totals_behind(segment.number);
         let behind = damage.totals_behind(&place.totals, &at_end);
@@ -197,9 +198,10 @@ impl Reader {
         block
     }
 
-    /// One damaged record for each lost sequence; the first ones carry the messages that the
-    /// totals say are missing, and the bytes that are left.
+    /// One damaged record for each lost sequence up to `next`, or for as many as one block takes; the
+    /// first ones carry the messages that the totals say are missing, and the bytes that are left.
     fn lost(&mut self, place: Place, next: u64, after: Totals, bytes: Vec<u8>) -> Block {
+        let next = next.min(place.sequence + LOST_AT_ONCE);
         tracing::error!(
             first = place.sequence,
             last = next - 1,

@@ -5,7 +5,7 @@ use std::io;
 
 use super::{
     disk::DiskFile,
-    format::{FRAME_HEAD, Found, FrameHead, SegmentKey, find_head, frame_at},
+    format::{FRAME_HEAD, Found, FrameHead, LONGEST_FRAME, SegmentKey, find_head, frame_at},
 };
 
 const WINDOW: usize = 256 << 10;
@@ -14,7 +14,6 @@ const WINDOW: usize = 256 << 10;
 pub(super) struct Search<'a> {
     file: &'a dyn DiskFile,
     segment: SegmentKey,
-    longest: usize,
     limit: u64,
     offset: u64,
     window: Vec<u8>,
@@ -27,16 +26,15 @@ pub(super) struct Hit {
 }
 
 impl<'a> Search<'a> {
-    /// A search in `segment`, from `offset` up to `limit`, for frames not above `longest`.
+    /// A search in `segment`, from `offset` up to `limit`.
     #[must_use]
     pub(super) fn new(
         file: &'a dyn DiskFile,
         segment: SegmentKey,
-        longest: usize,
         offset: u64,
         limit: u64,
     ) -> Self {
-        Self { file, segment, longest, limit, offset, window: Vec::new() }
+        Self { file, segment, limit, offset, window: Vec::new() }
     }
 
     /// The next valid frame whose sequence is above `after`.
@@ -65,9 +63,9 @@ impl<'a> Search<'a> {
 
     /// The frame that starts in the window at `from`, which is `at` in the file.
     fn frame(&self, from: usize, at: u64) -> io::Result<Option<FrameHead>> {
-        let found = match frame_at(self.segment, &self.window[from..], self.longest) {
+        let found = match frame_at(self.segment, &self.window[from..], LONGEST_FRAME) {
             Found::Short { needed } => {
-                frame_at(self.segment, &self.read(at, needed)?, self.longest)
+                frame_at(self.segment, &self.read(at, needed)?, LONGEST_FRAME)
             }
             found => found,
         };
@@ -158,13 +156,13 @@ mod tests {
                 bytes.extend_from_slice(&second);
                 let limit = bytes.len() as u64;
                 let file = Memory(bytes);
-                let mut search = Search::new(&file, segment(), 4 * WINDOW, 0, limit);
+                let mut search = Search::new(&file, segment(), 0, limit);
                 let mut found = Vec::new();
                 while let Some(hit) = search.next(4).unwrap() {
                     found.push((usize::try_from(hit.at).unwrap(), hit.head.sequence));
                 }
                 assert_eq!(found, [(before, 5), (before + first.len() + 33, 6)], "{body}");
-                let mut cut = Search::new(&file, segment(), 4 * WINDOW, 0, limit - 1);
+                let mut cut = Search::new(&file, segment(), 0, limit - 1);
                 assert_eq!(cut.next(4).unwrap().map(|hit| hit.head.sequence), Some(5));
                 assert!(cut.next(5).unwrap().is_none(), "the last one is torn");
             }

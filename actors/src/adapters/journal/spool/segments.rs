@@ -11,7 +11,10 @@ use tokio::sync::watch;
 
 use super::{
     disk::{Disk, DiskFile},
-    format::{Found, FrameHead, SEGMENT_HEADER, SegmentHeader, SegmentKey, Totals, frame_at},
+    format::{
+        Found, FrameHead, LONGEST_FRAME, SEGMENT_HEADER, SegmentHeader, SegmentKey, Totals,
+        frame_at,
+    },
     search::Search,
 };
 use crate::domain::{event::Source, time::Micros};
@@ -35,8 +38,9 @@ pub(super) struct Segment {
 pub(super) struct State {
     /// Oldest first; records are only added to the last.
     pub segments: VecDeque<Segment>,
-    /// Segment files without records, to be recycled.
-    pub free: Vec<u64>,
+    /// Segment files without records that are needed, to be recycled. Oldest first, and taken from
+    /// the front: so what a later start finds has no hole.
+    pub free: VecDeque<u64>,
     /// The last durable sequence.
     pub head: u64,
     pub acknowledged: u64,
@@ -139,29 +143,8 @@ pub(super) struct Recovered {
 ///
 /// # Errors
 /// When the directory or a segment cannot be read.
-pub(super) fn recover(directory: &Path, disk: &dyn Disk, longest: usize) -> io::Result<Recovered> {
-    let mut segments = Vec::new();
-    let mut unusable = Vec::new();
-    for number in segment_numbers(directory)? {
-        let file = disk.open(&segment_path(directory, number), 0)?;
-        let mut bytes = vec![0; SEGMENT_HEADER];
-        file.read_at(&mut bytes, 0)?;
-        match SegmentHeader::decode(&bytes).filter(|header| header.number == number) {
-            Some(header) => segments.push((header, file)),
-            None => unusable.push(number),
-        }
-    }
-    let newest_number = segments.last().map_or(0, |(header, _)| header.number);
-    let next_number = newest_number.max(unusable.last().copied().unwrap_or(0)) + 1;
-    // A segment without a header behind the newest was being made when the process died; one
-    // before it is damaged, and kept for a person to look at.
-    let (damaged, free): (Vec<u64>, Vec<u64>) =
-        unusable.into_iter().partition(|number| *number < newest_number);
-    for number in damaged {
-        let path = segment_path(directory, number);
-        tracing::error!(path = %path.display(), "the header of a spool segment is damaged: it is set aside");
-        fs::rename(&path, path.with_extension("damaged"))?;
-    }
+pub(super) fn recover(directory: &Path, disk: &dyn Disk) -> io::Result<Recovered> {
+    let Files { segments, free, last_number } = look_at(directory, disk)?;
     let mut recovered = Recovered {
         state: State {
             segments: VecDeque::new(),
@@ -176,16 +159,58 @@ pub(super) fn recover(directory: &Path, disk: &dyn Disk, longest: usize) -> io::
             ids: 0,
             closed: false,
         },
-        next_number,
+        next_number: last_number + 1,
         next_commit: 1,
         newest: Vec::new(),
     };
-    let starts: Vec<u64> = segments.iter().map(|(header, _)| header.first_sequence).collect();
+    let headers: Vec<SegmentHeader> = segments.iter().map(|(header, _)| *header).collect();
     for (index, (header, file)) in segments.into_iter().enumerate() {
-        let last_sequence = starts.get(index + 1).map(|next| next - 1);
-        recovered.take_segment(header, file, last_sequence, longest)?;
+        recovered.take_segment(header, file, headers.get(index + 1))?;
     }
     Ok(recovered)
+}
+
+/// The segment files of a directory.
+struct Files {
+    segments: Vec<(SegmentHeader, Arc<dyn DiskFile>)>,
+    /// Those that were being made when the process died.
+    free: VecDeque<u64>,
+    last_number: u64,
+}
+
+/// Tells segments, segments that were being made, and damaged ones from each other. The latter are
+/// set aside, for a person to look at.
+fn look_at(directory: &Path, disk: &dyn Disk) -> io::Result<Files> {
+    let mut segments = Vec::new();
+    let (mut recycled, mut without_header) = (VecDeque::new(), Vec::new());
+    let mut last_number = 0;
+    for number in segment_numbers(directory)? {
+        last_number = number;
+        let file = disk.open(&segment_path(directory, number), 0)?;
+        let mut bytes = vec![0; SEGMENT_HEADER];
+        file.read_at(&mut bytes, 0)?;
+        match SegmentHeader::decode(&bytes) {
+            Some(header) if header.number == number => segments.push((header, file)),
+            // Either of the new name and the new header may become durable before the other.
+            Some(_) => recycled.push_back(number),
+            None => without_header.push(number),
+        }
+    }
+    let newest_number = segments.last().map_or(0, |(header, _)| header.number);
+    // Those behind the newest are recycled before all others: were they still there, and older than
+    // the newest, a later start would take them for damaged.
+    let mut free = VecDeque::new();
+    for number in without_header {
+        if number > newest_number {
+            free.push_back(number);
+            continue;
+        }
+        let path = segment_path(directory, number);
+        tracing::error!(path = %path.display(), "the header of a spool segment is damaged: it is set aside");
+        fs::rename(&path, path.with_extension("damaged"))?;
+    }
+    free.append(&mut recycled);
+    Ok(Files { segments, free, last_number })
 }
 
 impl Recovered {
@@ -193,9 +218,9 @@ impl Recovered {
         &mut self,
         header: SegmentHeader,
         file: Arc<dyn DiskFile>,
-        sealed_at: Option<u64>,
-        longest: usize,
+        next: Option<&SegmentHeader>,
     ) -> io::Result<()> {
+        let sealed_at = next.map(|next| next.first_sequence - 1);
         let segment = Segment {
             number: header.number,
             key: SegmentKey::new(header.origin, header.number),
@@ -210,14 +235,16 @@ impl Recovered {
         self.state.head = header.first_sequence - 1;
         let is_empty = sealed_at.is_some_and(|last| last < header.first_sequence);
         if is_empty {
-            self.state.free.push(segment.number);
+            self.state.free.push_back(segment.number);
             return Ok(());
         }
-        let segment = if sealed_at.is_some() {
-            // Where it ends exactly, the reader will see.
-            Segment { end: segment.file.size()?, ..segment }
+        let segment = if let Some(next) = next {
+            let sealed = next.before.filter(|before| before.number == header.number);
+            // Where nobody tells, the reader will see.
+            let end = sealed.map_or_else(|| segment.file.size(), |sealed| Ok(sealed.end))?;
+            Segment { end, ..segment }
         } else {
-            self.read_newest(segment, header.first_commit, longest)?
+            self.read_newest(segment, header.first_commit)?
         };
         // The newest is kept even without records: it tells where the sequence stands.
         if segment.last_sequence != 0 {
@@ -228,13 +255,8 @@ impl Recovered {
     }
 
     /// Walks the newest segment to its end.
-    fn read_newest(
-        &mut self,
-        mut segment: Segment,
-        first_commit: u64,
-        longest: usize,
-    ) -> io::Result<Segment> {
-        let mut walk = Walk::new(&segment, segment.file.size()?, longest);
+    fn read_newest(&mut self, mut segment: Segment, first_commit: u64) -> io::Result<Segment> {
+        let mut walk = Walk::new(&segment, segment.file.size()?);
         let mut commit = first_commit - 1;
         loop {
             match walk.next()? {
@@ -289,7 +311,6 @@ fn segment_numbers(directory: &Path) -> io::Result<Vec<u64>> {
 pub(super) struct Walk {
     file: Arc<dyn DiskFile>,
     key: SegmentKey,
-    longest: usize,
     limit: u64,
     /// Where the next frame starts.
     pub offset: u64,
@@ -313,24 +334,16 @@ const READ_AHEAD: usize = 256 << 10;
 impl Walk {
     /// A walk from the start of `segment`.
     #[must_use]
-    pub(super) fn new(segment: &Segment, limit: u64, longest: usize) -> Self {
-        let start = SEGMENT_HEADER as u64;
-        Self::from(segment, limit, longest, start, segment.first_sequence)
+    pub(super) fn new(segment: &Segment, limit: u64) -> Self {
+        Self::from(segment, limit, SEGMENT_HEADER as u64, segment.first_sequence)
     }
 
     /// A walk from `offset`, where the frame of sequence `expected` should stand.
     #[must_use]
-    pub(super) fn from(
-        segment: &Segment,
-        limit: u64,
-        longest: usize,
-        offset: u64,
-        expected: u64,
-    ) -> Self {
+    pub(super) fn from(segment: &Segment, limit: u64, offset: u64, expected: u64) -> Self {
         Self {
             file: segment.file.clone(),
             key: segment.key,
-            longest,
             limit,
             offset,
             expected,
@@ -351,7 +364,7 @@ impl Walk {
                 .ok()
                 .and_then(|start| self.buffer.get(start..))
                 .unwrap_or_default();
-            match frame_at(self.key, available, self.longest) {
+            match frame_at(self.key, available, LONGEST_FRAME) {
                 Found::Frame(head) if head.sequence == self.expected => {
                     self.offset += head.frame_len() as u64;
                     self.expected += 1;
@@ -380,7 +393,7 @@ impl Walk {
 
     /// A search from here to the limit.
     fn search(&self) -> Search<'_> {
-        Search::new(&*self.file, self.key, self.longest, self.offset, self.limit)
+        Search::new(&*self.file, self.key, self.offset, self.limit)
     }
 
     /// Goes on at the next valid frame of a sequence up to `last`, or to the limit where there is
@@ -445,13 +458,8 @@ pub(super) struct Located {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub(super) fn locate(
-    segment: &Segment,
-    sequence: u64,
-    at_end: &Totals,
-    longest: usize,
-) -> io::Result<Located> {
-    let mut walk = Walk::new(segment, segment.end, longest);
+pub(super) fn locate(segment: &Segment, sequence: u64, at_end: &Totals) -> io::Result<Located> {
+    let mut walk = Walk::new(segment, segment.end);
     let mut located = Located { offset: walk.offset, totals: segment.totals };
     while walk.expected < sequence {
         match walk.next()? {

@@ -20,7 +20,8 @@ use super::{
     Settings,
     disk::{Disk, DiskFile, sync_directory},
     format::{
-        FramePlace, SEGMENT_HEADER, SegmentHeader, SegmentKey, Totals, frame_len, push_frame,
+        FramePlace, SEGMENT_HEADER, Sealed, SegmentHeader, SegmentKey, Totals, frame_len,
+        push_frame,
     },
     ids::Ids,
     segments::{Segment, Shared, segment_path},
@@ -292,9 +293,10 @@ impl Writer {
         self.reclaim();
         let number = self.next_number;
         let path = segment_path(&self.directory, number);
-        let recycled = self.shared.lock().free.pop();
+        let recycled = self.shared.lock().free.front().copied();
         if let Some(old) = recycled {
             fs::rename(segment_path(&self.directory, old), &path)?;
+            self.shared.lock().free.pop_front();
         }
         self.next_number += 1;
         let file = match self.make_segment(&path, number) {
@@ -308,7 +310,7 @@ impl Writer {
         let mut state = self.shared.lock();
         // A segment that was opened but never got a record is no use as one.
         if let Some(empty) = state.segments.pop_back_if(|last| last.last_sequence == 0) {
-            state.free.push(empty.number);
+            state.free.push_back(empty.number);
         }
         let key = SegmentKey::new(self.origin, number);
         state.segments.push_back(Segment {
@@ -333,11 +335,19 @@ impl Writer {
             first_sequence: self.next_sequence,
             totals: self.totals,
             first_commit: self.next_commit,
+            before: self.last_sealed(),
         };
         file.write_at(&header.encode(), 0)?;
         file.sync()?;
         sync_directory(&self.directory)?;
         Ok(file)
+    }
+
+    /// The newest segment with records.
+    fn last_sealed(&self) -> Option<Sealed> {
+        let state = self.shared.lock();
+        let last = state.segments.iter().rfind(|segment| segment.last_sequence != 0)?;
+        Some(Sealed { number: last.number, end: last.end })
     }
 
     /// Gives back segments whose records are all acknowledged, but never the newest: it alone tells
@@ -349,16 +359,28 @@ impl Writer {
             && let Some(done) =
                 state.segments.pop_front_if(|oldest| oldest.last_sequence <= acknowledged)
         {
-            state.free.push(done.number);
+            state.free.push_back(done.number);
             state.is_full = false;
         }
-        let surplus = state.free.len().saturating_sub(SPARE_SEGMENTS);
-        let surplus: Vec<u64> = state.free.drain(..surplus).collect();
         drop(state);
-        for number in surplus {
-            if let Err(error) = fs::remove_file(segment_path(&self.directory, number)) {
+        self.remove_surplus();
+    }
+
+    /// One that cannot be removed keeps those behind it: without them it would seem to a later start
+    /// to be followed by lost records.
+    fn remove_surplus(&self) {
+        loop {
+            let state = self.shared.lock();
+            let oldest = state.free.front().filter(|_| state.free.len() > SPARE_SEGMENTS).copied();
+            drop(state);
+            let Some(number) = oldest else { return };
+            if let Err(error) = fs::remove_file(segment_path(&self.directory, number))
+                && error.kind() != io::ErrorKind::NotFound
+            {
                 tracing::warn!(%error, number, "cannot remove an acknowledged spool segment");
+                return;
             }
+            self.shared.lock().free.pop_front();
         }
     }
 
