@@ -93,7 +93,11 @@ impl Watchdog {
 }
 
 fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return;
+    }
+    // The socket holds few messages: who reads them may be busy, and nobody else is to wait for that.
+    if let Err(error) = tokio::task::block_in_place(|| sd_notify::notify(states)) {
         tracing::warn!(%error, "systemd cannot be told");
     }
 }
