@@ -346,10 +346,7 @@ impl Consumer for Pipeline {
         let has_work = spool.head > spool.acknowledged || spool.queued > 0;
         let is_kept = spool.failing.is_some() || self.counters.failing().is_some();
         let has_begun = self.spool.ledger().is_complete();
-        Progress {
-            steps: spool.acknowledged,
-            is_expected: has_work && has_begun && !is_kept,
-        }
+        Progress { steps: spool.acknowledged, is_expected: has_work && has_begun && !is_kept }
     }
 
     async fn settled(&self) {
