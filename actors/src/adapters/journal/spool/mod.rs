@@ -107,8 +107,8 @@ impl Settings {
         if self.dir.as_os_str().is_empty() {
             return Err("dir = \"\": a directory is needed".to_owned());
         }
-        if self.segment_bytes < ByteSize::kib(64) || self.segment_bytes > ByteSize(LARGEST_SEGMENT)
-        {
+        let largest = ByteSize(LARGEST_SEGMENT as u64);
+        if self.segment_bytes < ByteSize::kib(64) || self.segment_bytes > largest {
             return Err(format!(
                 "segment_bytes = \"{}\": between 64 KiB and 1 GiB is possible",
                 self.segment_bytes
