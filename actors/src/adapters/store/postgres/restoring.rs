@@ -152,10 +152,7 @@ async fn check(
 }
 
 /// See [`RetentionStore::restore`](crate::adapters::store::retention::RetentionStore::restore).
-pub(super) async fn restore(
-    client: &mut Object,
-    step: &RestoreStep,
-) -> Result<u64, RestoreError> {
+pub(super) async fn restore(client: &mut Object, step: &RestoreStep) -> Result<u64, RestoreError> {
     let transaction = client.transaction().await?;
     stays(&transaction, step.day).await?;
     let moved = transaction
