@@ -263,7 +263,11 @@ fn follow_pipeline(pipeline: &Arc<Pipeline>, reload: &Reload) {
         pipeline.use_jira(config.jira.clone());
         pipeline.notifier().settings.set(config.notifier.clone());
         pipeline.notifier().around.set(config.letters());
-        pipeline.retention_settings().set(config.retention.clone());
+        let retention = pipeline.retention_settings();
+        // It begins anew with each that it is given.
+        if retention.get() != config.retention {
+            retention.set(config.retention.clone());
+        }
         match config.rules() {
             Ok(rules) => pipeline.use_rules(Arc::new(rules)),
             // It is valid, so that this cannot be.

@@ -1,7 +1,7 @@
 //! `faultline recount`: compares the statistics by day with what is there, counted anew.
 //!
 //! Events are counted in the store, and in archives of the same day; a day of which events are in
-//! neither is not compared. Ends of jobs are counted in the audit trail.
+//! neither, or in both, or on their way from one to the other, is not compared. Ends of jobs are counted in the audit trail.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use faultline_actors::{
         clock,
         store::{
             Store,
-            retention::{Counted, CountedJobs, GoneDay, Recount, Stage},
+            retention::{Counted, CountedJobs, GoneDay, Recount, RestoredDay, Stage},
             statistics::Days,
         },
     },
@@ -81,38 +81,67 @@ async fn count_day(
     day: Date,
     archives: &[(PathBuf, Manifest)],
 ) -> anyhow::Result<Option<Recount<Counted>>> {
-    let days = Days { since: day, until: day };
-    let restored: BTreeSet<String> = store
-        .restored_days()
-        .await?
-        .into_iter()
-        .filter(|back| back.restored == back.events)
-        .map(|back| back.archive)
-        .collect();
-    let mut wanted = BTreeSet::new();
-    for gone in store.gone_between(days).await? {
-        if gone.stage != Stage::Dropped {
-            say(&format!("{day}: not compared, its events are on their way out"));
+    let before = Left::of(store, day).await?;
+    let mut wanted = match before.wanted(archives) {
+        Ok(wanted) => wanted,
+        Err(why) => {
+            say(&format!("{day}: not compared, {why}"));
             return Ok(None);
         }
-        if is_elsewhere(&gone) || restored.contains(&gone.id) {
-            continue;
-        }
-        if !archives.iter().any(|(_, manifest)| manifest.id.to_string() == gone.id) {
-            let where_to = gone.file.map_or("dropped".to_owned(), |file| format!("in {file}"));
-            say(&format!("{day}: not compared, {} of its events are {where_to}", gone.events));
-            return Ok(None);
-        }
-        wanted.insert(gone.id);
+    };
+    let mut recount = store.recount(Days { since: day, until: day }).await?;
+    // Events that have left or come back meanwhile may have been counted or not.
+    if Left::of(store, day).await? != before {
+        say(&format!("{day}: not compared, some of its events are leaving or coming back"));
+        return Ok(None);
     }
-    let mut recount = store.recount(days).await?;
     for (path, manifest) in archives {
-        if wanted.contains(&manifest.id.to_string()) {
+        // Once, however often it is given.
+        if wanted.remove(&manifest.id.to_string()) {
             let found = count_archive(path).with_context(|| path.display().to_string())?;
             recount.found.extend(found);
         }
     }
     Ok(Some(recount))
+}
+
+/// What has left of a day, and what of that is back.
+#[derive(PartialEq)]
+struct Left {
+    gone: Vec<GoneDay>,
+    back: Vec<RestoredDay>,
+}
+
+impl Left {
+    async fn of(store: &dyn Store, day: Date) -> anyhow::Result<Self> {
+        let mut back = store.restored_days().await?;
+        back.retain(|it| it.day == day);
+        Ok(Self { gone: store.gone_between(Days { since: day, until: day }).await?, back })
+    }
+
+    /// The archives whose events must be counted beside the store's, or why that would be wrong.
+    fn wanted(&self, archives: &[(PathBuf, Manifest)]) -> Result<BTreeSet<String>, String> {
+        if let Some(back) = self.back.iter().find(|back| back.restored != back.events) {
+            let RestoredDay { file, restored, events, .. } = back;
+            return Err(format!("{restored} of {events} events of {file} are back"));
+        }
+        let mut wanted = BTreeSet::new();
+        for gone in &self.gone {
+            if gone.stage != Stage::Dropped {
+                return Err("its events are on their way out".to_owned());
+            }
+            if is_elsewhere(gone) || self.back.iter().any(|back| back.archive == gone.id) {
+                continue;
+            }
+            if !archives.iter().any(|(_, manifest)| manifest.id.to_string() == gone.id) {
+                let file = gone.file.as_ref();
+                let place = file.map_or("dropped".to_owned(), |file| format!("in {file}"));
+                return Err(format!("{} of its events are {place}", gone.events));
+            }
+            wanted.insert(gone.id.clone());
+        }
+        Ok(wanted)
+    }
 }
 
 /// Whether its events are in other archives.

@@ -4,8 +4,9 @@
 //!
 //! One hub at a time does it, under a lease in the store; a hub that dies leaves nothing half done
 //! that the next one does not go on with. It works for a small share of the time and pauses for the
-//! rest, so that ingestion hardly notices. When the store or the archive's directory fails, nothing
-//! more leaves, and it is tried again.
+//! rest, so that ingestion hardly notices. When the store fails, nothing more leaves; when the
+//! archive's directory does, no more events do; both are tried again. A reload of the settings
+//! breaks a pass off, and one by the new ones begins.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +23,10 @@ use kameo::{
     message::{Context, Message},
 };
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use uuid::Uuid;
 
 use self::pass::Ended;
@@ -190,6 +194,8 @@ pub struct Work {
 /// See the [module](self).
 pub struct Retention {
     work: Arc<Work>,
+    /// Says when they change.
+    changes: watch::Receiver<Settings>,
     due: Instant,
     pass: Option<BoxFuture<'static, Ended>>,
     is_finished: bool,
@@ -207,19 +213,26 @@ impl Retention {
     pub fn new(work: Arc<Work>) -> Self {
         // What is urgent at a start comes first.
         let due = Instant::now() + Duration::from_secs(1);
-        Self { work, due, pass: None, is_finished: false }
+        Self { changes: work.settings.watch(), work, due, pass: None, is_finished: false }
     }
 
     async fn wake(&mut self, mailbox: &mut MailboxReceiver<Self>) -> Woken {
-        let mut settings = self.work.settings.watch();
         let is_free = self.pass.is_none() && !self.is_finished;
         tokio::select! {
             biased;
             signal = mailbox.recv() => Woken::Signal(signal),
+            Ok(()) = self.changes.changed(), if !self.is_finished => Woken::Changed,
             ended = end_of(&mut self.pass) => Woken::Ended(ended),
-            Ok(()) = settings.changed(), if is_free => Woken::Changed,
             () = sleep_until(self.due), if is_free => Woken::Due,
         }
+    }
+
+    /// The pass goes by settings that are no longer in force.
+    fn begin_anew(&mut self) {
+        if self.pass.take().is_some() {
+            self.work.status.note(|state| state.is_running = false);
+        }
+        self.due = Instant::now();
     }
 
     fn end(&mut self, ended: Ended) {
@@ -268,7 +281,7 @@ impl Actor for Retention {
             match self.wake(mailbox).await {
                 Woken::Signal(signal) => return Ok(signal),
                 Woken::Ended(ended) => self.end(ended),
-                Woken::Changed => self.due = Instant::now(),
+                Woken::Changed => self.begin_anew(),
                 Woken::Due => self.pass = Some(Box::pin(pass::run(self.work.clone()))),
             }
         }

@@ -3,230 +3,40 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use faultline_actors::{
     adapters::{
         clock,
-        journal::Origin,
         store::{
-            Commit, Store,
+            Commit,
             jobs::{JobFilter, Outcome},
-            postgres::Postgres,
             retention::{Leave, RestoreError},
             search::EventFilter,
-            sqlite::Sqlite,
             statistics::{By, Days},
         },
     },
     domain::{
-        batch::Batch,
-        event::Source,
         job::Step,
         retention::{day_of, days_between, moments_of, oldest_kept},
         time::DAY,
         words::terms::Terms,
     },
-    retention::{
-        Retention, Settings, Status, Work,
-        restore::{self, Failure},
-    },
-    stage::{Finish, Live},
+    retention::{Settings, restore::Failure},
 };
-use faultline_testkit::{database::Database, eventually, program::frames};
-use kameo::actor::{ActorRef, Spawn};
+use faultline_testkit::{database::Database, eventually};
 use uuid::Uuid;
 
 #[path = "support/batches.rs"]
 mod batches;
 #[path = "support/decisions.rs"]
 mod decisions;
+#[path = "support/kept.rs"]
+mod kept;
 
-use batches::{batch_at, newest};
+use batches::newest;
 use decisions::{create, decided, made, met};
-
-const DAYS: i64 = 90;
-const KEPT: Duration = Duration::from_hours(30 * 24);
-const WEEK: Duration = Duration::from_hours(7 * 24);
-
-/// A store, the way around it, and a directory for archives.
-struct Kept {
-    store: Arc<dyn Store>,
-    database: Arc<Database>,
-    archive: PathBuf,
-}
-
-/// What a day has: a report with attributes, a request, a line that is no text, a trace.
-fn of_day(sequence: u64, at: i64, day: i64) -> Vec<Arc<Batch>> {
-    let report = format!(
-        r#"{{"message":"it broke","service":"shop","attributes":{{"n": 1.50,  "day":{day},"é":"\u0041"}},
-            "stackTrace":"Error: it broke\n    at pay (app.js:1:2)"}}"#
-    );
-    let lines = frames([
-        format!("<190>1 2026-11-22T03:00:07+00:00 host app web.1 - all is well, day-{day}\n").as_bytes(),
-        b"<187>1 2026-11-22T03:00:08+00:00 host app web.1 - caf\xe9 \x00 closed\n",
-        b"<158>1 2026-11-22T03:00:09+00:00 host heroku router - at=info method=GET path=\"/a\" \
-          host=example.com request_id=x fwd=\"1.2.3.4\" dyno=web.1 connect=0ms service=5ms status=200 \
-          bytes=10 protocol=https\n",
-    ]);
-    vec![
-        batch_at(sequence, Source::Errors, report.as_bytes(), at),
-        batch_at(sequence + 1, Source::Logdrains, &lines, at + 7),
-    ]
-}
-
-/// Stores ninety days, each in a commit; gives their journal, and the position after them.
-async fn fill(store: &dyn Store) -> (Origin, u64) {
-    let origin = Origin::now_v7();
-    store.position(origin).await.unwrap();
-    let today = moments_of(day_of(clock::now())).0;
-    let mut after = 0;
-    for age in (0..DAYS).rev() {
-        let at = today - age * DAY + 1_000;
-        let batches = of_day(after + 1, at, age);
-        store.commit(&Commit { origin, after, batches }).await.unwrap();
-        after += 2;
-    }
-    (origin, after)
-}
-
-impl Kept {
-    /// Every column of every event.
-    async fn events(&self) -> Vec<String> {
-        let bytes = match &*self.database {
-            Database::Sqlite(_) => "hex(message_bytes)",
-            Database::Postgres(_) => "upper(encode(message_bytes, 'hex'))",
-        };
-        let or = |column: &str| format!("coalesce(CAST({column} AS text), 'none')");
-        let optional =
-            ["process", "stack_trace", "attributes", "priority", "fingerprint"].map(or).join(", ");
-        let sql = format!(
-            "SELECT concat_ws('|', origin, sequence, ordinal, received_at, occurred_at, source, kind,
-                 severity, environment, service, message,
-                 CASE WHEN message_bytes IS NULL THEN 'none' ELSE {bytes} END, messages, {optional})
-             FROM events ORDER BY origin, sequence, ordinal"
-        );
-        self.database.texts(&sql).await
-    }
-
-    async fn statistics(&self) -> (Vec<String>, Vec<String>, i64) {
-        let days =
-            "SELECT concat_ws('|', day, environment, service, kind, severity, source, events,
-            messages) FROM daily_statistics ORDER BY 1";
-        let faults = "SELECT concat_ws('|', fingerprint, count, first_seen, last_seen) FROM faults
-            ORDER BY 1";
-        let hours = "SELECT CAST(sum(count) AS bigint) FROM fault_hours";
-        (
-            self.database.texts(days).await,
-            self.database.texts(faults).await,
-            self.database.number(hours).await,
-        )
-    }
-
-    fn settings(&self) -> Settings {
-        Settings {
-            events: KEPT,
-            archive: self.archive.clone(),
-            every: Duration::from_secs(1),
-            share: 1.0,
-            ..Settings::default()
-        }
-    }
-
-    /// Starts retention, as a hub does.
-    fn start(&self, settings: Settings) -> Hub {
-        let status = Arc::<Status>::default();
-        let work = Arc::new(Work {
-            settings: Live::new(settings),
-            store: self.store.clone(),
-            holder: Uuid::now_v7(),
-            status: status.clone(),
-        });
-        Hub { actor: Retention::spawn(Retention::new(work.clone())), work }
-    }
-
-    /// Lets it do all that there is to do.
-    async fn retain(&self, settings: Settings) {
-        let hub = self.start(settings);
-        hub.done().await;
-        hub.finish().await;
-    }
-
-    /// The archives, the oldest first.
-    fn archives(&self) -> Vec<PathBuf> {
-        let Ok(entries) = std::fs::read_dir(&self.archive) else { return Vec::new() };
-        let mut paths: Vec<PathBuf> = entries
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "zst"))
-            .collect();
-        paths.sort();
-        paths
-    }
-
-    async fn restore(&self, path: &Path) -> Result<u64, Failure> {
-        let mut seen = 0;
-        let restored = restore::restore(&*self.store, path, WEEK, |back, all| {
-            assert!(back >= seen && back <= all);
-            seen = back;
-        })
-        .await?;
-        assert_eq!(seen, restored.manifest.events);
-        Ok(restored.events)
-    }
-
-    /// The days that it has, as ages.
-    async fn ages(&self) -> Vec<i64> {
-        let today = moments_of(day_of(clock::now())).0;
-        let days = self.store.event_days().await.unwrap();
-        let mut ages: Vec<i64> =
-            days.iter().map(|it| (today - moments_of(it.day).0) / DAY).collect();
-        ages.reverse();
-        // PostgreSQL makes tomorrow's ahead.
-        ages.retain(|age| *age >= 0);
-        ages
-    }
-
-    /// How many counts differ, of days of which there are events; PostgreSQL makes a partition ahead.
-    async fn recounted(&self) -> usize {
-        let mut differ = 0;
-        let day = match &*self.database {
-            Database::Sqlite(_) => "date(received_at / 1000000, 'unixepoch')",
-            Database::Postgres(_) => "CAST((received_at AT TIME ZONE 'UTC')::date AS text)",
-        };
-        let sql = format!("SELECT DISTINCT {day} FROM events ORDER BY 1");
-        for day in self.database.texts(&sql).await {
-            let day = day.parse().unwrap();
-            let recount = self.store.recount(Days { since: day, until: day }).await.unwrap();
-            assert!(!recount.kept.is_empty());
-            differ += recount.differences().len();
-        }
-        differ
-    }
-}
-
-struct Hub {
-    actor: ActorRef<Retention>,
-    work: Arc<Work>,
-}
-
-impl Hub {
-    async fn done(&self) {
-        eventually("all that was old has left", async || {
-            let state = self.work.status.look();
-            state.last_success.map(drop).ok_or(state.problem)
-        })
-        .await;
-    }
-
-    async fn finish(self) {
-        self.actor.ask(Finish).await.unwrap();
-        self.actor.kill();
-    }
-}
+use kept::{KEPT, Kept, WEEK, fill, fill_days, of_day, postgres, sqlite};
 
 async fn days_leave_and_come_back(kept: &Kept) {
     fill(&*kept.store).await;
@@ -261,10 +71,7 @@ async fn days_leave_and_come_back(kept: &Kept) {
 
     kept.retain(kept.settings()).await;
     assert_eq!(kept.events().await, all, "it stays for its time");
-    let past = match &*kept.database {
-        Database::Sqlite(_) => "1",
-        Database::Postgres(_) => "now() - interval '1 minute'",
-    };
+    let past = kept.at(clock::now() - 1);
     kept.database.execute(&format!("UPDATE restored_days SET until = {past}")).await;
     kept.retain(kept.settings()).await;
     assert_eq!(kept.events().await, young);
@@ -326,6 +133,8 @@ async fn what_is_broken_off_goes_on(kept: &Kept) {
     assert!(matches!(again, Leave::Nothing), "{again:?}");
     kept.retain(kept.settings()).await;
     assert_eq!(kept.archives().len(), 59);
+    let files = std::fs::read_dir(&kept.archive).unwrap().count();
+    assert_eq!(files, 2 * 59, "nothing half written remains");
     for path in kept.archives() {
         kept.restore(&path).await.unwrap();
     }
@@ -367,10 +176,10 @@ async fn a_directory_that_cannot_be_written_keeps_the_events(kept: &Kept) {
     let all = kept.events().await;
     std::fs::create_dir_all(kept.archive.parent().unwrap()).unwrap();
     std::fs::write(&kept.archive, b"a file").unwrap();
-    let hub = kept.start(kept.settings());
-    let problem = eventually("it fails", async || hub.work.status.look().problem.ok_or("")).await;
-    hub.finish().await;
-    assert!(!problem.is_empty());
+    kept.store.save_snapshot(clock::now() - 40 * DAY, "{}").await.unwrap();
+    assert!(!kept.fail(kept.settings()).await.is_empty());
+    let snapshots = "SELECT count(*) FROM metric_snapshots";
+    assert_eq!(kept.database.number(snapshots).await, 0, "all else goes");
     std::fs::remove_file(&kept.archive).unwrap();
     kept.retain(kept.settings()).await;
     assert_eq!(kept.archives().len(), 59);
@@ -378,6 +187,48 @@ async fn a_directory_that_cannot_be_written_keeps_the_events(kept: &Kept) {
         kept.restore(&path).await.unwrap();
     }
     assert_eq!(kept.events().await, all);
+}
+
+/// Rejected messages, errors and alerts: some old ones, and one of each that is not.
+async fn old_and_new_records(kept: &Kept) {
+    let (old, new) = (kept.at(clock::now() - 400 * DAY), kept.at(clock::now()));
+    let bytes = match &*kept.database {
+        Database::Sqlite(_) => "CAST('a' AS blob)",
+        Database::Postgres(_) => "CAST('a' AS bytea)",
+    };
+    for (at, name) in [(&old, "old"), (&new, "new")] {
+        kept.database
+            .execute(&format!(
+                "INSERT INTO rejected (origin, sequence, ordinal, received_at, source, reason,
+                     bytes, length, messages)
+                 VALUES (1, 1, 0, {at}, 'logdrains', '{name}', {bytes}, 1, 1);
+                 INSERT INTO error_logs (hub, level, target, template, message, first_at, last_at,
+                     count)
+                 VALUES ('hub', 'error', 'store', '{name}', '{name}', {old}, {at}, 1)"
+            ))
+            .await;
+    }
+    for (resolved_at, subject) in
+        [(&*old, "old"), (&*new, "new"), (&*old, "untold"), ("NULL", "open")]
+    {
+        kept.database
+            .execute(&format!(
+                "INSERT INTO alerts (kind, subject, hub, opened_by, cause, link, since, opened_at,
+                     seen_at, tell_at, resolved_at)
+                 VALUES ('k', '{subject}', '', 'hub', 'it broke', '/', {old}, {old}, {old}, {old},
+                     {resolved_at})"
+            ))
+            .await;
+    }
+    kept.database
+        .execute(&format!(
+            "INSERT INTO alert_deliveries (alert, channel, what, cause, token, created_at,
+                 not_before)
+             SELECT id, 'mail', 'resolved', 'it broke', '{}', {old}, {old}
+             FROM alerts WHERE subject = 'untold'",
+            Uuid::now_v7()
+        ))
+        .await;
 }
 
 async fn rows_go_by_age_and_statistics_stay(kept: &Kept) {
@@ -393,10 +244,8 @@ async fn rows_go_by_age_and_statistics_stay(kept: &Kept) {
     store.settle(jobs[2].id, holder, &Outcome::new(Step::GiveUp)).await.unwrap();
     store.save_snapshot(clock::now() - 40 * DAY, "{}").await.unwrap();
     store.save_snapshot(clock::now(), "{}").await.unwrap();
-    let long_ago = match &*kept.database {
-        Database::Sqlite(_) => (clock::now() - 400 * DAY).to_string(),
-        Database::Postgres(_) => "now() - interval '400 days'".to_owned(),
-    };
+    let long_ago = kept.at(clock::now() - 400 * DAY);
+    old_and_new_records(kept).await;
     for (table, column) in [("notifications", "at"), ("fault_hours", "hour"), ("audit_trail", "at")]
     {
         kept.database.execute(&format!("UPDATE {table} SET {column} = {long_ago}")).await;
@@ -419,6 +268,9 @@ async fn rows_go_by_age_and_statistics_stay(kept: &Kept) {
         async |table: &str| kept.database.number(&format!("SELECT count(*) FROM {table}")).await;
     assert_eq!(count("metric_snapshots").await, 1);
     assert_eq!((count("notifications").await, count("fault_hours").await), (0, 0));
+    assert_eq!((count("rejected").await, count("error_logs").await), (1, 1));
+    let alerts = kept.database.texts("SELECT subject FROM alerts ORDER BY 1").await;
+    assert_eq!(alerts, ["new", "open", "untold"]);
     assert!(count("audit_trail").await > 0, "for ever");
     let settings = Settings { audit_trail: WEEK, ..kept.settings() };
     kept.retain(settings).await;
@@ -466,14 +318,6 @@ macro_rules! every_promise {
     };
 }
 
-async fn sqlite(directory: &Path, name: &str) -> Kept {
-    let path = directory.join(format!("{name}.db"));
-    let store = Sqlite::open(&path).unwrap();
-    store.migrate().await.unwrap();
-    let archive = directory.join(name).join("archive");
-    Kept { store: Arc::new(store), database: Arc::new(Database::Sqlite(path)), archive }
-}
-
 #[tokio::test]
 async fn sqlite_conforms() {
     let directory = tempfile::tempdir().unwrap();
@@ -482,11 +326,6 @@ async fn sqlite_conforms() {
         number += 1;
         sqlite(directory.path(), &number.to_string()).await
     });
-}
-
-fn postgres(url: &str) -> Arc<dyn Store> {
-    let timeout = Duration::from_secs(30);
-    Arc::new(Postgres::new(url, 8, timeout, timeout).unwrap())
 }
 
 #[tokio::test]
@@ -549,11 +388,54 @@ async fn a_day_in_use_does_not_hold_up_writers() {
     let oldest = store.event_days().await.unwrap()[0].day;
     let busy = store.leave_day(oldest, false, Duration::from_millis(50)).await.unwrap();
     assert!(matches!(busy, Leave::Busy), "{busy:?}");
-    let batches = of_day(after + 1, clock::now(), 0);
-    store.commit(&Commit { origin, after, batches }).await.unwrap();
+    // The partitions of another day are made meanwhile, too.
+    for (after, day) in [(after, 0), (after + 2, 5)] {
+        let batches = of_day(after + 1, clock::now() + day * DAY, day);
+        store.commit(&Commit { origin, after, batches }).await.unwrap();
+    }
     reader.batch_execute("COMMIT").await.unwrap();
     let left = store.leave_day(oldest, false, Duration::from_secs(5)).await.unwrap();
     assert!(matches!(left, Leave::Leaving(_)), "{left:?}");
+}
+
+/// Attached or made in place: the same.
+#[tokio::test]
+async fn a_partition_is_as_its_table_says() {
+    let server = faultline_testkit::postgres::Postgres::start();
+    let store = postgres(&server.url());
+    store.migrate().await.unwrap();
+    fill_days(&*store, 0..1).await;
+    server
+        .execute(
+            "CREATE TABLE events_in_place PARTITION OF events FOR VALUES FROM ('2001-01-01')
+                 TO ('2001-01-02');
+             CREATE TABLE event_blocks_in_place PARTITION OF event_blocks
+                 FOR VALUES FROM ('2001-01-01') TO ('2001-01-02')",
+        )
+        .await;
+    let client = server.client().await;
+    let described = async |of: &str, ending: &str| -> Vec<String> {
+        let sql = format!(
+            "SELECT concat_ws('|', attname, atttypid, attnotnull, attstorage, attcompression,
+                 attcollation, relpersistence, reloptions, relacl)
+             FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+             WHERE c.relname = '{of}_{ending}' AND attnum > 0 ORDER BY attnum"
+        );
+        let columns = client.query(&sql, &[]).await.unwrap();
+        let sql = format!(
+            "SELECT regexp_replace(pg_get_indexdef(indexrelid), '^.* USING ', '')
+                 || coalesce((SELECT c.reloptions::text FROM pg_class c WHERE c.oid = indexrelid), '')
+             FROM pg_index WHERE indrelid = '{of}_{ending}'::regclass ORDER BY 1"
+        );
+        let indexes = client.query(&sql, &[]).await.unwrap();
+        columns.iter().chain(&indexes).map(|row| row.get(0)).collect()
+    };
+    let today = day_of(clock::now()).strftime("%Y%m%d").to_string();
+    for table in ["events", "event_blocks"] {
+        let made = described(table, &today).await;
+        assert!(made.len() > 10, "{made:?}");
+        assert_eq!(made, described(table, "in_place").await);
+    }
 }
 
 #[tokio::test]
@@ -576,7 +458,7 @@ async fn a_sqlite_file_does_not_grow_over_many_cycles() {
         for day in young {
             let left = kept.store.leave_day(day.day, false, Duration::ZERO).await.unwrap();
             let Leave::Leaving(leaving) = left else { panic!("{left:?}") };
-            kept.store.archived(&leaving, None).await.unwrap();
+            kept.store.archived(&leaving, None, 4).await.unwrap();
             for step in kept.store.steps(&leaving).await.unwrap() {
                 kept.store.delete_step(&leaving, &step).await.unwrap();
             }

@@ -122,6 +122,22 @@ pub fn days_to_drop(
     due
 }
 
+/// The present, as far as the days that have events bear it out: a clock that is wrong, as on a
+/// machine that boots a year ahead, must not have all events go. So it is at most the end of the
+/// newest day; and what is stored by such a clock is a day like that itself, so it is at most a day
+/// behind the one before it as well.
+#[must_use]
+pub fn seen_now(days: &[Date], clock: Micros) -> Micros {
+    let mut ends: Vec<Micros> = days.iter().map(|day| moments_of(*day).1).collect();
+    ends.sort_unstable();
+    let seen = match *ends.as_slice() {
+        [.., before, newest] => newest.min(before.saturating_add(DAY)),
+        [only] => only,
+        [] => return clock,
+    };
+    clock.min(seen)
+}
+
 /// The name of a day's archive; what came late is in further parts.
 #[must_use]
 pub fn file_name(day: Date, part: u32) -> String {
@@ -160,6 +176,24 @@ mod tests {
         assert_eq!(days_to_drop(&days, &BTreeMap::new(), Duration::ZERO, now), []);
         assert_eq!(goes_at(date("2026-10-22"), keep), now);
         assert_eq!(oldest_kept(keep, now), date("2026-10-23"));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_has_nothing_go() {
+        let days = ["2026-11-22", "2026-11-20", "2026-11-21"].map(date);
+        let end = moments_of(date("2026-11-22")).1;
+        let year = 365 * DAY;
+        assert_eq!(seen_now(&days, end - 1), end - 1);
+        assert_eq!(seen_now(&days, end + year), end);
+        // What it has stored itself does not bear it out, the next day's does.
+        let ahead = day_of(end + year);
+        let one_ahead = [&days[..], &[ahead]].concat();
+        assert_eq!(seen_now(&one_ahead, end + year + HOUR), end + DAY);
+        let next = ahead.tomorrow().unwrap();
+        let two_ahead = [&one_ahead[..], &[next]].concat();
+        assert_eq!(seen_now(&two_ahead, moments_of(next).0), moments_of(next).0);
+        assert_eq!(seen_now(&days[..1], end + year), end);
+        assert_eq!(seen_now(&[], end), end);
     }
 
     #[test]

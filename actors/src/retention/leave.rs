@@ -11,11 +11,14 @@ use crate::{
         archive::{Manifest, Writer},
         clock,
         store::{
-            retention::{EventDay, Leave, Leaving, RestoredDay, Stage},
+            retention::{Leave, Leaving, Read, RestoredDay, Stage},
             statistics::Days,
         },
     },
-    domain::{archived::ArchivedEvent, retention::days_to_drop, time::Micros},
+    domain::{
+        retention::{days_to_drop, seen_now},
+        time::Micros,
+    },
 };
 
 /// How long all writers may be held up at most, try by try.
@@ -37,14 +40,17 @@ impl Pass {
             self.go_on(leaving).await?;
         }
         let store = self.work.store.clone();
-        let days: Vec<Date> =
-            store.event_days().await?.iter().map(|it: &EventDay| it.day).collect();
+        let found = store.event_days().await?;
+        let days: Vec<Date> = found.iter().map(|it| it.day).collect();
+        let with_events: Vec<Date> =
+            found.iter().filter(|it| it.events > 0).map(|it| it.day).collect();
+        let now = seen_now(&with_events, clock::now());
         let mut restored: BTreeMap<Date, Micros> = BTreeMap::new();
         for RestoredDay { day, until, .. } in store.restored_days().await? {
             let latest = restored.entry(day).or_insert(until);
             *latest = until.max(*latest);
         }
-        for day in days_to_drop(&days, &restored, self.settings.events, clock::now()) {
+        for day in days_to_drop(&days, &restored, self.settings.events, now) {
             if let Some(leaving) = self.take_out(day).await? {
                 self.go_on(leaving).await?;
             }
@@ -59,6 +65,13 @@ impl Pass {
             match self.work.store.leave_day(day, is_archived, patience).await? {
                 Leave::Leaving(leaving) => return Ok(Some(leaving)),
                 Leave::Nothing => return Ok(None),
+                Leave::Unfinished => {
+                    self.report.problems.push(format!(
+                        "{day}: an archive of it was restored in part, and other events are there: \
+                         restore it as a whole, so that the day can leave"
+                    ));
+                    return Ok(None);
+                }
                 Leave::Busy => tokio::time::sleep(REST).await,
             }
             self.pace().await?;
@@ -73,7 +86,7 @@ impl Pass {
         let mut events = self.count(&leaving, &steps).await?;
         if leaving.stage == Stage::Leaving {
             let manifest = self.keep(&leaving, &steps, events).await?;
-            store.archived(&leaving, manifest.as_ref()).await?;
+            store.archived(&leaving, manifest.as_ref(), events).await?;
         } else {
             // Some may be gone already.
             events = events.max(self.events_when_archived(&leaving).await?);
@@ -144,27 +157,26 @@ impl Pass {
         }
         let Leaving { id, day, part, .. } = *leaving;
         let create = move || Writer::create(&directory, &name, id, day, part);
-        let mut writer = blocking(create).await?;
+        let mut writer = self.blocking(create).await?;
         for step in steps {
-            let events: Vec<ArchivedEvent> = self.work.store.leaving_events(leaving, step).await?;
-            writer = blocking(move || {
-                writer.push(&events)?;
-                Ok(writer)
-            })
-            .await?;
-            self.pace().await?;
+            let mut rest = step.clone();
+            while !rest.is_empty() {
+                let Read { events, next } = self.work.store.leaving_events(leaving, &rest).await?;
+                rest.start = next;
+                writer = self
+                    .blocking(move || {
+                        writer.push(&events)?;
+                        Ok(writer)
+                    })
+                    .await?;
+                self.pace().await?;
+            }
         }
-        let finished = blocking(move || writer.finish()).await?;
+        let finished = self.blocking(move || writer.finish()).await?;
         let origins = self.work.store.origins_of(&finished.origins()).await?;
         self.pace().await?;
-        blocking(move || finished.publish(&origins)).await
+        // Whoever was relieved puts nothing in the place of what the other one made.
+        self.prolong().await?;
+        self.blocking(move || finished.publish(&origins)).await
     }
-}
-
-/// On a thread that may wait for the disk.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> Result<T, Failure> {
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.map_err(|error| Failure::Archive(std::io::Error::other(error)))??)
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::{LEASE, Settings, Work};
 use crate::{
@@ -66,6 +66,8 @@ pub(super) struct Pass {
     working_since: Instant,
 }
 
+/// The lease is prolonged when it is so old.
+const PROLONG: Duration = Duration::from_secs(LEASE.as_secs() / 4);
 /// A pause is at most so long: nothing that is in hand times out meanwhile.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Shorter pieces of work are not worth a pause each.
@@ -107,7 +109,11 @@ fn failed(work: &Work, problem: &str) -> Ended {
 impl Pass {
     /// What fails does not keep the rest, unless the store itself fails.
     async fn everything(&mut self) -> Result<(), Failure> {
-        self.leave_days().await?;
+        match self.leave_days().await {
+            // No day leaves before it is archived; all else needs no directory.
+            Err(failure @ Failure::Archive(_)) => self.report.problems.push(failure.to_string()),
+            outcome => outcome?,
+        }
         for aged in Aged::ALL {
             self.prune(aged).await?;
         }
@@ -157,14 +163,36 @@ impl Pass {
             self.settings.share = self.work.settings.get().share;
             self.working_since = Instant::now();
         }
-        if self.leased_at.elapsed() > LEASE / 4 {
-            let asked = Instant::now();
-            if !self.work.store.lease_retention(self.work.holder, LEASE).await? {
-                return Err(Failure::Lost);
-            }
-            self.leased_at = asked;
+        if self.leased_at.elapsed() > PROLONG {
+            self.prolong().await?;
         }
         Ok(())
+    }
+
+    pub(super) async fn prolong(&mut self) -> Result<(), Failure> {
+        let asked = Instant::now();
+        if !self.work.store.lease_retention(self.work.holder, LEASE).await? {
+            return Err(Failure::Lost);
+        }
+        self.leased_at = asked;
+        Ok(())
+    }
+
+    /// Does it on a thread that may wait for the disk, and keeps the lease: to read a large archive
+    /// again takes minutes.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let mut task = tokio::task::spawn_blocking(work);
+        loop {
+            tokio::select! {
+                done = &mut task => {
+                    return Ok(done.map_err(std::io::Error::other)??);
+                }
+                () = sleep_until(self.leased_at + PROLONG) => self.prolong().await?,
+            }
+        }
     }
 
     /// Keeps the report, where there is something to report, and shows how it went.
@@ -214,5 +242,41 @@ async fn show_sizes(work: &Work) {
     if let Some(oldest) = days.first() {
         let at = crate::domain::retention::moments_of(oldest.day).0;
         metrics::gauge!("faultline_store_oldest_day_timestamp_seconds").set(at as f64 / 1e6);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        adapters::store::{Store, retention::RetentionStore, sqlite::Sqlite},
+        stage::Live,
+    };
+
+    #[tokio::test]
+    async fn the_lease_is_kept_while_the_disk_takes_its_time() {
+        let store = Arc::new(Sqlite::in_memory().unwrap());
+        store.migrate().await.unwrap();
+        let (settings, holder) = (Settings::default(), Uuid::now_v7());
+        let status = Arc::default();
+        let work =
+            Work { settings: Live::new(settings.clone()), store: store.clone(), holder, status };
+        let leased_at = Instant::now().checked_sub(PROLONG).unwrap();
+        let mut pass = Pass {
+            work: Arc::new(work),
+            settings,
+            report: Report::default(),
+            leased_at,
+            working_since: leased_at,
+        };
+        assert!(store.lease_retention(holder, Duration::ZERO).await.unwrap());
+        let read = || {
+            std::thread::sleep(Duration::from_millis(100));
+            Ok(7)
+        };
+        assert_eq!(pass.blocking(read).await.unwrap(), 7);
+        assert!(!store.lease_retention(Uuid::now_v7(), LEASE).await.unwrap());
     }
 }

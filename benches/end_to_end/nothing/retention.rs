@@ -10,13 +10,13 @@ use faultline_actors::{
             StoreError,
             jobs::Holder,
             retention::{
-                Counted, CountedJobs, EventDay, GoneDay, Leave, Leaving, Pruned, Recount,
+                Counted, CountedJobs, EventDay, GoneDay, Leave, Leaving, Pruned, Read, Recount,
                 RestoreError, RestoreStep, RestoredDay, RetentionStore, StoredRun, TableSize,
             },
             statistics::Days,
         },
     },
-    domain::{archived::ArchivedEvent, retention::Aged, time::Micros},
+    domain::{retention::Aged, time::Micros},
 };
 use jiff::civil::Date;
 use uuid::Uuid;
@@ -52,12 +52,8 @@ impl RetentionStore for Nothing {
     async fn steps(&self, _: &Leaving) -> Result<Vec<Range<i64>>, StoreError> {
         Ok(Vec::new())
     }
-    async fn leaving_events(
-        &self,
-        _: &Leaving,
-        _: &Range<i64>,
-    ) -> Result<Vec<ArchivedEvent>, StoreError> {
-        Ok(Vec::new())
+    async fn leaving_events(&self, _: &Leaving, _: &Range<i64>) -> Result<Read, StoreError> {
+        Ok(Read { events: Vec::new(), next: i64::MAX })
     }
     async fn count_leaving(&self, _: &Leaving, _: &Range<i64>) -> Result<u64, StoreError> {
         Ok(0)
@@ -65,7 +61,7 @@ impl RetentionStore for Nothing {
     async fn origins_of(&self, _: &[i32]) -> Result<BTreeMap<i32, Uuid>, StoreError> {
         Ok(BTreeMap::new())
     }
-    async fn archived(&self, _: &Leaving, _: Option<&Manifest>) -> Result<(), StoreError> {
+    async fn archived(&self, _: &Leaving, _: Option<&Manifest>, _: u64) -> Result<(), StoreError> {
         Ok(())
     }
     async fn delete_step(&self, _: &Leaving, _: &Range<i64>) -> Result<u64, StoreError> {

@@ -246,8 +246,28 @@ mod tests {
         let finished = writer.finish().unwrap();
         assert!(!directory.path().join("events-2026-10-01.ndjson.zst").exists());
         drop(finished);
-        // Broken off: the next try takes its place.
+        // Broken off, as an older version did it, too: the next try takes its place.
+        let old = directory.path().join("events-2026-10-01.manifest.json.partial");
+        fs::write(old, b"half").unwrap();
         let manifest = written(directory.path(), 3);
         assert_eq!(manifest.events, 3);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "nothing else remains");
+    }
+
+    #[test]
+    fn two_tries_at_once_do_not_write_into_one_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let day = "2026-10-01".parse().unwrap();
+        let name = crate::domain::retention::file_name(day, 1);
+        let create =
+            || Writer::create(directory.path(), &name, Uuid::from_u128(7), day, 1).unwrap();
+        let mut relieved = create();
+        relieved.push(&[event(1)]).unwrap();
+        let mut writer = create();
+        writer.push(&[event(1), event(2)]).unwrap();
+        assert!(relieved.finish().is_err(), "its file is gone");
+        let manifest = writer.finish().unwrap().publish(&origins()).unwrap();
+        let (read, mut reader) = Reader::open(&directory.path().join(&manifest.file)).unwrap();
+        assert_eq!((read.events, reader.next_chunk(9).unwrap().unwrap().len()), (2, 2));
     }
 }

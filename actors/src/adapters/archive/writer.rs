@@ -17,11 +17,13 @@ use crate::domain::archived::ArchivedEvent;
 const LEVEL: i32 = 3;
 
 /// An archive that is being written; dropped, nothing but a file with the ending `.partial` remains,
-/// which the next try overwrites.
+/// which the next try removes. Each try has a file of its own: where two hubs share a directory, one
+/// that does not know yet that it was relieved spoils nothing.
 pub struct Writer {
     encoder: zstd::stream::write::Encoder<'static, File>,
     manifest: Manifest,
     path: PathBuf,
+    partial: PathBuf,
     met: Met,
     line: Vec<u8>,
 }
@@ -30,6 +32,7 @@ pub struct Writer {
 pub struct Finished {
     manifest: Manifest,
     path: PathBuf,
+    partial: PathBuf,
     origins: BTreeMap<i32, (i64, i64)>,
 }
 
@@ -47,7 +50,9 @@ impl Writer {
     ) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let path = directory.join(name);
-        let file = File::create(partial(&path))?;
+        remove_partials(directory, name)?;
+        let partial = partial(&path);
+        let file = File::create_new(&partial)?;
         let mut encoder = zstd::stream::write::Encoder::new(file, LEVEL)?;
         encoder.include_checksum(true)?;
         let manifest = Manifest {
@@ -63,7 +68,7 @@ impl Writer {
             last_received_at: None,
             origins: Vec::new(),
         };
-        Ok(Self { encoder, manifest, path, met: Met::default(), line: Vec::new() })
+        Ok(Self { encoder, manifest, path, partial, met: Met::default(), line: Vec::new() })
     }
 
     /// Appends events.
@@ -86,9 +91,8 @@ impl Writer {
     /// # Errors
     /// When it cannot be written, or holds another number of events.
     pub fn finish(self) -> io::Result<Finished> {
-        let Self { encoder, mut manifest, path, met, .. } = self;
+        let Self { encoder, mut manifest, path, partial, met, .. } = self;
         encoder.finish()?.sync_all()?;
-        let partial = partial(&path);
         let lines = count_lines(&partial)?;
         if lines != met.events {
             let problem = format!("{lines} events are in it, {} were written", met.events);
@@ -99,7 +103,7 @@ impl Writer {
         let time = |micros| jiff::Timestamp::from_microsecond(micros).ok();
         manifest.first_received_at = met.received.and_then(|(first, _)| time(first));
         manifest.last_received_at = met.received.and_then(|(_, last)| time(last));
-        Ok(Finished { manifest, path, origins: met.origins })
+        Ok(Finished { manifest, path, partial, origins: met.origins })
     }
 }
 
@@ -121,30 +125,52 @@ impl Finished {
     /// # Errors
     /// When that cannot be done, or an origin is missing.
     pub fn publish(self, origins: &BTreeMap<i32, Uuid>) -> io::Result<Manifest> {
-        let Self { mut manifest, path, origins: met } = self;
+        let Self { mut manifest, path, partial: whole, origins: met } = self;
         for (number, (first, last)) in met {
             let Some(&origin) = origins.get(&number) else {
                 return Err(io::Error::other(format!("origin {number} is not known")));
             };
             manifest.origins.push(ArchivedOrigin { number, origin, first, last });
         }
-        fs::rename(partial(&path), &path)?;
+        fs::rename(whole, &path)?;
         let manifest_path = Manifest::path_of(&path);
-        let mut file = File::create(partial(&manifest_path))?;
+        let partial = partial(&manifest_path);
+        let mut file = File::create_new(&partial)?;
         serde_json::to_writer_pretty(&mut file, &manifest)?;
         file.write_all(b"\n")?;
         file.sync_all()?;
-        fs::rename(partial(&manifest_path), &manifest_path)?;
+        fs::rename(partial, &manifest_path)?;
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(manifest)
     }
 }
 
+const PARTIAL: &str = ".partial";
+
+/// A name that only this try has.
 fn partial(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
+    name.push(format!(".{}{PARTIAL}", Uuid::now_v7().simple()));
     name.into()
+}
+
+/// Removes what earlier tries have left of an archive and its manifest.
+fn remove_partials(directory: &Path, name: &str) -> io::Result<()> {
+    let manifest = Manifest::path_of(Path::new(name)).display().to_string();
+    for entry in fs::read_dir(directory)? {
+        let (path, found) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        let found = found.to_string_lossy();
+        let is_of = |whole: &str| found.strip_prefix(whole).is_some_and(|it| it.starts_with('.'));
+        if found.ends_with(PARTIAL) && (is_of(name) || is_of(&manifest)) {
+            match fs::remove_file(path) {
+                // Whoever was at it, too, has removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                outcome => outcome?,
+            }
+        }
+    }
+    Ok(())
 }
 
 fn count_lines(path: &Path) -> io::Result<u64> {

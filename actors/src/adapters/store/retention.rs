@@ -26,7 +26,7 @@ use crate::{
 pub struct EventDay {
     #[schema(value_type = String, format = Date)]
     pub day: Date,
-    /// By the blocks that find them.
+    /// That were stored of it, by the statistics, which do not forget those that have left.
     pub events: u64,
     /// On disk, with indexes, where the store knows it by day.
     pub bytes: Option<u64>,
@@ -127,9 +127,23 @@ pub enum Leave {
     Leaving(Leaving),
     /// Somebody uses it; try again soon.
     Busy,
+    /// Some of an archive came back, not all, and there are others: together they would be archived
+    /// again, with what that archive has.
+    Unfinished,
     /// There is nothing of it.
     Nothing,
 }
+
+/// Events of a day that leaves.
+#[derive(Clone, Debug)]
+pub struct Read {
+    pub events: Vec<ArchivedEvent>,
+    /// Where to go on; the step's end when there are no more.
+    pub next: i64,
+}
+
+/// No more is read at once when the texts of what was read have so many bytes.
+pub const MOST_BYTES: i64 = 16 << 20;
 
 /// Rows that went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -297,12 +311,12 @@ pub trait RetentionStore: Send + Sync {
     /// Steps in which its events are read, counted and deleted.
     async fn steps(&self, leaving: &Leaving) -> Result<Vec<Range<i64>>, StoreError>;
 
-    /// The events of a step.
+    /// The first events of a step, or of the rest of one: about [`MOST_BYTES`] at most.
     async fn leaving_events(
         &self,
         leaving: &Leaving,
         step: &Range<i64>,
-    ) -> Result<Vec<ArchivedEvent>, StoreError>;
+    ) -> Result<Read, StoreError>;
 
     /// How many events a step has.
     async fn count_leaving(&self, leaving: &Leaving, step: &Range<i64>) -> Result<u64, StoreError>;
@@ -311,10 +325,12 @@ pub trait RetentionStore: Send + Sync {
     async fn origins_of(&self, numbers: &[i32]) -> Result<BTreeMap<i32, Uuid>, StoreError>;
 
     /// Notes that the archive is whole and durable; without a manifest, that none is needed.
+    /// `events` is how many the day has: they are not there to be counted when some are deleted.
     async fn archived(
         &self,
         leaving: &Leaving,
         manifest: Option<&Manifest>,
+        events: u64,
     ) -> Result<(), StoreError>;
 
     /// Deletes the events of a step, in stores that do so one by one; gives how many.

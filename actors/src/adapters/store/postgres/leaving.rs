@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     adapters::store::{
         as_i64, as_u64,
-        retention::{Leave, Leaving, Stage},
+        retention::{Leave, Leaving, MOST_BYTES, Read, Stage},
     },
     domain::{archived::ArchivedEvent, retention::file_name},
 };
@@ -81,13 +81,19 @@ async fn detach(
     // From here on nothing is restored to that day.
     let restored = transaction
         .query_one(
-            "SELECT coalesce(sum(restored), 0)::bigint, coalesce(bool_or(until > now()), false)
+            "SELECT coalesce(sum(restored), 0)::bigint, coalesce(bool_or(until > now()), false),
+                 coalesce(bool_or(restored > 0 AND restored < events), false)
              FROM restored_days WHERE day = $1",
             &[&day],
         )
         .await?;
     if restored.get(1) {
         return Ok(Leave::Nothing);
+    }
+    let back: i64 = restored.get(0);
+    // Of an archive that is back in part nobody knows which events it would have twice.
+    if restored.get(2) && count_blocks(transaction, &ending, has_blocks).await? != back {
+        return Ok(Leave::Unfinished);
     }
     for (table, _) in [("events", true), ("event_blocks", has_blocks)].into_iter().filter(|it| it.1)
     {
@@ -103,15 +109,27 @@ async fn detach(
         .await?
         .get(0);
     let file = is_archived.then(|| file_name(day, part.unsigned_abs()));
-    let restored: i64 = restored.get(0);
     let rows = transaction
         .query(
             "INSERT INTO gone_days (id, day, part, stage, file, restored)
              VALUES ($1, $2, $3, 'leaving', $4, $5) RETURNING id, day, part, stage, file, restored",
-            &[&Uuid::now_v7(), &day, &part, &file, &restored],
+            &[&Uuid::now_v7(), &day, &part, &file, &back],
         )
         .await?;
     Ok(rows.first().map_or(Leave::Nothing, |row| Leave::Leaving(leaving_of(row))))
+}
+
+/// The events of a day, by the blocks that find them.
+async fn count_blocks(
+    transaction: &Transaction<'_>,
+    ending: &str,
+    has_blocks: bool,
+) -> Result<i64, Error> {
+    if !has_blocks {
+        return Ok(0);
+    }
+    let sql = format!("SELECT coalesce(sum(events), 0)::bigint FROM event_blocks_{ending}");
+    Ok(transaction.query_one(&sql, &[]).await?.get(0))
 }
 
 pub(super) const LEAVING: &str = "SELECT id, day, part, stage, file, restored FROM gone_days
@@ -141,31 +159,65 @@ pub(super) fn pages_of(day: Date) -> String {
 /// By pages, as they are read one after another.
 pub(super) fn steps(pages: i64) -> Vec<Range<i64>> {
     let starts = (0..pages).step_by(usize::try_from(PAGES).unwrap_or(1));
-    starts.map(|start| start..start + PAGES).collect()
+    starts.map(|start| place(start, 0)..place(start + PAGES, 0)).collect()
+}
+
+/// A row's place as a number, in the order in which rows stand.
+const fn place(page: i64, line: i64) -> i64 {
+    page << LINE_BITS | line
+}
+
+const LINE_BITS: u32 = 16;
+
+/// As the server writes a place.
+fn tid(place: i64) -> String {
+    format!("'({},{})'::tid", place >> LINE_BITS, place & ((1 << LINE_BITS) - 1))
 }
 
 /// Nobody writes to the table, so that reading it page by page reads each row once; and no
 /// snapshot is held for long, which would keep the server from tidying up elsewhere.
 fn within(step: &Range<i64>) -> String {
-    format!("ctid >= '({},0)'::tid AND ctid < '({},0)'::tid", step.start, step.end)
+    format!("ctid >= {} AND ctid < {}", tid(step.start), tid(step.end))
 }
 
+/// With each event's place, and the bytes of all up to it. Rows of a few pages may be gigabytes, for
+/// long texts stand elsewhere: their lengths are known without reading them.
 pub(super) fn events_in(day: Date, step: &Range<i64>) -> String {
     format!(
         "SELECT origin, sequence, ordinal, received_at, occurred_at, source, kind, severity,
              environment, service, process, message, message_bytes, stack_trace, attributes::text,
-             priority, messages, fingerprint
-         FROM gone_events_{} WHERE {}",
+             priority, messages, fingerprint, ctid::text AS place, through::bigint
+         FROM (
+             SELECT *, ctid, sum(bytes) OVER (ORDER BY ctid ROWS UNBOUNDED PRECEDING) AS through
+             FROM gone_events_{}, LATERAL (SELECT octet_length(message)::bigint
+                 + coalesce(octet_length(stack_trace), 0) + coalesce(octet_length(message_bytes), 0)
+                 + coalesce(octet_length(attributes::text), 0)) AS size (bytes)
+             WHERE {}
+         ) AS next WHERE through - bytes < {MOST_BYTES} ORDER BY next.ctid",
         ending(day),
         within(step)
     )
+}
+
+/// What the rows of [`events_in`] say.
+pub(super) fn read_of(rows: &[Row], step: &Range<i64>) -> Read {
+    let is_cut = |row: &&Row| row.get::<_, i64>(19) >= MOST_BYTES;
+    let cut = rows.last().filter(is_cut).and_then(|row| place_of(row.get(18)));
+    let next = cut.map_or(step.end, |last| last + 1);
+    Read { events: rows.iter().map(archived_of).collect(), next }
+}
+
+/// Of `(page,line)`.
+fn place_of(tid: &str) -> Option<i64> {
+    let (page, line) = tid.strip_prefix('(')?.strip_suffix(')')?.split_once(',')?;
+    Some(place(page.parse().ok()?, line.parse().ok()?))
 }
 
 pub(super) fn count_in(day: Date, step: &Range<i64>) -> String {
     format!("SELECT count(*) FROM gone_events_{} WHERE {}", ending(day), within(step))
 }
 
-pub(super) fn archived_of(row: &Row) -> ArchivedEvent {
+fn archived_of(row: &Row) -> ArchivedEvent {
     ArchivedEvent {
         origin: row.get(0),
         sequence: row.get(1),

@@ -211,7 +211,7 @@ impl Store for Postgres {
         let work = async {
             let assignments = &mut *self.assignments.lock().await;
             let mut client = self.client().await?;
-            self.partitions.make(&client, commit).await?;
+            self.partitions.make(&mut client, commit).await?;
             let (mut left, mut has_looked) = (Left::within(commit), false);
             loop {
                 match commit::commit(&mut client, commit, &left, assignments).await {
@@ -231,7 +231,7 @@ impl Store for Postgres {
                         tracing::warn!(error, "the store refuses an event; looking for it");
                         // A partition that somebody dropped looks like a refused row as well.
                         self.partitions.forget();
-                        self.partitions.make(&client, commit).await?;
+                        self.partitions.make(&mut client, commit).await?;
                         left.extend(commit::find_refused(&mut client, commit).await?);
                         has_looked = true;
                     }

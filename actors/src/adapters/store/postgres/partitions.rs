@@ -1,4 +1,7 @@
 //! The daily partitions of `events` and `event_blocks`: made ahead, so that retention is a `DROP TABLE`.
+//!
+//! A partition is made as a table of its own, then attached: to create it in place would wait for
+//! everybody who reads `events`, and have everybody who writes to it wait as well.
 
 use std::{
     collections::BTreeSet,
@@ -6,31 +9,36 @@ use std::{
 };
 
 use deadpool_postgres::Object;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::Error;
 
 use super::unavailable;
 use crate::{
-    adapters::store::{Commit, StoreError},
+    adapters::{
+        clock,
+        store::{Commit, StoreError},
+    },
     domain::time::Micros,
 };
 
 pub(super) const DAY: Micros = 86_400_000_000;
+
+/// Partitions are made one after another.
+const LOCK: i64 = 0x666C_7439;
 
 /// The days (since 1970) whose partition is known to exist.
 #[derive(Default)]
 pub(super) struct Partitions(Mutex<BTreeSet<i64>>);
 
 impl Partitions {
-    /// Makes the partitions that `commit` needs, and those of the days after.
-    pub(super) async fn make(&self, client: &Object, commit: &Commit) -> Result<(), StoreError> {
-        let mut needed = BTreeSet::new();
-        for batch in &commit.batches {
-            for record in &batch.records {
-                let day = record.received_at.div_euclid(DAY);
-                needed.insert(day);
-                needed.insert(day + 1);
-            }
-        }
+    /// Makes the partitions that `commit` needs, and that of tomorrow.
+    pub(super) async fn make(
+        &self,
+        client: &mut Object,
+        commit: &Commit,
+    ) -> Result<(), StoreError> {
+        let records = commit.batches.iter().flat_map(|batch| &batch.records);
+        let days = records.map(|record| record.received_at.div_euclid(DAY));
+        let needed = with_the_next(days.collect(), clock::now().div_euclid(DAY));
         let missing: Vec<i64> = {
             let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             needed.difference(&known).copied().collect()
@@ -48,26 +56,65 @@ impl Partitions {
     }
 }
 
+/// So that nothing is to be made at midnight. What comes late for an old day says nothing about the
+/// one after it, whose partition would only be dropped again.
+fn with_the_next(mut days: BTreeSet<i64>, today: i64) -> BTreeSet<i64> {
+    if let Some(&newest) = days.last().filter(|newest| **newest >= today) {
+        days.insert(newest + 1);
+    }
+    days
+}
+
 /// Makes that of a day (since 1970), where there is none.
-pub(super) async fn make_partition(client: &Object, day: i64) -> Result<(), StoreError> {
+pub(super) async fn make_partition(client: &mut Object, day: i64) -> Result<(), StoreError> {
     let date = |day: i64| -> Result<String, StoreError> {
         let timestamp = jiff::Timestamp::from_second(day * 86_400)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(timestamp.strftime("%Y-%m-%d").to_string())
     };
-    let (from, to) = (date(day)?, date(day + 1)?);
-    let name = from.replace('-', "");
-    for table in ["events", "event_blocks"] {
-        let sql = format!(
-            "CREATE TABLE IF NOT EXISTS {table}_{name} PARTITION OF {table}
-             FOR VALUES FROM ('{from}T00:00:00Z') TO ('{to}T00:00:00Z')"
-        );
-        match client.batch_execute(&sql).await {
-            // Another hub made it between the check and the deed.
-            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {}
-            Err(error) if error.code() == Some(&SqlState::DUPLICATE_TABLE) => {}
-            outcome => outcome.map_err(unavailable)?,
-        }
+    attach(client, &date(day)?, &date(day + 1)?).await.map_err(unavailable)
+}
+
+/// Those of the tables that have no partition with this ending.
+const MISSING: &str = "SELECT name FROM unnest(ARRAY['events', 'event_blocks']) AS name
+    WHERE to_regclass(name || '_' || $1::text) IS NULL";
+
+async fn attach(client: &mut Object, from: &str, to: &str) -> Result<(), Error> {
+    let ending = from.replace('-', "");
+    if client.query(MISSING, &[&ending]).await?.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let transaction = client.transaction().await?;
+    // Whoever waits for longer tries again, and must not leave a session behind that waits on.
+    transaction.batch_execute("SET LOCAL lock_timeout = '2s'").await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    // Another hub may have made it meanwhile.
+    for row in transaction.query(MISSING, &[&ending]).await? {
+        let table: String = row.get(0);
+        // The indexes come by being attached.
+        transaction
+            .batch_execute(&format!(
+                "CREATE TABLE {table}_{ending} (LIKE {table} INCLUDING ALL EXCLUDING INDEXES
+                     EXCLUDING STATISTICS EXCLUDING COMMENTS);
+                 ALTER TABLE {table} ATTACH PARTITION {table}_{ending}
+                     FOR VALUES FROM ('{from}T00:00:00Z') TO ('{to}T00:00:00Z')"
+            ))
+            .await?;
+    }
+    transaction.commit().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_comes_in_time_has_the_next_day_made() {
+        let days = |days: &[i64]| with_the_next(days.iter().copied().collect(), 20);
+        assert_eq!(days(&[20]), BTreeSet::from([20, 21]));
+        assert_eq!(days(&[3, 20]), BTreeSet::from([3, 20, 21]));
+        assert_eq!(days(&[3, 19]), BTreeSet::from([3, 19]));
+        assert_eq!(days(&[21]), BTreeSet::from([21, 22]), "another hub's clock is ahead");
+        assert_eq!(days(&[]), BTreeSet::new());
+    }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     Postgres,
-    leaving::{self, LEAVING, archived_of, leaving_of},
+    leaving::{self, LEAVING, leaving_of},
     recount, restoring,
     row::micros_of,
     timestamp, unavailable,
@@ -25,14 +25,14 @@ use crate::{
             StoreError, as_i64, as_u64,
             jobs::Holder,
             retention::{
-                Counted, CountedJobs, EventDay, GoneDay, Leave, Leaving, Pruned, RUNS, Recount,
-                RestoreError, RestoreStep, RestoredDay, RetentionStore, Stage, StoredRun,
+                Counted, CountedJobs, EventDay, GoneDay, Leave, Leaving, Pruned, RUNS, Read,
+                Recount, RestoreError, RestoreStep, RestoredDay, RetentionStore, Stage, StoredRun,
                 TableSize,
             },
             statistics::Days,
         },
     },
-    domain::{archived::ArchivedEvent, retention::Aged, time::Micros},
+    domain::{retention::Aged, time::Micros},
 };
 
 /// No count of statistics takes longer.
@@ -135,9 +135,9 @@ impl RetentionStore for Postgres {
         &self,
         leaving: &Leaving,
         step: &Range<i64>,
-    ) -> Result<Vec<ArchivedEvent>, StoreError> {
+    ) -> Result<Read, StoreError> {
         let rows = self.ask_once(&leaving::events_in(leaving.day, step)).await?;
-        Ok(rows.iter().map(archived_of).collect())
+        Ok(leaving::read_of(&rows, step))
     }
 
     async fn count_leaving(&self, leaving: &Leaving, step: &Range<i64>) -> Result<u64, StoreError> {
@@ -155,9 +155,10 @@ impl RetentionStore for Postgres {
         &self,
         leaving: &Leaving,
         manifest: Option<&Manifest>,
+        events: u64,
     ) -> Result<(), StoreError> {
         let file = manifest.map(|manifest| manifest.file.as_str());
-        let (events, bytes) = manifest.map_or((0, 0), |it| (as_i64(it.events), as_i64(it.bytes)));
+        let (events, bytes) = (as_i64(events), manifest.map_or(0, |it| as_i64(it.bytes)));
         let sha256 = manifest.map_or("", |manifest| manifest.sha256.as_str());
         // Those that it holds as a whole need not be restored any more; of others the rest may be.
         self.query(
@@ -355,7 +356,7 @@ fn prune_sql(aged: Aged) -> (&'static str, String) {
         Aged::Rejected => ("rejected", "received_at", "true"),
         Aged::Notifications => ("notifications", "at", "true"),
         Aged::ErrorLogs => ("error_logs", "last_at", "true"),
-        Aged::Alerts => ("alerts", "resolved_at", "resolved_at IS NOT NULL"),
+        Aged::Alerts => ("alerts", "resolved_at", TOLD),
         Aged::AuditTrail => ("audit_trail", "at", "NOT is_lesson"),
     };
     let sql = format!(
@@ -367,6 +368,10 @@ fn prune_sql(aged: Aged) -> (&'static str, String) {
     );
     (table, sql)
 }
+
+/// Resolved, and nobody is to hear of it any more.
+const TOLD: &str = "resolved_at IS NOT NULL AND NOT EXISTS (SELECT FROM alert_deliveries
+    WHERE alert = alerts.id AND state IN ('waiting', 'active'))";
 
 const JOBS: &str = "WITH old AS MATERIALIZED (
          SELECT id FROM jobs WHERE state = 'completed' AND updated_at < $1 AND id > $2

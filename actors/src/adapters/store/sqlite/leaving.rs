@@ -16,7 +16,7 @@ use crate::{
         clock,
         store::{
             StoreError, as_i64, as_u64,
-            retention::{Leave, Leaving, Stage},
+            retention::{Leave, Leaving, MOST_BYTES, Read, Stage},
         },
     },
     domain::{
@@ -63,12 +63,18 @@ pub(super) fn leave(
         |row| row.get(0),
     )?;
     let Some(through) = through.filter(|_| !is_underway) else { return Ok(Leave::Nothing) };
-    let (part, restored): (u32, i64) = transaction.query_row(
+    let (part, restored, is_partly): (u32, i64, bool) = transaction.query_row(
         "SELECT (SELECT coalesce(max(part), 0) + 1 FROM gone_days WHERE day = ?1),
-             (SELECT coalesce(sum(restored), 0) FROM restored_days WHERE day = ?1)",
+             (SELECT coalesce(sum(restored), 0) FROM restored_days WHERE day = ?1),
+             EXISTS (SELECT 1 FROM restored_days
+                 WHERE day = ?1 AND restored > 0 AND restored < events)",
         [&name],
-        |row| Ok((row.get(0)?, row.get(1)?)),
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
     )?;
+    // Of an archive that is back in part nobody knows which events it would have twice.
+    if is_partly && count_blocks(&transaction, start..end)? != restored {
+        return Ok(Leave::Unfinished);
+    }
     let (id, file) = (Uuid::now_v7(), is_archived.then(|| file_name(day, part)));
     transaction.execute(
         "INSERT INTO gone_days (id, day, part, stage, file, through, restored, began_at)
@@ -78,6 +84,16 @@ pub(super) fn leave(
     transaction.commit()?;
     let (stage, restored) = (Stage::Leaving, as_u64(restored));
     Ok(Leave::Leaving(Leaving { id, day, part, stage, file, restored, through }))
+}
+
+/// The events received in a span of time, by the blocks that find them.
+fn count_blocks(transaction: &Transaction<'_>, span: Range<i64>) -> rusqlite::Result<i64> {
+    transaction.query_row(
+        "SELECT coalesce(sum(events), 0) FROM event_blocks
+         WHERE received_to >= ?1 AND received_to < ?2",
+        [span.start, span.end],
+        |row| row.get(0),
+    )
 }
 
 pub(super) fn leaving(connection: &Connection) -> Result<Vec<Leaving>, StoreError> {
@@ -148,35 +164,59 @@ pub(super) fn events(
     connection: &Connection,
     day: Date,
     step: &Range<i64>,
-) -> Result<Vec<ArchivedEvent>, StoreError> {
+) -> Result<Read, StoreError> {
     let (start, end) = moments_of(day);
     let sql = format!(
         "SELECT origin, sequence, ordinal, received_at, occurred_at, source, kind, severity,
              environment, service, process, message, message_bytes, stack_trace, attributes,
-             priority, messages, fingerprint
+             priority, messages, fingerprint, id
          FROM events WHERE {OF_DAY} ORDER BY id"
     );
-    rows(connection, &sql, [step.start, step.end, start, end], |row| {
-        Ok(ArchivedEvent {
-            origin: row.get(0)?,
-            sequence: row.get(1)?,
-            ordinal: row.get(2)?,
-            received_at: row.get(3)?,
-            occurred_at: row.get(4)?,
-            source: row.get(5)?,
-            kind: row.get(6)?,
-            severity: row.get(7)?,
-            environment: row.get(8)?,
-            service: row.get(9)?,
-            process: row.get(10)?,
-            message: row.get(11)?,
-            message_bytes: row.get(12)?,
-            stack_trace: row.get(13)?,
-            attributes: row.get(14)?,
-            priority: row.get(15)?,
-            messages: row.get(16)?,
-            fingerprint: row.get(17)?,
-        })
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([step.start, step.end, start, end])?;
+    let mut read = Read { events: Vec::new(), next: step.end };
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let event = archived_of(row)?;
+        bytes += length_of(&event);
+        read.events.push(event);
+        if bytes >= MOST_BYTES {
+            read.next = row.get::<_, i64>(18)? + 1;
+            break;
+        }
+    }
+    Ok(read)
+}
+
+/// Of its texts.
+fn length_of(event: &ArchivedEvent) -> i64 {
+    let ArchivedEvent { message, message_bytes, stack_trace, attributes, .. } = event;
+    let texts = [Some(message.len()), message_bytes.as_ref().map(Vec::len)]
+        .into_iter()
+        .chain([stack_trace, attributes].map(|text| text.as_ref().map(String::len)));
+    texts.flatten().map(|length| as_i64(length as u64)).sum()
+}
+
+fn archived_of(row: &Row<'_>) -> rusqlite::Result<ArchivedEvent> {
+    Ok(ArchivedEvent {
+        origin: row.get(0)?,
+        sequence: row.get(1)?,
+        ordinal: row.get(2)?,
+        received_at: row.get(3)?,
+        occurred_at: row.get(4)?,
+        source: row.get(5)?,
+        kind: row.get(6)?,
+        severity: row.get(7)?,
+        environment: row.get(8)?,
+        service: row.get(9)?,
+        process: row.get(10)?,
+        message: row.get(11)?,
+        message_bytes: row.get(12)?,
+        stack_trace: row.get(13)?,
+        attributes: row.get(14)?,
+        priority: row.get(15)?,
+        messages: row.get(16)?,
+        fingerprint: row.get(17)?,
     })
 }
 

@@ -60,6 +60,8 @@ mod migrations {
     refinery::embed_migrations!("../migrations/sqlite");
 }
 
+/// So long one who uses the file waits for another one.
+const BUSY: std::time::Duration = std::time::Duration::from_secs(10);
 /// A migration that failed is tried so often again, after this wait.
 const MIGRATION_TRIES: u32 = 5;
 const MIGRATION_WAIT: std::time::Duration = std::time::Duration::from_millis(100);
@@ -101,7 +103,7 @@ impl Sqlite {
     fn connect(path: &Path) -> rusqlite::Result<Self> {
         let connect = || -> rusqlite::Result<Connection> {
             let connection = Connection::open(path)?;
-            connection.busy_timeout(std::time::Duration::from_secs(10))?;
+            connection.busy_timeout(BUSY)?;
             // Of a new file only: it gives what retention deletes back to the disk.
             connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
             connection.pragma_update(None, "journal_mode", "WAL")?;

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::{
-    Sqlite,
+    BUSY, Sqlite,
     leaving::{self, parsed},
     on, recount, restoring,
     row::{raw_json, rows},
@@ -25,15 +25,14 @@ use crate::{
             StoreError, as_i64, as_u64,
             jobs::Holder,
             retention::{
-                Counted, CountedJobs, EventDay, GoneDay, Leave, Leaving, Pruned, RUNS, Recount,
-                RestoreError, RestoreStep, RestoredDay, RetentionStore, Stage, StoredRun,
+                Counted, CountedJobs, EventDay, GoneDay, Leave, Leaving, Pruned, RUNS, Read,
+                Recount, RestoreError, RestoreStep, RestoredDay, RetentionStore, Stage, StoredRun,
                 TableSize,
             },
             statistics::Days,
         },
     },
     domain::{
-        archived::ArchivedEvent,
         retention::Aged,
         time::{Micros, later},
     },
@@ -50,7 +49,7 @@ impl RetentionStore for Sqlite {
         on(&self.writer, move |connection| {
             let now = clock::now();
             let held = connection.execute(
-                "INSERT INTO retention_lease (holder, expires_at) VALUES (?1, ?2)
+                "INSERT INTO retention_lease (id, holder, expires_at) VALUES (1, ?1, ?2)
                  ON CONFLICT (id) DO UPDATE
                      SET holder = excluded.holder, expires_at = excluded.expires_at
                      WHERE holder = excluded.holder OR expires_at < ?3",
@@ -141,7 +140,7 @@ impl RetentionStore for Sqlite {
         &self,
         leaving: &Leaving,
         step: &Range<i64>,
-    ) -> Result<Vec<ArchivedEvent>, StoreError> {
+    ) -> Result<Read, StoreError> {
         let (day, step) = (leaving.day, step.clone());
         on(&self.reader, move |connection| leaving::events(connection, day, &step)).await
     }
@@ -172,6 +171,7 @@ impl RetentionStore for Sqlite {
         &self,
         leaving: &Leaving,
         manifest: Option<&Manifest>,
+        events: u64,
     ) -> Result<(), StoreError> {
         let (id, day, manifest) = (leaving.id.to_string(), leaving.day, manifest.cloned());
         on(&self.writer, move |connection| {
@@ -184,7 +184,7 @@ impl RetentionStore for Sqlite {
                 params![
                     id,
                     file,
-                    manifest.as_ref().map_or(0, |manifest| as_i64(manifest.events)),
+                    as_i64(events),
                     manifest.as_ref().map_or(0, |manifest| as_i64(manifest.bytes)),
                     manifest.as_ref().map_or("", |manifest| &manifest.sha256),
                 ],
@@ -243,8 +243,10 @@ impl RetentionStore for Sqlite {
                 while freed.next()?.is_some() {}
                 return Ok(true);
             }
-            // Busy readers are no reason to fail.
+            // Nor are busy readers waited for, while all who write would wait as well.
+            connection.busy_timeout(Duration::ZERO)?;
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            connection.busy_timeout(BUSY)?;
             Ok(false)
         })
         .await
@@ -364,6 +366,10 @@ fn gone_of(row: &Row<'_>) -> rusqlite::Result<GoneDay> {
     })
 }
 
+/// Resolved before that, and nobody is to hear of it any more.
+const TOLD: &str = "resolved_at < ?1 AND NOT EXISTS (SELECT 1 FROM alert_deliveries
+    WHERE alert = alerts.id AND state IN ('waiting', 'active'))";
+
 /// See [`RetentionStore::prune`].
 fn prune(
     connection: &mut Connection,
@@ -378,7 +384,7 @@ fn prune(
         Aged::Notifications => ("notifications", "id", "at < ?1"),
         Aged::MetricSnapshots => ("metric_snapshots", "taken_at", "taken_at < ?1"),
         Aged::ErrorLogs => ("error_logs", "id", "last_at < ?1"),
-        Aged::Alerts => ("alerts", "id", "resolved_at < ?1"),
+        Aged::Alerts => ("alerts", "id", TOLD),
         Aged::FaultHours => return prune_hours(connection, before, after, limit),
         Aged::AuditTrail => ("audit_trail", "id", "at < ?1 AND NOT is_lesson"),
     };
