@@ -35,9 +35,9 @@ pub const SEGMENT_HEADER: usize = 4096;
 pub const FRAME_HEAD: usize = 68;
 /// The longest frame that any setting lets into a segment. Reading goes by this: a smaller
 /// `segment_bytes` than before is no reason to lose what is there.
-pub const LONGEST_FRAME: usize = (1 << 30) - SEGMENT_HEADER;
+pub const LONGEST_FRAME: usize = LARGEST_SEGMENT - SEGMENT_HEADER;
 /// The largest that a segment can be set to be.
-pub const LARGEST_SEGMENT: u64 = (LONGEST_FRAME + SEGMENT_HEADER) as u64;
+pub const LARGEST_SEGMENT: usize = 1 << 30;
 const MAGIC: &[u8; 8] = b"FLSPOOL1";
 const HEADER_CRC_AT: usize = 112;
 const BEFORE: std::ops::Range<usize> = 116..132;
