@@ -75,9 +75,11 @@ pub(super) async fn make_partition(client: &mut Object, day: i64) -> Result<(), 
     attach(client, &date(day)?, &date(day + 1)?).await.map_err(unavailable)
 }
 
-/// Those of the tables that have no partition with this ending.
+/// Those of the tables that have no partition with this ending. Not by `to_regclass`, which goes by
+/// what the session knew before it waited for another one.
 const MISSING: &str = "SELECT name FROM unnest(ARRAY['events', 'event_blocks']) AS name
-    WHERE to_regclass(name || '_' || $1::text) IS NULL";
+    WHERE NOT EXISTS (SELECT FROM pg_class WHERE relname = name || '_' || $1::text
+        AND relnamespace = current_schema()::regnamespace)";
 
 async fn attach(client: &mut Object, from: &str, to: &str) -> Result<(), Error> {
     let ending = from.replace('-', "");
