@@ -204,12 +204,10 @@ async fn a_relay_that_redis_has_forgotten_learns_what_is_committed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_hubs_have_committed_meanwhile_is_not_damaged() {
     let (redis, database) = (Redis::start(), start_database());
-    // Of many segments only the first are on their way when the relay learns that all is committed.
     let mut relay = relay(&redis, "dev")
         .set("spool.segment_bytes", "64 KiB")
         .set("spool.commit_bytes", "64 KiB")
         .set("receiver.body_limit", "32 KiB")
-        .set("handoff.max_entries", "100")
         .set("handoff.entry_bytes", "4 KiB");
     let mut hub = hub(&redis, &database);
     relay.start();
@@ -217,10 +215,26 @@ async fn what_hubs_have_committed_meanwhile_is_not_damaged() {
     for _ in 0..200 {
         relay.report(&report).await;
     }
-    hub.start();
-    committed(&relay).await;
+    eventually("all is handed over", async || {
+        let entries = relay.metric("faultline_stream_entries_total", "").await;
+        if entries > 199.5 { Ok(()) } else { Err(entries) }
+    })
+    .await;
     relay.kill();
+    // All is stored while the relay is away and its spool still has it.
+    hub.start();
+    eventually("the store has its tables", async || {
+        hub.log().contains("schema brought up to date").then_some(()).ok_or(())
+    })
+    .await;
+    eventually("all is stored", async || {
+        let stored = database.number("SELECT count(*) FROM events").await;
+        if stored == 200 { Ok(()) } else { Err(stored) }
+    })
+    .await;
     redis.flush();
+    // Only the first segments are on their way again when it learns so.
+    let mut relay = relay.set("handoff.max_entries", "20");
     relay.start();
     committed(&relay).await;
     relay.report(&report).await;
