@@ -7,6 +7,8 @@ export default defineConfig({
   reporter: 'line',
   // The machine may have other things to do.
   timeout: 60_000,
+  // Below the patience of tests/dashboard.rs: whatever takes so long is named.
+  globalTimeout: 17 * 60_000,
   expect: { timeout: 15_000 },
   use: {
     baseURL: process.env['DASHBOARD_URL'] ?? 'http://127.0.0.1:4000',

@@ -153,7 +153,7 @@ async fn people_see_and_steer() {
     // Only the README's pictures, where they are asked for.
     let only: &[&str] = if std::env::var_os("SCREENSHOTS").is_some() { &["pictures"] } else { &[] };
     let command = playwright(&program, &jira, only);
-    let output = tokio::time::timeout(Duration::from_mins(6), async {
+    let output = tokio::time::timeout(Duration::from_mins(18), async {
         let mut command = tokio::process::Command::from(command);
         command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap()
     });
