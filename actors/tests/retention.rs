@@ -36,7 +36,7 @@ mod kept;
 
 use batches::newest;
 use decisions::{create, decided, made, met};
-use kept::{KEPT, Kept, WEEK, fill, fill_days, of_day, postgres, sqlite};
+use kept::{KEPT, Kept, WEEK, fill, fill_days, of_day, postgres, promises, sqlite};
 
 async fn days_leave_and_come_back(kept: &Kept) {
     fill(&*kept.store).await;
@@ -303,46 +303,17 @@ async fn a_wrong_count_is_found_and_repaired(kept: &Kept) {
     assert_eq!((sum().await, kept.recounted().await), (360, 0));
 }
 
-/// Every promise, each in a store of its own.
-macro_rules! every_promise {
-    ($kept:expr) => {
-        days_leave_and_come_back(&$kept).await;
-        what_comes_late_leaves_as_well(&$kept).await;
-        a_day_comes_back_alone(&$kept).await;
-        what_is_broken_off_goes_on(&$kept).await;
-        an_archive_of_what_is_there_is_refused(&$kept).await;
-        without_archives_they_just_go(&$kept).await;
-        a_directory_that_cannot_be_written_keeps_the_events(&$kept).await;
-        rows_go_by_age_and_statistics_stay(&$kept).await;
-        a_wrong_count_is_found_and_repaired(&$kept).await;
-    };
-}
-
-#[tokio::test]
-async fn sqlite_conforms() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut number = 0;
-    every_promise!({
-        number += 1;
-        sqlite(directory.path(), &number.to_string()).await
-    });
-}
-
-#[tokio::test]
-async fn postgres_conforms() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = faultline_testkit::postgres::Postgres::start();
-    let database = Arc::new(Database::Postgres(Box::new(server)));
-    let mut number = 0;
-    every_promise!({
-        number += 1;
-        database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
-        let store = postgres(&database.url());
-        store.migrate().await.unwrap();
-        let archive = directory.path().join(number.to_string()).join("archive");
-        Kept { store, database: database.clone(), archive }
-    });
-}
+promises!(
+    days_leave_and_come_back,
+    what_comes_late_leaves_as_well,
+    a_day_comes_back_alone,
+    what_is_broken_off_goes_on,
+    an_archive_of_what_is_there_is_refused,
+    without_archives_they_just_go,
+    a_directory_that_cannot_be_written_keeps_the_events,
+    rows_go_by_age_and_statistics_stay,
+    a_wrong_count_is_found_and_repaired,
+);
 
 /// Each day is archived by one of them, into its directory.
 #[tokio::test(flavor = "multi_thread")]

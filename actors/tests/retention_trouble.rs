@@ -32,7 +32,7 @@ mod batches;
 mod kept;
 
 use batches::batch_at;
-use kept::{Kept, WEEK, fill, fill_days, of_day, postgres, sqlite};
+use kept::{Kept, WEEK, fill, fill_days, of_day, postgres, promises, sqlite};
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -182,44 +182,15 @@ async fn a_reload_breaks_a_pass_off(kept: &Kept) {
     assert!(kept.ages().await.len() > 80, "the others stay for ever now");
 }
 
-/// Every promise, each in a store of its own.
-macro_rules! every_promise {
-    ($kept:expr) => {
-        large_events_are_read_bit_by_bit(&$kept).await;
-        an_idle_store_keeps_its_last_days(&$kept).await;
-        what_is_back_in_part_is_not_archived_twice(&$kept).await;
-        what_is_back_in_part_just_goes(&$kept).await;
-        what_was_deleted_before_a_kill_is_counted(&$kept).await;
-        one_hub_at_a_time_has_the_lease(&$kept).await;
-        a_reload_breaks_a_pass_off(&$kept).await;
-    };
-}
-
-#[tokio::test]
-async fn sqlite_conforms() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut number = 0;
-    every_promise!({
-        number += 1;
-        sqlite(directory.path(), &number.to_string()).await
-    });
-}
-
-#[tokio::test]
-async fn postgres_conforms() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = faultline_testkit::postgres::Postgres::start();
-    let database = Arc::new(Database::Postgres(Box::new(server)));
-    let mut number = 0;
-    every_promise!({
-        number += 1;
-        database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
-        let store = postgres(&database.url());
-        store.migrate().await.unwrap();
-        let archive = directory.path().join(number.to_string()).join("archive");
-        Kept { store, database: database.clone(), archive }
-    });
-}
+promises!(
+    large_events_are_read_bit_by_bit,
+    an_idle_store_keeps_its_last_days,
+    what_is_back_in_part_is_not_archived_twice,
+    what_is_back_in_part_just_goes,
+    what_was_deleted_before_a_kill_is_counted,
+    one_hub_at_a_time_has_the_lease,
+    a_reload_breaks_a_pass_off,
+);
 
 /// All who write would wait with it.
 #[tokio::test]

@@ -245,3 +245,29 @@ pub(crate) fn postgres(url: &str) -> Arc<dyn Store> {
     let timeout = Duration::from_secs(30);
     Arc::new(Postgres::new(url, 8, timeout, timeout).unwrap())
 }
+
+/// Holds both stores to promises, each in a store of its own.
+macro_rules! promises {
+    ($($promise:ident),+ $(,)?) => {
+        #[tokio::test]
+        async fn sqlite_conforms() {
+            let directory = tempfile::tempdir().unwrap();
+            $($promise(&sqlite(directory.path(), stringify!($promise)).await).await;)+
+        }
+
+        #[tokio::test]
+        async fn postgres_conforms() {
+            let directory = tempfile::tempdir().unwrap();
+            let server = faultline_testkit::postgres::Postgres::start();
+            let database = Arc::new(Database::Postgres(Box::new(server)));
+            $({
+                database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
+                let store = postgres(&database.url());
+                store.migrate().await.unwrap();
+                let archive = directory.path().join(stringify!($promise)).join("archive");
+                $promise(&Kept { store, database: database.clone(), archive }).await;
+            })+
+        }
+    };
+}
+pub(crate) use promises;
