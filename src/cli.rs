@@ -73,6 +73,9 @@ enum Command {
         /// Send a test alert through each channel of [notifier] instead.
         #[arg(long, conflicts_with_all = ["explain", "tests"])]
         send_test_alert: bool,
+        /// As `faultline relay` needs it: it has no store, and asks nobody but Redis.
+        #[arg(long, conflicts_with_all = ["explain", "tests", "send_test_alert"])]
+        relay: bool,
     },
     /// Ask a running Faultline whether it takes records; fails unless it does.
     Health {
@@ -176,7 +179,7 @@ async fn obey(command: Command, config: Config, sockets: Sockets) -> anyhow::Res
         Command::Check { explain: Some(file), .. } => explain(&file, &config).await,
         Command::Check { tests: Some(file), .. } => rule_tests::run(&file, &config, say),
         Command::Check { send_test_alert: true, .. } => Ok(alerts::send_test(&config, say).await),
-        Command::Check { .. } => check(&config).await,
+        Command::Check { relay, .. } => check(&config, relay).await,
         Command::Health { url } => {
             say(readiness::ask(url, &config).await?.trim_end());
             Ok(ExitCode::SUCCESS)
@@ -264,50 +267,75 @@ async fn explain(file: &Path, config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tries everything that the configuration names, and says how that went.
-async fn check(config: &Config) -> anyhow::Result<ExitCode> {
-    say("ok      configuration");
-    let mut all_well = true;
-    let mut report = |what: &str, outcome: Result<String, String>| match outcome {
-        Ok(detail) => say(&format!("ok      {what}: {detail}")),
-        Err(problem) => {
-            all_well = false;
-            say(&format!("FAILED  {what}: {problem}"));
+/// What is said of each thing that is checked.
+struct Findings {
+    all_well: bool,
+}
+
+impl Findings {
+    fn report(&mut self, what: &str, outcome: Result<String, String>) {
+        match outcome {
+            Ok(detail) => say(&format!("ok      {what}: {detail}")),
+            Err(problem) => {
+                self.all_well = false;
+                say(&format!("FAILED  {what}: {problem}"));
+            }
         }
-    };
-    report("store", check_store(config).await);
-    report("spool", check_directory(&config.spool.dir));
-    let countries = &config.metrics_aggregator.countries;
-    if !countries.as_os_str().is_empty() {
-        let outcome =
-            read_countries(config).map(|_| format!("{} can be read", countries.display()));
-        report("countries", outcome.map_err(|error| error.0.join("; ")));
     }
-    if config.retention.is_archived() {
-        report("retention.archive", check_directory(&config.retention.archive));
+}
+
+/// Tries everything that the configuration names, and says how that went.
+async fn check(config: &Config, is_relay: bool) -> anyhow::Result<ExitCode> {
+    if is_relay {
+        config.validate_relay()?;
     }
-    report("jira", check_jira(config).await);
+    say("ok      configuration");
+    let mut findings = Findings { all_well: true };
+    if !is_relay {
+        findings.report("store", check_store(config).await);
+    }
+    findings.report("spool", check_directory(&config.spool.dir));
+    if !is_relay {
+        check_behind_spool(config, &mut findings).await;
+    }
     if !config.handoff.url.is_empty() {
-        report("handoff", check_redis(config).await);
+        findings.report("handoff", check_redis(config).await);
     }
     if config.bucket_watcher.is_on() {
-        report("bucket_watcher", check_buckets(config).await);
+        findings.report("bucket_watcher", check_buckets(config).await);
     }
     for (what, address) in [("receiver", config.receiver.listen), ("admin", config.admin.listen)] {
-        report(what, check_address(address, config).await);
+        findings.report(what, check_address(address, config).await);
     }
     for (what, settings) in [("receiver", &config.receiver.tls), ("admin", &config.admin.tls)] {
         match Tls::load(what, settings) {
             Ok(None) => {}
-            Ok(Some(tls)) => report(what, tls.warning().map_or_else(|| Ok(said_of(&tls)), Err)),
-            Err(problem) => report(what, Err(problem)),
+            Ok(Some(tls)) => {
+                findings.report(what, tls.warning().map_or_else(|| Ok(said_of(&tls)), Err));
+            }
+            Err(problem) => findings.report(what, Err(problem)),
         }
     }
     if let Some(program) = config.stdin.command.first() {
         let found = find_program(program).map(|path| path.display().to_string());
-        report("stdin.command", found.ok_or_else(|| format!("{program:?} is not on the path")));
+        let found = found.ok_or_else(|| format!("{program:?} is not on the path"));
+        findings.report("stdin.command", found);
     }
-    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if findings.all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What only a hub has: it reads what is in the spool.
+async fn check_behind_spool(config: &Config, findings: &mut Findings) {
+    let countries = &config.metrics_aggregator.countries;
+    if !countries.as_os_str().is_empty() {
+        let outcome =
+            read_countries(config).map(|_| format!("{} can be read", countries.display()));
+        findings.report("countries", outcome.map_err(|error| error.0.join("; ")));
+    }
+    if config.retention.is_archived() {
+        findings.report("retention.archive", check_directory(&config.retention.archive));
+    }
+    findings.report("jira", check_jira(config).await);
 }
 
 /// Whether it can be listened at; it need not be free where it is ours already.

@@ -15,7 +15,7 @@ use faultline_testkit::{
     handoff::{self, assert_ledgers_agree, at_hub, committed, holds, is_well, says},
     load::Load,
     postgres::Postgres,
-    program::Program,
+    program::{Program, run_to_end},
     redis::Redis,
 };
 
@@ -282,4 +282,29 @@ async fn a_relay_without_redis_or_environment_says_what_it_needs() {
     assert_eq!(output.status.code(), Some(78));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("handoff.url = \"\": a relay needs"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_looks_at_a_relay_as_it_starts() {
+    let redis = Redis::start();
+    let check = async |program: &Program| {
+        let output = run_to_end(program.command_with(&["check", "--relay"])).await;
+        let [said, complained] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        (output.status.code(), said, complained)
+    };
+    // The store, which a relay does not have, is not asked.
+    let program = relay(&redis, "dev").set("store.url", "postgres://u:p@127.0.0.1:1/d");
+    let (code, said, complained) = check(&program).await;
+    assert_eq!(code, Some(0), "{said}{complained}");
+    let lines: Vec<_> = said.lines().map(|line| line.split(':').next().unwrap().trim()).collect();
+    let expected = ["configuration", "spool", "handoff", "receiver", "admin"];
+    assert_eq!(lines, expected.map(|what| format!("ok      {what}")), "{said}");
+    // What keeps it from starting is refused, though a hub would start.
+    let (code, said, complained) = check(&program.set("admin.auth", "users")).await;
+    assert_eq!((code, said.as_str()), (Some(78), ""), "{complained}");
+    assert!(complained.contains("admin.auth = \"users\": a relay has no store"), "{complained}");
+    let (code, _, complained) = check(&Program::new(BINARY)).await;
+    assert_eq!(code, Some(78), "{complained}");
+    assert!(complained.contains("handoff.url = \"\": a relay needs"), "{complained}");
 }
