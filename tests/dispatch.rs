@@ -380,6 +380,36 @@ async fn a_storm_is_one_ticket_and_ends() {
 }
 
 #[tokio::test]
+async fn without_a_budget_a_storm_is_over() {
+    let jira = Jira::start(Settings::cloud()).await;
+    let mut program = Program::new(BINARY)
+        .with_jira(&jira)
+        .set("jira.rate_per_second", "100")
+        .set("jira.storm_budget", "3")
+        .set("jira.storm_window", "1h");
+    program.start();
+    let reports: Vec<Value> = (0..12)
+        .map(|n| json!({ "message": "it broke", "fingerprint": format!("f{n}"), "service": "s" }))
+        .collect();
+    program.report(&json!(reports).to_string()).await;
+    let held = "SELECT count(*) FROM faults WHERE held_at IS NOT NULL";
+    eventually("three tickets and the storm's are made", async || {
+        let counts = (jira.issues().len(), program.database.number(held).await);
+        if counts == (4, 9) { Ok(()) } else { Err(counts) }
+    })
+    .await;
+    program.finish().await;
+    program = program.set("jira.storm_budget", "0");
+    program.start();
+    let storms = "SELECT count(*) FROM storms WHERE ended_at IS NULL";
+    eventually("every fault has its ticket, and the storm is over", async || {
+        let counts = (jira.issues().len(), program.database.number(storms).await);
+        if counts == (13, 0) { Ok(()) } else { Err(counts) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn without_a_jira_it_is_said_what_would_be_sent() {
     let mut program = Program::new(BINARY);
     program.start();

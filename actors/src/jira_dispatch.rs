@@ -258,9 +258,13 @@ impl JiraDispatch {
 
     /// Begins storms, tells of them, gives the faults that they hold back their tickets when there
     /// is budget for these, and ends them.
-    async fn attend_storms(&self) -> Result<(), StoreError> {
-        let Some(budget) = self.settings.budget else { return Ok(()) };
-        for storm in self.store.storms(budget.window).await? {
+    async fn attend_storms(&mut self) -> Result<(), StoreError> {
+        let window = self.settings.budget.map_or(Duration::ZERO, |budget| budget.window);
+        for storm in self.store.storms(window).await? {
+            let Some(budget) = self.settings.budget else {
+                self.dissolve(&storm).await?;
+                continue;
+            };
             let free = u64::from(budget.tickets).saturating_sub(storm.recent);
             let Some(fault) = storm.fault else {
                 self.begin(&storm).await?;
@@ -268,8 +272,7 @@ impl JiraDispatch {
             };
             if storm.held > 0 && free > 0 {
                 let limit = u32::try_from(free).unwrap_or(u32::MAX).min(AT_ONCE);
-                let which = Which::Held(&storm.environment);
-                self.write(&self.decisions(which, limit).await?).await?;
+                self.release(&storm, limit).await?;
             }
             if storm.held == 0 && free > 0 {
                 self.end(&storm, fault).await?;
@@ -282,6 +285,24 @@ impl JiraDispatch {
             }
         }
         Ok(())
+    }
+
+    /// There is no budget any more, so that nothing is held back any more: what still is gets its
+    /// tickets, and then the storm is over.
+    async fn dissolve(&mut self, storm: &Storm) -> Result<(), StoreError> {
+        if storm.held > 0 {
+            self.release(storm, AT_ONCE).await?;
+            self.look_at = self.look_at.min(Instant::now() + LOOK_SOONEST);
+        } else if let Some(fault) = storm.fault {
+            self.end(storm, fault).await?;
+        }
+        Ok(())
+    }
+
+    /// Decides about up to `limit` faults that a storm holds back.
+    async fn release(&self, storm: &Storm, limit: u32) -> Result<(), StoreError> {
+        let decisions = self.decisions(Which::Held(&storm.environment), limit).await?;
+        self.write(&decisions).await.map(drop)
     }
 
     async fn begin(&self, storm: &Storm) -> Result<(), StoreError> {

@@ -12,6 +12,7 @@ use faultline_actors::{
     domain::{
         fault::FaultId,
         job::{Action, State, Step},
+        lesson::Lesson,
     },
 };
 use serde_json::json;
@@ -117,6 +118,40 @@ async fn who_died_is_relieved_and_may_have_done_it(store: &dyn Store) {
     let fresh = store.claim(other, LEASE, 10).await.unwrap().pop().unwrap();
     assert_eq!((fresh.unknown_for, fresh.searches), (None, 0));
     assert_eq!(store.keep(other, LEASE).await.unwrap(), 1);
+}
+
+fn comment(mark: &str) -> Intent {
+    Intent { action: Action::Comment, mark: mark.to_owned(), ..create(1, "") }
+}
+
+/// Claims the one job that is due, and settles it so; says whether it may have been done before.
+async fn settled(store: &dyn Store, outcome: Outcome) -> bool {
+    let holder = Uuid::new_v4();
+    let job = store.claim(holder, LEASE, 10).await.unwrap().pop().unwrap();
+    assert!(store.settle(job.id, holder, &outcome).await.unwrap());
+    job.unknown_for.is_some()
+}
+
+async fn what_may_have_been_done_is_not_forgotten(store: &dyn Store) {
+    let fault = with_job(store, "cannot open the first door").await;
+    assert!(!settled(store, Outcome::new(Step::LoseTrack)).await);
+    assert!(settled(store, Outcome::new(Step::Release)).await);
+    assert!(settled(store, Outcome::new(Step::Delay)).await, "it was given back untouched");
+    assert!(settled(store, Outcome::new(Step::NotThere)).await, "it had to wait");
+    assert!(!settled(store, made("OPS-1")).await, "it was looked for");
+
+    store.intend(fault, "prod", &comment("10")).await.unwrap();
+    let tried = || Outcome { is_attempt: true, ..Outcome::new(Step::Delay) };
+    assert!(!settled(store, tried()).await);
+    let all = JobFilter { action: Some(Action::Comment), ..JobFilter::default() };
+    assert_eq!(store.steer(&all, &Steer::Retry, "anna").await.unwrap().len(), 1);
+    assert_eq!(store.jobs(&all, 1).await.unwrap()[0].attempts, 0);
+    assert!(settled(store, Outcome::new(Step::Delay)).await, "it was tried before");
+    assert!(settled(store, tried()).await);
+    for steer in [Steer::Discard, Steer::Retry] {
+        assert_eq!(store.steer(&all, &steer, "anna").await.unwrap().len(), 1);
+    }
+    assert!(settled(store, Outcome::new(Step::Complete)).await, "also before it was discarded");
 }
 
 async fn what_failed_is_due_later(store: &dyn Store) {
@@ -247,6 +282,61 @@ async fn a_storm_holds_tickets_back(store: &dyn Store) {
     assert_eq!(states(store).await.len(), 4);
 }
 
+async fn what_is_merged_is_not_held_back(store: &dyn Store) {
+    let undecided = met(store, &["the door is stuck", "a gate does not close"]).await;
+    let window = Duration::from_mins(10);
+    let decisions: Vec<_> = ["fl-1", "fl-2"]
+        .iter()
+        .zip(&undecided)
+        .map(|(locator, fault)| decided(fault, Some(create(1, locator))))
+        .collect();
+    let written = store.decide(&decisions, Some(Budget { tickets: 1, window })).await.unwrap();
+    assert_eq!((written.intents, written.held), (1, 1));
+    let environment = &undecided[0].environment;
+    store.begin_storm(environment, "a storm", &create(1, "fl-3")).await.unwrap();
+    let held = store.undecided(Which::Held(environment), 10).await.unwrap()[0].fault.fault;
+    let into = undecided.iter().map(|one| one.fault.fault).find(|fault| *fault != held).unwrap();
+    store.teach(&Lesson::Merge { fault: held, into }, "ann").await.unwrap();
+    let storms = store.storms(window).await.unwrap();
+    assert_eq!((storms.len(), storms[0].held, storms[0].top.len()), (1, 0, 0));
+}
+
+/// A fault of two shapes: what remains after the larger one is split off was met less often than
+/// was decided about before.
+async fn what_remains_after_a_split_is_decided_about(store: &dyn Store) {
+    let (door, gate) = ("the door is stuck", "a gate does not close");
+    let undecided = met(store, &[door, door, door, gate]).await;
+    let (fault, merged) = (undecided[0].fault.fault, undecided[1].fault.fault);
+    store.teach(&Lesson::Merge { fault: merged, into: fault }, "ann").await.unwrap();
+    let again = async || store.undecided(Which::These(&[fault]), 10).await.unwrap();
+    let both = again().await.remove(0);
+    assert_eq!(both.fault.count, 4);
+    let first = decided(&both, Some(create(1, "fl-1")));
+    assert_eq!(store.decide(&[first], None).await.unwrap().intents, 1);
+    for mark in ["2", "quiet 7"] {
+        store.intend(fault, &both.environment, &comment(mark)).await.unwrap();
+    }
+    let known = store.undecided(Which::Known(fault), 1).await.unwrap().remove(0);
+    assert_eq!(known.fault.ticket.as_ref().unwrap().commented_count, 4);
+
+    let shapes = store.fault(fault).await.unwrap().unwrap().shapes;
+    let larger = shapes.iter().find(|shape| shape.count == 3).unwrap();
+    let split = Lesson::Split { fault, fingerprint: larger.fingerprint.clone() };
+    store.teach(&split, "ann").await.unwrap();
+    let late = decided(&known, Some(comment("late")));
+    assert_eq!(store.decide(&[late], None).await.unwrap().intents, 0, "it is another fault now");
+    let rest = again().await.remove(0);
+    let commented = rest.fault.ticket.as_ref().unwrap().commented_count;
+    assert_eq!((rest.fault.count, commented), (1, 2), "there is a comment about two");
+    store.decide(&[decided(&rest, None)], None).await.unwrap();
+    assert!(again().await.is_empty());
+    let more = met(store, &[gate]).await.remove(0);
+    assert_eq!((more.fault.fault, more.fault.count), (fault, 2));
+    let decision = decided(&more, Some(comment("more")));
+    assert_eq!(store.decide(&[decision], None).await.unwrap().intents, 1);
+    assert!(again().await.is_empty());
+}
+
 async fn dispatch_is_paused_for_all(store: &dyn Store) {
     assert!(!store.is_paused().await.unwrap());
     store.pause(true, "anna").await.unwrap();
@@ -263,10 +353,13 @@ macro_rules! every_promise {
         a_fault_is_decided_about_once(&*$store).await;
         a_job_is_in_one_pair_of_hands(&*$store).await;
         who_died_is_relieved_and_may_have_done_it(&*$store).await;
+        what_may_have_been_done_is_not_forgotten(&*$store).await;
         what_failed_is_due_later(&*$store).await;
         the_dead_are_steered_by_people(&*$store).await;
         a_ticket_is_what_people_make_of_it(&*$store).await;
         a_storm_holds_tickets_back(&*$store).await;
+        what_is_merged_is_not_held_back(&*$store).await;
+        what_remains_after_a_split_is_decided_about(&*$store).await;
         dispatch_is_paused_for_all(&*$store).await;
     };
 }

@@ -55,7 +55,7 @@ pub struct Undecided {
     pub rule: String,
     /// It is held back by a storm.
     pub is_held: bool,
-    /// How often people, or the tracker, have said where it stands.
+    /// How often people, or the tracker, have said where it stands, or people which shapes it has.
     pub steered: u32,
 }
 
@@ -179,6 +179,11 @@ impl Outcome {
             ticket: None,
             problems: Vec::new(),
         }
+    }
+
+    /// Whether nothing was done, and nothing learnt: what may have been done before still may.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.step == Step::Release || (self.step == Step::Delay && !self.is_attempt)
     }
 }
 
@@ -412,7 +417,8 @@ pub trait JobStore: Send + Sync {
     /// Why a job was given up, each time, the oldest first.
     async fn job_failures(&self, job: JobId) -> Result<Vec<StoredFailure>, StoreError>;
 
-    /// Retries or discards all of a filter that can be; gives their numbers.
+    /// Retries or discards all of a filter that can be; gives their numbers. Their attempts begin
+    /// anew; what these may have done is not forgotten.
     async fn steer(
         &self,
         filter: &JobFilter,

@@ -360,7 +360,8 @@ pub(super) async fn storms(client: &mut Object, window: Duration) -> Result<Vec<
             "SELECT coalesce(storm.environment, held.environment), storm.fault,
                  coalesce(held.count, 0)
              FROM (SELECT environment, fault FROM storms WHERE ended_at IS NULL) AS storm
-             FULL JOIN (SELECT environment, count(*) FROM faults WHERE held_at IS NOT NULL
+             FULL JOIN (SELECT environment, count(*) FROM faults
+                 WHERE held_at IS NOT NULL AND merged_into IS NULL
                  GROUP BY environment) AS held USING (environment)",
             &[],
         )
@@ -370,7 +371,8 @@ pub(super) async fn storms(client: &mut Object, window: Duration) -> Result<Vec<
         let environment: String = row.get(0);
         let top = transaction
             .query(
-                "SELECT title, count FROM faults WHERE held_at IS NOT NULL AND environment = $1
+                "SELECT title, count FROM faults
+                 WHERE held_at IS NOT NULL AND merged_into IS NULL AND environment = $1
                  ORDER BY count DESC, id LIMIT 20",
                 &[&environment],
             )

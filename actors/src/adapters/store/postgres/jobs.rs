@@ -98,7 +98,8 @@ pub(super) async fn settle(
             "UPDATE jobs SET state = $3, due_at = now() + $4::float8 * interval '1 second',
                  attempts = attempts + $5, searches = CASE WHEN $6 THEN searches + 1 ELSE 0 END,
                  unknown_at = CASE WHEN $3 = 'unknown' THEN
-                     CASE WHEN $6 THEN coalesce(unknown_at, now()) ELSE now() END END,
+                     CASE WHEN $6 THEN coalesce(unknown_at, now()) ELSE now() END
+                     WHEN $9 THEN unknown_at END,
                  holder = NULL, lease_until = NULL, error = $7, updated_at = now(),
                  response = coalesce($8, response)
              WHERE id = $1 AND holder = $2 AND state = 'active'
@@ -112,6 +113,7 @@ pub(super) async fn settle(
                 &outcome.is_search,
                 &outcome.error,
                 &outcome.response.as_ref().map(Json),
+                &outcome.is_untouched(),
             ],
         )
         .await?;
@@ -370,7 +372,9 @@ fn stored_job_of(row: &Row) -> StoredJob {
     }
 }
 
-/// See [`JobStore::steer`](crate::adapters::store::jobs::JobStore::steer).
+/// See [`JobStore::steer`](crate::adapters::store::jobs::JobStore::steer). Without its attempts a
+/// comment would not be looked for. Of a ticket an attempt says nothing: one that may have been made
+/// has `unknown_at`.
 pub(super) async fn steer(
     client: &mut Object,
     filter: &JobFilter,
@@ -402,7 +406,9 @@ pub(super) async fn steer(
             .query(
                 "WITH changed AS (
                      UPDATE jobs SET state = $2, due_at = now(), attempts = 0, updated_at = now(),
-                         request = coalesce($3, request)
+                         request = coalesce($3, request),
+                         unknown_at = coalesce(unknown_at,
+                             CASE WHEN attempts > 0 AND action <> 'create' THEN now() END)
                      WHERE id = ANY($1) RETURNING id, fault, action, environment),
                  told AS (
                      INSERT INTO audit_trail (who, action, subject, details, fault, job)

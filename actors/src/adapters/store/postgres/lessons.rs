@@ -37,6 +37,9 @@ pub(super) async fn teach(
 ) -> Result<FaultId, TeachError> {
     let transaction = client.transaction().await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LESSONS_LOCK]).await?;
+    // Tickets before their faults, as where the tracker changes both.
+    let tickets = "SELECT 1 FROM tickets WHERE fault = $1 FOR NO KEY UPDATE";
+    transaction.execute(tickets, &[&lesson.fault()]).await?;
     let fault = find(&transaction, lesson.fault()).await?;
     let after = match lesson {
         Lesson::Merge { into, .. } => merge(&transaction, &fault, *into).await?,
@@ -87,7 +90,10 @@ async fn merge(
         )
         .await?;
     transaction
-        .execute("UPDATE faults SET merged_into = $2 WHERE id = $1", &[&fault.id, &into])
+        .execute(
+            "UPDATE faults SET merged_into = $2, held_at = NULL WHERE id = $1",
+            &[&fault.id, &into],
+        )
         .await?;
     recount(transaction, &[fault.id, into]).await?;
     Ok(into)
@@ -129,7 +135,29 @@ async fn split(
         )
         .await?;
     recount(transaction, &[fault.id, new]).await?;
+    lower_commented_count(transaction, fault.id).await?;
     Ok(new)
+}
+
+/// Milestones that are ahead of a fault again get their comments, those aside that have one.
+async fn lower_commented_count(
+    transaction: &Transaction<'_>,
+    fault: FaultId,
+) -> Result<(), StoreError> {
+    transaction
+        .execute(
+            "UPDATE tickets SET commented_count = least(commented_count, greatest(faults.count,
+                 (SELECT max(CASE WHEN mark ~ '^[0-9]{1,18}$' THEN mark::bigint END) FROM jobs
+                  WHERE jobs.fault = tickets.fault AND jobs.incident = tickets.incident
+                      AND jobs.action = 'comment')))
+             FROM faults
+             WHERE faults.id = $1 AND tickets.fault = faults.id
+                 AND tickets.incident = faults.incident",
+            &[&fault],
+        )
+        .await
+        .map(drop)
+        .map_err(unavailable)
 }
 
 async fn pin(
@@ -172,11 +200,14 @@ async fn pin(
     Ok(fault.id)
 }
 
-/// Counts and times of a fault are those of its shapes.
+/// Counts and times of a fault are those of its shapes. It is decided about anew, by these: what was
+/// being decided by the old ones is not written.
 async fn recount(transaction: &Transaction<'_>, faults: &[FaultId]) -> Result<(), StoreError> {
     transaction
         .execute(
             "UPDATE faults SET count = total.count,
+                 decided_count = least(faults.decided_count, total.count),
+                 steered = faults.steered + 1, decide_at = now(),
                  first_seen = coalesce(total.first_seen, faults.first_seen),
                  last_seen = coalesce(total.last_seen, faults.last_seen)
              FROM (SELECT wanted.id, coalesce(sum(shape.count), 0)::bigint AS count,

@@ -343,7 +343,8 @@ pub(super) fn storms(connection: &Connection, window: Duration) -> Result<Vec<St
         connection,
         "SELECT environment, max(fault), sum(held) FROM (
              SELECT environment, fault, 0 AS held FROM storms WHERE ended_at IS NULL
-             UNION ALL SELECT environment, NULL, 1 FROM faults WHERE held_at IS NOT NULL)
+             UNION ALL SELECT environment, NULL, 1 FROM faults
+                 WHERE held_at IS NOT NULL AND merged_into IS NULL)
          GROUP BY environment",
         [],
         |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)),
@@ -352,7 +353,8 @@ pub(super) fn storms(connection: &Connection, window: Duration) -> Result<Vec<St
     for (environment, fault, held) in found {
         let top = rows(
             connection,
-            "SELECT title, count FROM faults WHERE held_at IS NOT NULL AND environment = ?1
+            "SELECT title, count FROM faults
+             WHERE held_at IS NOT NULL AND merged_into IS NULL AND environment = ?1
              ORDER BY count DESC, id LIMIT 20",
             [&environment],
             |row| Ok((row.get(0)?, as_u64(row.get(1)?))),

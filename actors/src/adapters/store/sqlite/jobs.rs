@@ -113,7 +113,8 @@ pub(super) fn settle(
             "UPDATE jobs SET state = ?3, due_at = ?4, attempts = attempts + ?5,
                  searches = CASE WHEN ?6 THEN searches + 1 ELSE 0 END,
                  unknown_at = CASE WHEN ?3 = 'unknown' THEN
-                     CASE WHEN ?6 THEN coalesce(unknown_at, ?9) ELSE ?9 END END,
+                     CASE WHEN ?6 THEN coalesce(unknown_at, ?9) ELSE ?9 END
+                     WHEN ?10 THEN unknown_at END,
                  holder = NULL, lease_until = NULL, error = ?7, updated_at = ?9,
                  response = coalesce(?8, response)
              WHERE id = ?1 AND holder = ?2 AND state = 'active'
@@ -128,6 +129,7 @@ pub(super) fn settle(
                 outcome.error,
                 outcome.response.as_ref().map(Value::to_string),
                 now,
+                outcome.is_untouched(),
             ],
             |row| {
                 let (attempts, request): (i32, String) = (row.get(2)?, row.get(3)?);
@@ -399,7 +401,9 @@ fn stored_job_of(row: &Row<'_>) -> rusqlite::Result<StoredJob> {
     })
 }
 
-/// See [`JobStore::steer`](crate::adapters::store::jobs::JobStore::steer).
+/// See [`JobStore::steer`](crate::adapters::store::jobs::JobStore::steer). Without its attempts a
+/// comment would not be looked for. Of a ticket an attempt says nothing: one that may have been made
+/// has `unknown_at`.
 pub(super) fn steer(
     connection: &mut Connection,
     filter: &JobFilter,
@@ -420,7 +424,10 @@ pub(super) fn steer(
         };
         transaction.execute(
             "UPDATE jobs SET state = ?2, due_at = ?3, attempts = 0, updated_at = ?3,
-                 request = coalesce(?4, request) WHERE id = ?1",
+                 request = coalesce(?4, request),
+                 unknown_at = coalesce(unknown_at,
+                     CASE WHEN attempts > 0 AND action <> 'create' THEN ?3 END)
+             WHERE id = ?1",
             params![job.id, to.name(), clock::now(), request.map(Value::to_string)],
         )?;
         let details = json!({

@@ -86,8 +86,10 @@ fn merge(
         "UPDATE fault_shapes SET fault = ?2, why = 'merged', detail = ?3 WHERE fault = ?1",
         params![fault.id, into, format!("from fault {}", fault.id)],
     )?;
-    transaction
-        .execute("UPDATE faults SET merged_into = ?2 WHERE id = ?1", params![fault.id, into])?;
+    transaction.execute(
+        "UPDATE faults SET merged_into = ?2, held_at = NULL WHERE id = ?1",
+        params![fault.id, into],
+    )?;
     recount(transaction, fault.id)?;
     recount(transaction, into)?;
     Ok(into)
@@ -128,7 +130,23 @@ fn split(
     )?;
     recount(transaction, fault.id)?;
     recount(transaction, new)?;
+    lower_commented_count(transaction, fault.id)?;
     Ok(new)
+}
+
+/// Milestones that are ahead of a fault again get their comments, those aside that have one. (The
+/// mark of another comment is 0 as a number.)
+fn lower_commented_count(transaction: &Transaction<'_>, fault: FaultId) -> Result<(), TeachError> {
+    transaction.execute(
+        "UPDATE tickets SET commented_count = min(commented_count, max(
+             (SELECT count FROM faults WHERE id = ?1),
+             (SELECT coalesce(max(CAST(mark AS INTEGER)), 0) FROM jobs
+              WHERE jobs.fault = tickets.fault AND jobs.incident = tickets.incident
+                  AND jobs.action = 'comment')))
+         WHERE fault = ?1 AND incident = (SELECT incident FROM faults WHERE id = ?1)",
+        [fault],
+    )?;
+    Ok(())
 }
 
 fn pin(transaction: &Transaction<'_>, fault: &Fault, name: &str) -> Result<FaultId, TeachError> {
@@ -160,7 +178,8 @@ fn pin(transaction: &Transaction<'_>, fault: &Fault, name: &str) -> Result<Fault
     Ok(fault.id)
 }
 
-/// Counts and times of a fault are those of its shapes.
+/// Counts and times of a fault are those of its shapes. It is decided about anew, by these: what was
+/// being decided by the old ones is not written.
 fn recount(transaction: &Transaction<'_>, fault: FaultId) -> Result<(), TeachError> {
     transaction.execute(
         "UPDATE faults SET (count, first_seen, last_seen) =
@@ -169,6 +188,12 @@ fn recount(transaction: &Transaction<'_>, fault: FaultId) -> Result<(), TeachErr
               FROM fault_shapes WHERE fault = ?1)
          WHERE id = ?1",
         [fault],
+    )?;
+    transaction.execute(
+        "UPDATE faults SET decided_count = min(decided_count, count), steered = steered + 1,
+             decide_at = ?2
+         WHERE id = ?1",
+        params![fault, clock::now()],
     )?;
     Ok(())
 }
