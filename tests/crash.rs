@@ -15,14 +15,13 @@ use std::{
     collections::BTreeMap,
     env, fs,
     io::{BufWriter, Write},
-    path::Path,
     process::ChildStdin,
     thread::JoinHandle,
     time::Duration,
 };
 
 use faultline_testkit::{
-    eventually,
+    copy_files, eventually,
     load::Load,
     program::{Program, run_to_end},
 };
@@ -218,15 +217,6 @@ async fn standard_input_into_postgres() {
     a_file_on_standard_input(Program::with_postgres(BINARY)).await;
 }
 
-/// Copies the files of a directory that has no directories in it.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
-    }
-}
-
 #[tokio::test]
 async fn an_older_copy_of_the_spool_is_noticed() {
     let mut program = Program::with_postgres(BINARY).set("batch_writer.retry_cap", "500ms");
@@ -238,7 +228,7 @@ async fn an_older_copy_of_the_spool_is_noticed() {
     send(&program, "one").await;
     program.settled().await;
     program.kill();
-    copy(&spool, &older);
+    copy_files(&spool, &older);
     program.start();
     send(&program, "two").await;
     program.settled().await;

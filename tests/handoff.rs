@@ -7,9 +7,10 @@
 
 #![expect(clippy::print_stderr, reason = "a failing test is told by what is printed")]
 
-use std::{collections::BTreeMap, env, time::Duration};
+use std::{collections::BTreeMap, env, fs, time::Duration};
 
 use faultline_testkit::{
+    copy_files,
     database::Database,
     eventually,
     handoff::{self, assert_ledgers_agree, at_hub, committed, holds, is_well, says},
@@ -199,6 +200,42 @@ async fn a_relay_that_redis_has_forgotten_learns_what_is_committed() {
     assert_eq!(database.number("SELECT count(*) FROM events").await, 10);
     let environments = database.texts("SELECT DISTINCT environment FROM events").await;
     assert_eq!(environments, ["dev"], "the relay's, whatever a report says");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_the_spool_is_noticed_though_redis_forgot_too() {
+    let (redis, database) = (Redis::start(), start_database());
+    let (mut relay, mut hub) = (relay(&redis, "dev"), hub(&redis, &database));
+    let (spool, older) = (relay.directory().join("spool"), relay.directory().join("older"));
+    let send = async |relay: &Program, message: &str| {
+        relay.report(&format!(r#"{{"message":"{message}"}}"#)).await;
+    };
+    relay.start();
+    hub.start();
+    send(&relay, "one").await;
+    committed(&relay).await;
+    relay.kill();
+    copy_files(&spool, &older);
+    relay.start();
+    for message in ["two", "three", "four"] {
+        send(&relay, message).await;
+    }
+    committed(&relay).await;
+    relay.kill();
+    fs::remove_dir_all(&spool).unwrap();
+    fs::rename(&older, &spool).unwrap();
+    redis.flush();
+    relay.start();
+    // It gets the place that "two" has in the store.
+    send(&relay, "late").await;
+    says(&relay, "an older copy").await;
+    relay.kill();
+    fs::remove_file(spool.join("origin")).unwrap();
+    relay.start();
+    committed(&relay).await;
+    let mut stored = database.texts("SELECT DISTINCT message FROM events").await;
+    stored.sort();
+    assert_eq!(stored, ["four", "late", "one", "three", "two"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,6 +150,9 @@ impl Relay {
 
     async fn heed(&mut self, look: &Look) {
         self.entries = look.entries;
+        if self.stops_as_older_copy(look.committed) {
+            return;
+        }
         if self.next.is_none() {
             self.begin(look.committed);
             return;
@@ -179,27 +182,27 @@ impl Relay {
     /// it would take that for damage.
     fn catch_up(&mut self, committed: u64) {
         let is_behind = self.next.is_some_and(|next| next <= committed);
-        if is_behind && committed <= self.spool.status().head {
+        if is_behind {
             self.read_from(committed + 1);
             tracing::info!(from = committed + 1, "hubs have committed what was being read again");
         }
     }
 
+    /// Whether more is committed than this spool ever gave. To go on would have new records taken for
+    /// old ones, and skipped: nothing is handed over any more, and nothing forgotten. Where Redis had
+    /// forgotten what is committed, that shows only when a hub tells it again.
+    fn stops_as_older_copy(&mut self, committed: u64) -> bool {
+        let is_older = self.status.finds_older_copy(committed, self.spool.recovered());
+        if is_older {
+            self.next = None;
+            self.gathering = Gathering::default();
+            self.unsent.clear();
+        }
+        is_older
+    }
+
     /// Starts behind what is committed.
     fn begin(&mut self, committed: u64) {
-        let head = self.spool.recovered();
-        // Before this process has handed anything over, only what earlier ones had left can be
-        // committed.
-        let is_first = !self.ledger.lock().unwrap_or_else(PoisonError::into_inner).is_complete();
-        if is_first && committed > head {
-            // To go on would have new records taken for old ones, and skipped.
-            let problem = format!(
-                "records up to {committed} of this spool are stored, but it ended at {head}: it is \
-                 an older copy; without its file `origin` it is taken for another one"
-            );
-            self.status.note(|state| state.waiting = Some(problem));
-            return;
-        }
         self.spool.acknowledge(committed);
         let from = (committed + 1).max(self.spool.first_kept());
         self.read_from(from);
@@ -256,6 +259,9 @@ impl Relay {
             return;
         }
         let Some(look) = self.look().await else { return };
+        if self.stops_as_older_copy(look.committed) {
+            return;
+        }
         self.settle_committed(look.committed);
         if self.sent.ends().is_some_and(|now| now[0] == ends[0] || now[1] == ends[1]) {
             let first = self.sent.first().unwrap_or(look.committed + 1);
@@ -310,9 +316,9 @@ impl Relay {
     /// Adds what is sealed to the stream. After a failure nobody knows what of it is there: it is
     /// added again, and hubs recognise it.
     async fn send(&mut self) {
-        if self.unsent.is_empty() || !self.link.is_up() {
-            return;
-        }
+        let Some(newest) = self.unsent.back().filter(|_| self.link.is_up()) else { return };
+        // Also after a failure it may have arrived.
+        self.status.hands_over(newest.head.last);
         let stream = self.name.key("stream");
         let mut commands = redis::pipe();
         for Entry { head, records, .. } in &self.unsent {

@@ -16,7 +16,7 @@ use faultline_actors::{
 };
 use proptest::prelude::*;
 use support::{
-    Delivered, TestDisk, append, bodies, eventually, open, open_on, read_after, record,
+    Delivered, PATIENCE, TestDisk, append, bodies, eventually, open, open_on, read_after, record,
     record_with_id, settings,
 };
 
@@ -339,6 +339,46 @@ async fn concurrent_clients_share_a_commit() {
     }
     let commits = disk.syncs() - before;
     assert!(commits < 250, "{commits} commits for 500 records");
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = TestDisk::default();
+    let spool = open_on(directory.path(), Arc::new(disk.clone()));
+    append(&spool, b"opens the segment").await.unwrap();
+    let held = disk.hold_syncs();
+    let first = spool.enqueue(record(b"first")).await.unwrap();
+    eventually("the disk stalls", || async { (disk.held_syncs() > 0).then_some(()) }).await;
+    drop(spool.enqueue(record_with_id(b"again", "id-1")).await.unwrap());
+    drop(held);
+    first.await.unwrap().unwrap();
+    let again = spool.append(record_with_id(b"again", "id-1")).await;
+    assert_eq!(again, Ok(Appended::New), "the one that was given up left nothing behind");
+    assert_eq!(read_after(&spool, 1).await, bodies(&["first", "again"]));
+}
+
+#[tokio::test]
+async fn what_is_queued_behind_the_end_hears_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = TestDisk::default();
+    let spool = Arc::new(open_on(directory.path(), Arc::new(disk.clone())));
+    append(&spool, b"opens the segment").await.unwrap();
+    let held = disk.hold_syncs();
+    let first = spool.enqueue(record(b"first")).await.unwrap();
+    eventually("the disk stalls", || async { (disk.held_syncs() > 0).then_some(()) }).await;
+    let closing = {
+        let spool = spool.clone();
+        std::thread::spawn(move || spool.close())
+    };
+    let is_queued = || async { (spool.status().queued > 0).then_some(()) };
+    eventually("the end is queued", is_queued).await;
+    let late = spool.enqueue(record(b"late")).await.unwrap();
+    drop(held);
+    first.await.unwrap().unwrap();
+    let outcome = tokio::time::timeout(PATIENCE, late).await.expect("no hang");
+    assert!(outcome.is_err(), "it was not kept");
+    closing.join().unwrap();
 }
 
 #[derive(Clone, Debug)]

@@ -30,10 +30,31 @@ pub(super) struct Bounds {
 }
 
 /// A body, with its share of the budget.
-#[derive(Debug)]
-pub(super) struct Received {
-    pub bytes: Bytes,
-    pub share: Option<OwnedSemaphorePermit>,
+struct Received {
+    bytes: Bytes,
+    share: Option<OwnedSemaphorePermit>,
+}
+
+/// What the bytes of a body own together with its memory.
+struct Held {
+    bytes: Bytes,
+    _share: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Received {
+    /// The bytes, which give back the share when the last of them is dropped, wherever that is.
+    fn hold(self) -> Bytes {
+        match self.share {
+            Some(share) => Bytes::from_owner(Held { bytes: self.bytes, _share: share }),
+            None => self.bytes,
+        }
+    }
 }
 
 /// Why a body was not read.
@@ -59,7 +80,7 @@ impl Bounds {
         Self { limit, timeout, budget: Arc::new(Semaphore::new(budget / UNIT)) }
     }
 
-    /// Reads a whole body.
+    /// Reads a whole body. Its share of the budget is taken for as long as its bytes are there.
     ///
     /// # Errors
     /// When it is too large, too slow, broken, or beyond the budget.
@@ -67,7 +88,7 @@ impl Bounds {
         &self,
         headers: &HeaderMap,
         body: &mut Body,
-    ) -> Result<Received, BodyError> {
+    ) -> Result<Bytes, BodyError> {
         let is_gzip = is_gzip(headers)?;
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > self.limit as u64) {
@@ -76,7 +97,8 @@ impl Bounds {
         let received = tokio::time::timeout(self.timeout, self.collect(announced, body))
             .await
             .map_err(|_| BodyError::TimedOut(self.timeout))??;
-        if is_gzip { self.decompress(received) } else { Ok(received) }
+        let received = if is_gzip { self.decompress(received)? } else { received };
+        Ok(received.hold())
     }
 
     /// Reads on and keeps nothing. A connection that is closed while its client still sends is
@@ -101,7 +123,7 @@ impl Bounds {
         let mut share = self.take(announced)?;
         let mut first = Bytes::new();
         let mut all: Option<BytesMut> = None;
-        let mut length = 0;
+        let (mut length, mut uncounted) = (0, 0);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| BodyError::Broken(error.to_string()))?;
             let Ok(data) = frame.into_data() else { continue };
@@ -111,7 +133,8 @@ impl Bounds {
             }
             if length > announced {
                 // A chunked body says nothing of its length: it takes its share as it grows.
-                merge(&mut share, self.take(data.len())?);
+                uncounted += data.len();
+                merge(&mut share, self.take_whole(&mut uncounted)?);
             }
             // Most bodies are one piece, which need not be copied.
             match &mut all {
@@ -138,11 +161,20 @@ impl Bounds {
         permit.map(Some).map_err(|_| BodyError::Overloaded)
     }
 
+    /// A share for the whole units of `uncounted`, which keeps the rest: however small the pieces
+    /// are in which a body comes, it is counted.
+    fn take_whole(&self, uncounted: &mut usize) -> Result<Option<OwnedSemaphorePermit>, BodyError> {
+        let share = self.take(*uncounted)?;
+        *uncounted %= UNIT;
+        Ok(share)
+    }
+
     fn decompress(&self, received: Received) -> Result<Received, BodyError> {
         const STEP: usize = 64 << 10;
         let mut share = received.share;
         let mut decoder = MultiGzDecoder::new(received.bytes.as_ref());
         let mut out = Vec::new();
+        let mut uncounted = 0;
         let mut piece = vec![0; STEP];
         loop {
             match decoder.read(&mut piece).map_err(BodyError::Gzip)? {
@@ -151,7 +183,8 @@ impl Bounds {
                     return Err(BodyError::TooLarge(self.limit));
                 }
                 read => {
-                    merge(&mut share, self.take(read)?);
+                    uncounted += read;
+                    merge(&mut share, self.take_whole(&mut uncounted)?);
                     out.extend_from_slice(&piece[..read]);
                 }
             }
@@ -188,6 +221,7 @@ mod tests {
 
     use axum::http::HeaderValue;
     use flate2::{Compression, write::GzEncoder};
+    use futures_util::stream;
 
     use super::*;
 
@@ -209,7 +243,7 @@ mod tests {
     }
 
     async fn read(headers: &HeaderMap, body: impl Into<Body>) -> Result<Bytes, BodyError> {
-        bounds().read(headers, &mut body.into()).await.map(|received| received.bytes)
+        bounds().read(headers, &mut body.into()).await
     }
 
     #[tokio::test]
@@ -246,6 +280,25 @@ mod tests {
         assert!(matches!(beyond, Err(BodyError::Overloaded)));
         held.clear();
         bounds.read(&HeaderMap::new(), &mut body()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn bodies_in_small_pieces_take_their_share() {
+        let bounds = Bounds::new(100_000, Duration::from_secs(5), 50_000);
+        let pieces = |count: usize| {
+            let piece = || Ok::<_, io::Error>(Bytes::from_static(&[0; 1_000]));
+            Body::from_stream(stream::iter((0..count).map(move |_| piece())))
+        };
+        let beyond = bounds.read(&HeaderMap::new(), &mut pieces(90)).await;
+        assert!(matches!(beyond, Err(BodyError::Overloaded)));
+        let within = bounds.read(&HeaderMap::new(), &mut pieces(40)).await.unwrap();
+        assert_eq!((within.len(), bounds.budget.available_permits()), (40_000, 9));
+        drop(within);
+        // Decompressed in pieces as small.
+        let members = gzip(&[0; 1_000]).repeat(90);
+        let beyond = bounds.read(&encoding("gzip"), &mut members.into()).await;
+        assert!(matches!(beyond, Err(BodyError::Overloaded)));
+        assert_eq!(bounds.budget.available_permits(), 48);
     }
 
     #[tokio::test(start_paused = true)]

@@ -156,8 +156,8 @@ impl Receiver {
     async fn drain(&self, parts: &Parts, body: &mut Body) -> Result<Response, Problem> {
         let drain = auth::drain(&self.settings.drains, &parts.headers).map_err(refusal)?;
         require_content_type(&parts.headers, &["application/logplex-1"])?;
-        let received = self.bounds.read(&parts.headers, body).await.map_err(self.unreadable())?;
-        let messages = count_messages(Source::Logdrains, &received.bytes);
+        let bytes = self.bounds.read(&parts.headers, body).await.map_err(self.unreadable())?;
+        let messages = count_messages(Source::Logdrains, &bytes);
         if messages == 0 {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
@@ -191,7 +191,7 @@ impl Receiver {
             messages,
             id,
             meta: meta.encode(),
-            body: received.bytes,
+            body: bytes,
         };
         self.keep(record).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
@@ -200,20 +200,19 @@ impl Receiver {
     async fn errors(&self, parts: &Parts, body: &mut Body) -> Result<Response, Problem> {
         self.require_token(&parts.headers)?;
         require_content_type(&parts.headers, &["application/json"])?;
-        let received = self.bounds.read(&parts.headers, body).await.map_err(self.unreadable())?;
-        let reports = error_report::parse(&received.bytes).map_err(|error| {
+        let bytes = self.bounds.read(&parts.headers, body).await.map_err(self.unreadable())?;
+        let reports = error_report::parse(&bytes).map_err(|error| {
             Problem::new(StatusCode::BAD_REQUEST, error.to_string()).at(error.pointer)
         })?;
         let mut queued = reports.iter().map(|report| Queued::new(&report.shape()));
-        let answer = if received.bytes.trim_ascii_start().starts_with(b"[") {
+        let answer = if bytes.trim_ascii_start().starts_with(b"[") {
             serde_json::to_vec(&queued.collect::<Vec<_>>())
         } else {
             serde_json::to_vec(&queued.next())
         };
         let messages = u32::try_from(reports.len()).unwrap_or(u32::MAX);
         drop(reports);
-        self.keep_body(Source::Errors, messages, &parts.headers, &parts.uri, received.bytes)
-            .await?;
+        self.keep_body(Source::Errors, messages, &parts.headers, &parts.uri, bytes).await?;
         let json = HeaderValue::from_static("application/json");
         let answer = answer.expect("two strings have a JSON form");
         Ok(([(header::CONTENT_TYPE, json)], answer).into_response())
@@ -224,11 +223,10 @@ impl Receiver {
         let types =
             ["application/x-ndjson", "application/ndjson", "application/json", "text/plain"];
         require_content_type(&parts.headers, &types)?;
-        let received = self.bounds.read(&parts.headers, body).await.map_err(self.unreadable())?;
-        let messages = count_messages(Source::Maxwell, &received.bytes);
+        let bytes = self.bounds.read(&parts.headers, body).await.map_err(self.unreadable())?;
+        let messages = count_messages(Source::Maxwell, &bytes);
         if messages > 0 {
-            let body = received.bytes;
-            self.keep_body(Source::Maxwell, messages, &parts.headers, &parts.uri, body).await?;
+            self.keep_body(Source::Maxwell, messages, &parts.headers, &parts.uri, bytes).await?;
         }
         Ok(StatusCode::NO_CONTENT.into_response())
     }
@@ -317,12 +315,16 @@ async fn count_if_lost(
     messages: u32,
     outcome: oneshot::Receiver<Result<Appended, AppendError>>,
 ) {
-    if let Ok(Err(error)) = outcome.await {
-        let source = source.name();
-        metrics::counter!("faultline_lost_messages_total", "source" => source)
-            .increment(messages.into());
-        tracing::error!(source, messages, %error, "lost: its client was answered before");
-    }
+    let error = match outcome.await {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => error,
+        // It was queued behind the end.
+        Err(_) => AppendError::Closed,
+    };
+    let source = source.name();
+    metrics::counter!("faultline_lost_messages_total", "source" => source)
+        .increment(messages.into());
+    tracing::error!(source, messages, %error, "lost: its client was answered before");
 }
 
 /// The answer to a report.
@@ -403,3 +405,6 @@ pub fn announce(settings: &Settings, address: SocketAddr) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ pub struct Settings {
     pub ack: Ack,
     /// Largest body, also after decompression.
     pub body_limit: ByteSize,
-    /// Bytes of all bodies being received or written at one time.
+    /// Bytes of all bodies being received, or waiting for the spool's writer, at one time.
     pub inflight_limit: ByteSize,
     pub connections: usize,
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]

@@ -8,8 +8,9 @@
 )]
 
 use std::{
-    fmt,
+    fmt, fs,
     net::TcpListener,
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -53,6 +54,18 @@ pub fn signal(pid: u32, name: &str) {
 #[must_use]
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Copies the files of a directory that has no directories in it.
+///
+/// # Panics
+/// When it cannot.
+pub fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
 }
 
 /// Repeats `attempt` until it gives `Ok`; gives up after [`PATIENCE`] with what it said last.

@@ -5,7 +5,7 @@ use std::{
     io,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -29,7 +29,7 @@ use faultline_actors::{
 };
 
 /// Nothing in these tests takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn settings(directory: &Path) -> Settings {
     Settings {
@@ -122,7 +122,21 @@ struct Switches {
     writes_left: Mutex<Option<u64>>,
     failed_writes: AtomicU64,
     syncs: AtomicU64,
+    /// Syncs wait for this to become false.
+    is_held: Mutex<bool>,
+    released: Condvar,
+    held_syncs: AtomicU64,
     unsynced: Mutex<Vec<Unsynced>>,
+}
+
+/// Lets syncs go on when it is dropped.
+pub(crate) struct Held(Arc<Switches>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        *self.0.is_held.lock().unwrap() = false;
+        self.0.released.notify_all();
+    }
 }
 
 struct Unsynced {
@@ -155,6 +169,18 @@ impl TestDisk {
 
     pub(crate) fn syncs(&self) -> u64 {
         self.0.syncs.load(Ordering::SeqCst)
+    }
+
+    /// Has syncs wait.
+    #[must_use]
+    pub(crate) fn hold_syncs(&self) -> Held {
+        *self.0.is_held.lock().unwrap() = true;
+        Held(self.0.clone())
+    }
+
+    /// How many syncs had to wait.
+    pub(crate) fn held_syncs(&self) -> u64 {
+        self.0.held_syncs.load(Ordering::SeqCst)
     }
 
     /// The power goes: of what was not synced, only the sectors that `keeps` says survive.
@@ -209,6 +235,11 @@ impl DiskFile for TestFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let is_held = self.switches.is_held.lock().unwrap();
+        if *is_held {
+            self.switches.held_syncs.fetch_add(1, Ordering::SeqCst);
+        }
+        drop(self.switches.released.wait_while(is_held, |is_held| *is_held).unwrap());
         if self.switches.fail_sync.load(Ordering::SeqCst) {
             return Err(io::Error::other("input/output error"));
         }

@@ -57,7 +57,8 @@ pub trait Readable: Send + Sync + 'static {
 
 /// One that takes records, too.
 pub trait Journal: Readable {
-    /// Makes `record` durable. When the future is dropped, the record may or may not be.
+    /// Makes `record` durable. When the future is dropped, the record may or may not be: not, where it
+    /// had yet to wait for its turn.
     ///
     /// # Errors
     /// When the record was not, and will not be, kept.

@@ -267,7 +267,8 @@ impl Spool {
         })
     }
 
-    /// Hands `record` to the writer without waiting for the disk. The receiver tells the outcome.
+    /// Hands `record` to the writer without waiting for the disk. The receiver tells the outcome; when
+    /// it is dropped before the writer has come to the record, that is not kept.
     ///
     /// # Errors
     /// When the spool is closed.

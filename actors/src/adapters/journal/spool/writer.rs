@@ -120,6 +120,8 @@ impl Writer {
         }
         self.shared.lock().closed = true;
         self.shared.notify_reader();
+        // Whoever is queued behind the end hears so now, not when the spool is dropped.
+        self.commands.drain();
     }
 
     /// Gives whether to close.
@@ -137,8 +139,12 @@ impl Writer {
         record: &NewRecord,
         reply: oneshot::Sender<Result<Appended, AppendError>>,
     ) {
+        // Its client was told to try again, or is gone. To keep the record would store it twice.
+        if reply.is_closed() {
+            return;
+        }
         if let Err(error) = self.make_room(frame_len(record)) {
-            // The client may be gone; then nobody needs to hear it.
+            // The client may be gone by now; then nobody needs to hear it.
             let _ = reply.send(Err(error));
             return;
         }

@@ -25,6 +25,10 @@ pub struct State {
     pub waiting: Option<String>,
     /// By what settings Redis could lose or evict what it holds, by stream.
     warnings: BTreeMap<String, Vec<String>>,
+    /// A relay's: the last sequence that this process may have handed over.
+    handed_over: u64,
+    /// A relay's: see [`Status::finds_older_copy`].
+    is_older_copy: bool,
     /// A relay's: bytes handed over that no hub has committed.
     pub outstanding_bytes: u64,
     /// A relay's: messages handed over that no hub has committed.
@@ -79,6 +83,31 @@ impl Status {
         change(&mut self.lock());
     }
 
+    /// A relay is about to hand over records up to `last`.
+    pub fn hands_over(&self, last: u64) {
+        let mut state = self.lock();
+        state.handed_over = state.handed_over.max(last);
+    }
+
+    /// Whether hubs have committed what a relay's spool, which ended at `recovered` when this process
+    /// began to read, has never given. Once it is known it stays so: new records may reach `committed`,
+    /// and a relay that is started again in this process has seen nothing.
+    #[must_use]
+    pub fn finds_older_copy(&self, committed: u64, recovered: u64) -> bool {
+        let mut state = self.lock();
+        if state.is_older_copy || committed <= recovered.max(state.handed_over) {
+            return state.is_older_copy;
+        }
+        let problem = format!(
+            "records up to {committed} of this spool are stored, but it ended at {recovered}: it is \
+             an older copy; without its file `origin` it is taken for another one"
+        );
+        tracing::error!(problem, "nothing is handed over; the spool keeps it");
+        state.is_older_copy = true;
+        state.waiting = Some(problem);
+        true
+    }
+
     /// Redis cannot be used by this connection.
     pub fn failed(&self, connection: &str, error: &str) {
         metrics::counter!("faultline_stream_failures_total").increment(1);
@@ -108,5 +137,24 @@ impl Status {
             tracing::warn!(warning, "Redis may lose what it holds; relays would send it again");
         }
         state.warnings.insert(stream.to_owned(), warnings);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_copy_is_one_until_the_process_ends() {
+        let status = Status::default();
+        assert!(!status.finds_older_copy(7, 7), "an earlier process had handed it over");
+        status.hands_over(9);
+        status.hands_over(8);
+        assert!(!status.finds_older_copy(9, 7), "this one had");
+        assert_eq!(status.look().waiting, None);
+        assert!(status.finds_older_copy(10, 7));
+        assert!(status.look().waiting.is_some_and(|why| why.contains("it ended at 7")));
+        status.hands_over(20);
+        assert!(status.finds_older_copy(10, 7), "new records are no proof");
     }
 }
