@@ -300,6 +300,31 @@ async fn an_address_that_is_gone_does_not_keep_a_message_from_the_others() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_never_taken_holds_up_the_others_for_a_few_tries_only() {
+    // At first all wait for it, but not beyond the last try.
+    for (max_attempts, failures) in [(50, 5), (1, 0)] {
+        let smtp = Smtp::started(Settings::default());
+        let mut settings = settings(&smtp);
+        settings.mail[0].to = ["later@example.com", "ops@example.com"].map(str::to_owned).to_vec();
+        settings.max_attempts = max_attempts;
+        let (_directory, store) = store().await;
+        let hub = Hub::start(settings, store).await;
+        hub.say(vec![condition(Kind::PartnerDown, "jira")]).await;
+        let told = mail(&smtp, 1).await;
+        assert_eq!(told[0].header("X-Envelope-To"), "ops@example.com");
+        assert!(!told[0].headers.contains("X-Envelope-To: later@"), "{}", told[0].headers);
+        eventually("each try is counted", async || {
+            let calls = hub.pipeline.mail_calls().unwrap().look(clock::now());
+            let counted = (calls.requests, calls.failures);
+            if counted == (failures + 1, failures) { Ok(()) } else { Err(counted) }
+        })
+        .await;
+        hub.finish().await;
+        assert_eq!(smtp.mail().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_sent_is_given_up_and_said() {
     let smtp = Smtp::new(Settings::default());
     let mut program =
