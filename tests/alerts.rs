@@ -3,7 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use faultline_actors::{
     adapters::{
@@ -17,7 +21,7 @@ use faultline_actors::{
         },
     },
     domain::{
-        alert::{Condition, Kind},
+        alert::{Condition, Kind, Scope},
         rule::Class,
         secret::Secret,
     },
@@ -236,6 +240,53 @@ async fn an_alert_about_the_store_is_told_without_it_and_once() {
     .await;
     hub.finish().await;
     assert_eq!((told.len(), smtp.mail().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn what_nobody_could_write_down_while_the_store_was_away_is_not_over() {
+    let smtp = Smtp::started(Settings::default());
+    let mut server = faultline_testkit::postgres::Postgres::start();
+    let (patience, span) = (Duration::from_secs(1), Duration::from_secs(5));
+    let store = Arc::new(Postgres::new(&server.url(), 4, patience, patience).unwrap());
+    store.migrate().await.unwrap();
+    let mut one = settings(&smtp);
+    (one.resolve_after, one.abandon_after) = (span, span);
+    // What begins meanwhile is not told without the store, so that it shows when that is back.
+    one.store_patience = Duration::from_hours(1);
+    let other = faultline_actors::notifier::Settings { hub: "hub-2".to_owned(), ..one.clone() };
+    let hubs = [Hub::start(one, store.clone()).await, Hub::start(other, store.clone()).await];
+    let of_other = Condition { scope: Scope::Hub, ..condition(Kind::AppSlow, "shop") };
+    hubs[0].say(vec![condition(Kind::Storm, "production")]).await;
+    mail(&smtp, 1).await;
+    hubs[1].say(vec![of_other]).await;
+    mail(&smtp, 2).await;
+    server.stop();
+    let (away, news) = (Instant::now(), vec![condition(Kind::DeadJobs, "jira")]);
+    eventually("it is away for longer than an alert that nobody sees stays open", async || {
+        hubs[0].say(news.clone()).await;
+        let lasted = away.elapsed();
+        if lasted > span { Ok(()) } else { Err(lasted) }
+    })
+    .await;
+    let back = tokio::task::spawn_blocking(move || {
+        server.resume();
+        server
+    });
+    // The first hub is back before the other one is, and cannot know yet whether there is a storm.
+    let open = AlertFilter { is_open: Some(true), ..AlertFilter::default() };
+    let alerts = eventually("what is new is written down", async || {
+        hubs[0].say(news.clone()).await;
+        let alerts = store.list_alerts(&open, 10).await.unwrap_or_default();
+        if alerts.iter().any(|it| it.kind == "dead-jobs") { Ok(alerts) } else { Err(alerts) }
+    })
+    .await;
+    let kinds: BTreeSet<_> = alerts.iter().map(|it| it.kind.as_str()).collect();
+    assert_eq!(kinds, BTreeSet::from(["app-slow", "dead-jobs", "storm"]));
+    let _server = back.await.unwrap();
+    for hub in hubs {
+        hub.finish().await;
+    }
+    assert!(about(&smtp.mail(), "RESOLVED").is_empty());
 }
 
 #[tokio::test]
