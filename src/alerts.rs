@@ -35,8 +35,8 @@ pub(crate) async fn send_test(config: &Config, say: impl Fn(&str)) -> ExitCode {
     };
     let (around, alerts) = (config.letters(), [told]);
     let sent = channels.iter().map(|channel| {
-        let post =
-            Post { id: Uuid::now_v7(), what: What::Firing, alerts: &alerts, around: &around };
+        let (id, what, alerts, around) = (Uuid::now_v7(), What::Firing, &alerts, &around);
+        let post = Post { id, what, alerts, around, is_overdue: false };
         channel.send(post, settings.timeout)
     });
     let mut all_well = true;

@@ -24,7 +24,7 @@ use faultline_testkit::{
     database::Database,
     eventually,
     jira::{self, Jira},
-    program::Program,
+    program::{Program, frames},
     smtp::{Mail, Settings, Smtp},
 };
 use serde_json::json;
@@ -336,4 +336,40 @@ async fn a_restart_does_not_end_what_still_holds() {
     assert_eq!(whats(&told, "RESOLVED"), [what]);
     program.finish().await;
     assert_eq!(smtp.mail().len(), 2);
+}
+
+/// Who has just started has heard nothing of an application, so that he cannot know that it is well.
+#[tokio::test]
+async fn a_restart_does_not_end_what_is_told_of_an_application() {
+    let smtp = Smtp::started(Settings::default());
+    let mut program = [
+        ("health.every", "200ms"),
+        ("notifier.resolve_after", "1s"),
+        ("notifier.cool_down", "0s"),
+        ("metrics_aggregator.window", "1h"),
+    ]
+    .into_iter()
+    .fold(configured(Program::new(BINARY), &smtp, "0s"), |program, (key, value)| {
+        program.set(key, value)
+    });
+    program.start();
+    let store = store_of(&program);
+    let failed = "<158>1 2026-11-22T03:00:08+00:00 host heroku router - at=info method=GET path=\"/\" \
+                  dyno=web.1 connect=1ms service=10ms status=500 bytes=13\n";
+    let sent = program.drain("f1", frames([failed; 20])).send().await.unwrap();
+    assert_eq!(sent.status(), 204);
+    mail(&smtp, 1).await;
+    all_is_told(&*store).await;
+    kill(&mut program).await;
+    // Longer than it takes to be over.
+    let later = clock::now() + 3_000_000;
+    let filter = AlertFilter { kind: Some(Kind::AppErrors), ..AlertFilter::default() };
+    eventually("it is seen again", async || {
+        let alerts = store.list_alerts(&filter, 10).await.unwrap();
+        if alerts.iter().any(|alert| alert.seen_at > later) { Ok(()) } else { Err(alerts) }
+    })
+    .await;
+    program.finish().await;
+    assert_eq!(whats(&smtp.mail(), "WARNING").len(), 1, "{:?}", smtp.mail());
+    assert_eq!(smtp.mail().len(), 1);
 }

@@ -3,7 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test is told by a panic")]
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use faultline_actors::{
     adapters::{
@@ -17,7 +21,7 @@ use faultline_actors::{
         },
     },
     domain::{
-        alert::{Condition, Kind},
+        alert::{Condition, Kind, Scope},
         rule::Class,
         secret::Secret,
     },
@@ -239,6 +243,53 @@ async fn an_alert_about_the_store_is_told_without_it_and_once() {
 }
 
 #[tokio::test]
+async fn what_nobody_could_write_down_while_the_store_was_away_is_not_over() {
+    let smtp = Smtp::started(Settings::default());
+    let mut server = faultline_testkit::postgres::Postgres::start();
+    let (patience, span) = (Duration::from_secs(1), Duration::from_secs(5));
+    let store = Arc::new(Postgres::new(&server.url(), 4, patience, patience).unwrap());
+    store.migrate().await.unwrap();
+    let mut one = settings(&smtp);
+    (one.resolve_after, one.abandon_after) = (span, span);
+    // What begins meanwhile is not told without the store, so that it shows when that is back.
+    one.store_patience = Duration::from_hours(1);
+    let other = faultline_actors::notifier::Settings { hub: "hub-2".to_owned(), ..one.clone() };
+    let hubs = [Hub::start(one, store.clone()).await, Hub::start(other, store.clone()).await];
+    let of_other = Condition { scope: Scope::Hub, ..condition(Kind::AppSlow, "shop") };
+    hubs[0].say(vec![condition(Kind::Storm, "production")]).await;
+    mail(&smtp, 1).await;
+    hubs[1].say(vec![of_other]).await;
+    mail(&smtp, 2).await;
+    server.stop();
+    let (away, news) = (Instant::now(), vec![condition(Kind::DeadJobs, "jira")]);
+    eventually("it is away for longer than an alert that nobody sees stays open", async || {
+        hubs[0].say(news.clone()).await;
+        let lasted = away.elapsed();
+        if lasted > span { Ok(()) } else { Err(lasted) }
+    })
+    .await;
+    let back = tokio::task::spawn_blocking(move || {
+        server.resume();
+        server
+    });
+    // The first hub is back before the other one is, and cannot know yet whether there is a storm.
+    let open = AlertFilter { is_open: Some(true), ..AlertFilter::default() };
+    let alerts = eventually("what is new is written down", async || {
+        hubs[0].say(news.clone()).await;
+        let alerts = store.list_alerts(&open, 10).await.unwrap_or_default();
+        if alerts.iter().any(|it| it.kind == "dead-jobs") { Ok(alerts) } else { Err(alerts) }
+    })
+    .await;
+    let kinds: BTreeSet<_> = alerts.iter().map(|it| it.kind.as_str()).collect();
+    assert_eq!(kinds, BTreeSet::from(["app-slow", "dead-jobs", "storm"]));
+    let _server = back.await.unwrap();
+    for hub in hubs {
+        hub.finish().await;
+    }
+    assert!(about(&smtp.mail(), "RESOLVED").is_empty());
+}
+
+#[tokio::test]
 async fn what_memory_could_not_tell_the_store_tells_when_it_is_back() {
     let (smtp, mut pager) = (Smtp::started(Settings::default()), Smtp::new(Settings::default()));
     let mut server = faultline_testkit::postgres::Postgres::start();
@@ -297,6 +348,31 @@ async fn an_address_that_is_gone_does_not_keep_a_message_from_the_others() {
     assert!(error.starts_with("sending: gone@example.com: "), "{error}");
     hub.finish().await;
     assert_eq!(smtp.mail().len(), 1);
+}
+
+#[tokio::test]
+async fn an_address_that_is_never_taken_holds_up_the_others_for_a_few_tries_only() {
+    // At first all wait for it, but not beyond the last try.
+    for (max_attempts, failures) in [(50, 5), (1, 0)] {
+        let smtp = Smtp::started(Settings::default());
+        let mut settings = settings(&smtp);
+        settings.mail[0].to = ["later@example.com", "ops@example.com"].map(str::to_owned).to_vec();
+        settings.max_attempts = max_attempts;
+        let (_directory, store) = store().await;
+        let hub = Hub::start(settings, store).await;
+        hub.say(vec![condition(Kind::PartnerDown, "jira")]).await;
+        let told = mail(&smtp, 1).await;
+        assert_eq!(told[0].header("X-Envelope-To"), "ops@example.com");
+        assert!(!told[0].headers.contains("X-Envelope-To: later@"), "{}", told[0].headers);
+        eventually("each try is counted", async || {
+            let calls = hub.pipeline.mail_calls().unwrap().look(clock::now());
+            let counted = (calls.requests, calls.failures);
+            if counted == (failures + 1, failures) { Ok(()) } else { Err(counted) }
+        })
+        .await;
+        hub.finish().await;
+        assert_eq!(smtp.mail().len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -58,7 +58,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Counters {
     pub breaker: Mutex<Breaker>,
-    counts: Mutex<JobCounts>,
+    /// `None` before the store was first asked.
+    counts: Mutex<Option<JobCounts>>,
     is_paused: std::sync::atomic::AtomicBool,
     hubs: AtomicU64,
     /// When it last looked whether there is something to do.
@@ -70,7 +71,7 @@ impl Counters {
     pub fn new(settings: breaker::Settings) -> Self {
         Self {
             breaker: Mutex::new(Breaker::new(settings)),
-            counts: Mutex::new(JobCounts::new()),
+            counts: Mutex::default(),
             is_paused: false.into(),
             hubs: AtomicU64::new(1),
             looked_at: AtomicI64::new(0),
@@ -86,7 +87,13 @@ impl Counters {
     /// Jobs by state, as they were when last looked at.
     #[must_use]
     pub fn jobs(&self) -> JobCounts {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
+    }
+
+    /// Whether they were ever looked at.
+    #[must_use]
+    pub fn are_jobs_counted(&self) -> bool {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     #[must_use]
@@ -188,7 +195,7 @@ impl JiraWorker {
             self.count_at = now + Duration::from_secs(15);
             if let Ok(counts) = self.shared.store.job_counts(&JobFilter::default()).await {
                 *self.shared.counters.counts.lock().unwrap_or_else(PoisonError::into_inner) =
-                    counts;
+                    Some(counts);
             }
         }
         if now >= self.look_at {

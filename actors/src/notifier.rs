@@ -124,7 +124,8 @@ impl Shared {
 pub struct Notifier {
     shared: Arc<Shared>,
     conditions: Receiver<Vec<Condition>>,
-    /// When this process was first told what holds.
+    /// Since when this process is told what holds and can write it down: while the store was away nobody
+    /// could.
     since: Option<Micros>,
     tasks: JoinSet<()>,
     /// The task of each channel.
@@ -171,6 +172,8 @@ impl Notifier {
         };
         // Once is nothing: a new store has no tables yet when it is first looked at.
         if self.has_failed {
+            // No hub could write down what it saw: that it was not seen says nothing.
+            self.since = Some(clock::now());
             tracing::warn!(error, "cannot write down alerts; trying again");
         } else {
             tracing::debug!(error, "cannot write down alerts; trying again");

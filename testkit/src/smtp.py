@@ -5,7 +5,7 @@ password ("" for nobody). It ends when its standard input does.
 
 In the directory: `new/` holds the messages; while there is `refuse`, mail is refused for now, and
 while there is `hold`, the answer that a message was taken is held back. Nobody has an address that
-begins with `gone@`.
+begins with `gone@`, and one that begins with `later@` is refused for now, always.
 """
 
 import asyncio
@@ -29,6 +29,8 @@ class Handler:
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("gone@"):
             return "550 no such user"
+        if address.startswith("later@"):
+            return "450 4.1.2 no such domain for now"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

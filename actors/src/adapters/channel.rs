@@ -35,6 +35,8 @@ pub struct Post<'a> {
     pub what: What,
     pub alerts: &'a [Told],
     pub around: &'a Surroundings,
+    /// It was tried often enough: who does not take it now keeps it from the others no longer.
+    pub is_overdue: bool,
 }
 
 /// Why a message did not arrive, or may not have.

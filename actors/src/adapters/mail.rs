@@ -159,7 +159,7 @@ impl<'a> Mail<'a> {
     pub async fn send(&self, post: Post<'_>, limit: Duration) -> Result<(), Failure> {
         let message = self.message(post).map_err(|problem| Failure::new(&problem))?;
         let mut connection = self.connect(limit).await?;
-        deliver(&mut connection, &message).await?;
+        deliver(&mut connection, &message, post.is_overdue).await?;
         tokio::spawn(async move {
             // It has the message: whether it says goodbye does not matter.
             let _ = tokio::time::timeout(limit, connection.quit()).await;
@@ -222,8 +222,13 @@ impl<'a> Mail<'a> {
 }
 
 /// Hands the message over for all recipients that the server takes: one that has left must not keep it
-/// from the others.
-async fn deliver(connection: &mut AsyncSmtpConnection, message: &Message) -> Result<(), Failure> {
+/// from the others. One that is refused for now may be taken the next time, so that they all wait for it;
+/// but some are refused so for ever, and a message that is overdue leaves them out.
+async fn deliver(
+    connection: &mut AsyncSmtpConnection,
+    message: &Message,
+    is_overdue: bool,
+) -> Result<(), Failure> {
     let (envelope, text) = (message.envelope(), message.formatted());
     let mut parameters = Vec::new();
     // Bodies are encoded, so that only an address can be other than ASCII (RFC 6531).
@@ -241,7 +246,9 @@ async fn deliver(connection: &mut AsyncSmtpConnection, message: &Message) -> Res
     for to in envelope.to() {
         match connection.command(Rcpt::new(to.clone(), Vec::new())).await {
             Ok(_) => {}
-            Err(error) if error.is_permanent() => refused.push(format!("{to}: {error}")),
+            Err(error) if error.is_permanent() || (is_overdue && error.is_transient()) => {
+                refused.push(format!("{to}: {error}"));
+            }
             // They are all tried again.
             Err(error) => return Err(failure("sending", &error)),
         }
@@ -337,7 +344,8 @@ mod tests {
         let settings = settings();
         let mail = Mail::new(&settings).unwrap();
         for what in What::ALL {
-            let post = Post { id, what, alerts: &alerts, around: &around };
+            let (alerts, around) = (&alerts, &around);
+            let post = Post { id, what, alerts, around, is_overdue: false };
             let formatted = String::from_utf8(mail.message(post).unwrap().formatted()).unwrap();
             let (headers, _) = formatted.split_once("\r\n\r\n").unwrap();
             assert!(!headers.to_ascii_lowercase().contains("\r\nbcc"), "{headers}");

@@ -27,6 +27,10 @@ use crate::{
     },
 };
 
+/// A message that was tried so often is overdue: a mail server that only wants to see us come back
+/// (greylisting) has taken it before.
+const TRIES_FOR_ALL: u32 = 5;
+
 /// One channel's, for as long as it has something to do.
 pub(super) struct Courier {
     shared: Arc<Shared>,
@@ -71,7 +75,10 @@ impl Courier {
         }
         let quiet = quiet(&settings, &message.alerts);
         let tried = if quiet.is_zero() {
-            let sent = self.send(&settings, message.id, message.what, &message.alerts).await;
+            let is_last = message.attempts + 1 >= settings.max_attempts;
+            let is_overdue = is_last || message.attempts >= TRIES_FOR_ALL;
+            let Message { id, what, alerts, .. } = &message;
+            let sent = self.send(&settings, *id, *what, alerts, is_overdue).await;
             self.tried(&settings, &message, sent)
         } else {
             Tried::Postponed { wait: quiet }
@@ -87,6 +94,7 @@ impl Courier {
         id: Uuid,
         what: What,
         alerts: &[Told],
+        is_overdue: bool,
     ) -> Result<(), Failure> {
         let channels = settings.channels();
         let channel = channels.iter().find(|channel| channel.key() == self.channel);
@@ -95,7 +103,7 @@ impl Courier {
         };
         let around = self.shared.around.get();
         let started = Instant::now();
-        let post = Post { id, what, alerts, around: &around };
+        let post = Post { id, what, alerts, around: &around, is_overdue };
         let sent = channel.send(post, settings.timeout).await;
         if let Channel::Mail(_) = channel {
             let ended = sent.as_ref().map_or_else(Failure::ended, |()| Ended::Well);
@@ -175,7 +183,8 @@ impl Courier {
             if !self.shared.unstored().is_failing() {
                 return;
             }
-            match self.send(&settings, id, What::Firing, &alerts).await {
+            let is_overdue = backoff.failures() >= TRIES_FOR_ALL;
+            match self.send(&settings, id, What::Firing, &alerts, is_overdue).await {
                 Ok(()) => {
                     ending.has_taken = true;
                     return counter(&self.channel, "sent").increment(1);

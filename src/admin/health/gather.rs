@@ -41,9 +41,12 @@ impl Admin {
         let database = self.measure_database().await;
         let storms = match database.error {
             None => self.measure_storms().await,
-            Some(_) => Vec::new(),
+            Some(_) => None,
         };
         let traffic = tokio::time::timeout(PATIENCE, self.pipeline.snapshot()).await;
+        let traffic = traffic.ok().flatten();
+        let window = traffic.as_ref().map(|it| Duration::from_secs(it.window_seconds));
+        let running = self.started.elapsed();
         let pipeline = &self.pipeline;
         let now = clock::now();
         let handoff = pipeline.handoff();
@@ -58,7 +61,7 @@ impl Admin {
         let position = || pipeline.counters().binlog_position();
         Measured {
             at: now,
-            running: self.started.elapsed(),
+            running,
             database,
             spool: spool(pipeline.spool(), self.health.spool_directory()),
             queues: self.measure_queues(),
@@ -79,8 +82,10 @@ impl Admin {
             received: ledger
                 .is_complete()
                 .then(|| Source::ALL.map(|source| ledger.line(source).received)),
+            are_jobs_counted: pipeline.jira().counters.are_jobs_counted(),
             storms,
-            traffic: traffic.ok().flatten().map_or_else(Vec::new, |it| it.complaints()),
+            traffic: traffic.map_or_else(Vec::new, |it| it.complaints()),
+            is_traffic_known: window.is_some_and(|window| running >= window),
         }
     }
 
@@ -112,10 +117,9 @@ impl Admin {
         }
     }
 
-    /// Before there is a schema there are none.
-    async fn measure_storms(&self) -> Vec<Storm> {
+    async fn measure_storms(&self) -> Option<Vec<Storm>> {
         let storms = HealthStore::open_storms(&*self.store, STORMS);
-        tokio::time::timeout(PATIENCE, storms).await.ok().and_then(Result::ok).unwrap_or_default()
+        tokio::time::timeout(PATIENCE, storms).await.ok()?.ok()
     }
 
     fn measure_queues(&self) -> Queues {

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Certainty, Condition, Key, delivery::What, quiet::QuietHours};
+use super::{ANY, Certainty, Condition, Key, delivery::What, quiet::QuietHours};
 use crate::domain::time::{Micros, later, micros};
 
 /// By when things happen.
@@ -81,9 +81,13 @@ pub fn decide(
     for condition in conditions {
         held.entry(condition.key(watch.hub)).or_insert(condition);
     }
+    let of_any = |open: &Key| {
+        let key = Key { subject: ANY.to_owned(), ..open.clone() };
+        conditions.iter().find(|it| it.is_of_any() && it.key(watch.hub) == key)
+    };
     let mut changes = Vec::new();
     for open in &standing.open {
-        let change = match held.remove(&open.key) {
+        let change = match held.remove(&open.key).or_else(|| of_any(&open.key)) {
             Some(condition) => goes_on(watch.now, timing, condition, open),
             None => is_missing(watch, timing, open),
         };
@@ -231,6 +235,36 @@ mod tests {
             let changes = at(NOW + 5 * HOUR, std::slice::from_ref(&may), &[open]);
             assert_eq!(changes, std::slice::from_ref(&seen));
         }
+    }
+
+    #[test]
+    fn what_may_hold_of_anything_keeps_open_all_of_its_kind_that_we_see() {
+        let slow = |subject: &str| Condition {
+            subject: subject.to_owned(),
+            ..condition(Kind::AppSlow, Scope::Hub)
+        };
+        let any = Condition { certainty: Certainty::MayHold, ..slow(ANY) };
+        let ours = [
+            open(&slow("shop")),
+            Open { id: 2, ..open(&slow(ANY)) },
+            Open { id: 3, ..open(&slow("blog")) },
+        ];
+        assert_eq!(at(NOW, std::slice::from_ref(&any), &[]), []);
+        let later = NOW + 5 * HOUR;
+        let seen = [1, 2, 3].map(|id| Change::Seen { id, cause: None });
+        assert_eq!(at(later, std::slice::from_ref(&any), &ours), seen);
+        let others = [
+            open(&condition(Kind::AppErrors, Scope::Hub)),
+            open(&condition(Kind::AppSlow, Scope::Shared)),
+            Open { key: slow("shop").key("other"), ..open(&slow("shop")) },
+        ];
+        let changes = at(later, &[any], &others);
+        let are_over = changes.iter().all(|it| matches!(it, Change::Resolve { .. }));
+        assert!(changes.len() == 3 && are_over, "{changes:?}");
+        // One that holds is of nothing but its own subject.
+        let changes = at(later, &[slow(ANY)], &ours[..1]);
+        let is_over = |it: &Change| matches!(it, Change::Resolve { id: 1, .. });
+        assert!(changes.iter().any(is_over), "{changes:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! A letter is made of what was stored when the alert was told, so that it is the same however often
 //! it is tried.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     delivery::{Told, What},
@@ -56,6 +56,7 @@ pub fn lines(what: What, told: &Told, around: &Surroundings) -> Vec<(&'static st
     let mut lines = vec![
         ("What", told.what()),
         ("Component", told.subject.clone()),
+        ("Hub", told.hub.clone()),
         ("Cause", told.cause.clone()),
         ("Since", rfc3339(told.since)),
     ];
@@ -102,7 +103,8 @@ impl Surroundings {
 /// What one message says about alerts that are told together.
 #[must_use]
 pub fn letter(what: What, alerts: &[Told], around: &Surroundings) -> Letter {
-    let hub = alerts.first().map_or("", |told| told.hub.as_str());
+    let hubs: BTreeSet<&str> = alerts.iter().map(|told| told.hub.as_str()).collect();
+    let hubs = hubs.into_iter().collect::<Vec<_>>().join(", ");
     let whats: Vec<String> = alerts.iter().map(Told::what).collect();
     let (still, count) = match (what, alerts.len()) {
         (What::Repeat, _) => (" (still)", String::new()),
@@ -110,7 +112,7 @@ pub fn letter(what: What, alerts: &[Told], around: &Surroundings) -> Letter {
         (_, many) => ("", format!("{many} alerts: ")),
     };
     let mark = mark(what, alerts);
-    let subject = format!("[{mark}] Faultline {hub}: {count}{}{still}", whats.join("; "));
+    let subject = format!("[{mark}] Faultline {hubs}: {count}{}{still}", whats.join("; "));
     let mut text = String::new();
     let mut html = String::from("<!doctype html><html><body style=\"font-family:sans-serif\">\n");
     for told in alerts {
@@ -188,6 +190,7 @@ mod tests {
         let expected = "\
 What:           jira is down
 Component:      jira
+Hub:            hub-1
 Cause:          connection refused, 5 times <now>
 Since:          2026-11-22T03:00:00Z
 Respond within: 1h (P1)
@@ -228,6 +231,18 @@ Dashboard:      https://faultline.example.com/jobs
         let subject = "[CRITICAL] Faultline hub-1: 2 alerts: shop: requests are answered slowly; stage parser is stuck";
         assert_eq!(letter.subject, subject);
         assert_eq!(letter.text.matches("Component:").count(), 2);
+    }
+
+    #[test]
+    fn each_says_which_hub_it_belongs_to() {
+        let other = Told { hub: "hub-2".to_owned(), ..told(Kind::SpoolDisk, "spool") };
+        let alerts = [other, told(Kind::SpoolDisk, "disk"), told(Kind::SpoolDisk, "spool")];
+        let letter = letter(What::Firing, &alerts, &around());
+        let start = "[CRITICAL] Faultline hub-1, hub-2: 3 alerts: ";
+        assert!(letter.subject.starts_with(start), "{}", letter.subject);
+        let hubs: Vec<_> = letter.text.lines().filter(|line| line.starts_with("Hub:")).collect();
+        let [first, second] = ["Hub:            hub-2", "Hub:            hub-1"];
+        assert_eq!(hubs, [first, second, second], "{}", letter.text);
     }
 
     #[test]

@@ -158,6 +158,10 @@ pub struct Condition {
     pub link: &'static str,
 }
 
+/// As the subject of a condition that may hold: nobody can know of what it does, and so each open alert
+/// of its kind, seen by the same, stays open.
+pub const ANY: &str = "";
+
 /// What makes two conditions the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -180,6 +184,12 @@ impl Condition {
             Scope::Shared => String::new(),
         };
         Key { kind: self.kind, subject: one_line(&self.subject, LONGEST_SUBJECT), hub }
+    }
+
+    /// Whether it may hold of [`ANY`] subject.
+    #[must_use]
+    pub fn is_of_any(&self) -> bool {
+        self.certainty == Certainty::MayHold && self.subject == ANY
     }
 
     /// Its cause as it may be stored and told: one line, bounded, without secrets.

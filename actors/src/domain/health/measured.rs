@@ -26,8 +26,13 @@ pub struct Measured {
     pub partners: Vec<(&'static str, Summary)>,
     /// Messages received so far, by source, once that is known.
     pub received: Option<[u64; Source::COUNT]>,
-    pub storms: Vec<Storm>,
+    /// Whether the store has said which jobs there are.
+    pub are_jobs_counted: bool,
+    /// `None` where the store could not be asked.
+    pub storms: Option<Vec<Storm>>,
     pub traffic: Vec<Complaint>,
+    /// Whether the traffic was listened to for a whole window.
+    pub is_traffic_known: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -177,6 +182,8 @@ pub struct Storm {
 /// What the statistics of traffic complain of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
+    /// Enough requests say so for people to be told.
+    pub is_certain: bool,
     /// Errors, or slow answers.
     pub is_errors: bool,
     /// An application, or `all`.

@@ -48,9 +48,11 @@ impl Silence {
     }
 
     /// The sources that have sent nothing since the start: whether they usually do, nobody can know.
-    pub(super) fn unheard(&self) -> impl Iterator<Item = Source> {
+    /// None where nobody wants to.
+    pub(super) fn unheard(&self, settings: &Settings) -> impl Iterator<Item = Source> {
+        let is_wanted = !settings.source_silent_after.is_zero();
         let all = Source::ALL.into_iter().zip(&self.talks);
-        all.filter_map(|(source, talk)| talk.is_none().then_some(source))
+        all.filter_map(move |(source, talk)| (is_wanted && talk.is_none()).then_some(source))
     }
 
     /// The sources that are silent, and for how long.

@@ -8,7 +8,7 @@ use super::{
     *,
 };
 use crate::domain::{
-    alert::{Certainty, Condition, Kind, Scope},
+    alert::{ANY, Certainty, Condition, Kind, Scope},
     calls::{Run, Summary},
     event::Source,
     time::Micros,
@@ -22,6 +22,9 @@ fn at(seconds: u32) -> Measured {
         at: 1_000_000 * SECOND + i64::from(seconds) * SECOND,
         running: Duration::from_secs(seconds.into()),
         spool: Spool { max_bytes: 1_000, ..Spool::default() },
+        are_jobs_counted: true,
+        storms: Some(Vec::new()),
+        is_traffic_known: true,
         ..Measured::default()
     }
 }
@@ -199,6 +202,21 @@ fn partners_are_told_of_by_their_calls() {
 }
 
 #[test]
+fn refused_credentials_are_not_over_while_some_calls_are_refused() {
+    let refused = |auth_failures| {
+        let conditions = watch_all(0, &Settings::default(), |_, measured| {
+            let last_success = Some(measured.at);
+            let calls = Summary { auth_failures, last_success, ..Summary::default() };
+            measured.partners = vec![("jira", calls)];
+        });
+        let refused = conditions.into_iter().filter(|one| one.kind == Kind::AuthFailure);
+        refused.map(|one| (one.subject, one.certainty)).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(1), [("jira".to_owned(), Certainty::MayHold)]);
+    assert_eq!(refused(0), []);
+}
+
+#[test]
 fn a_queue_must_be_deep_for_long() {
     let settings = Settings::default();
     let deep = |jobs: u64| move |_: u32, measured: &mut Measured| measured.queues.jobs = jobs;
@@ -270,6 +288,9 @@ fn what_nobody_can_know_yet_may_hold() {
     };
     let silent = Source::ALL.map(|source| (Kind::SourceSilent, source.name().to_owned()));
     assert_eq!(may(&watch_all(600, &settings, |_, _| {})), silent);
+    // Nobody wants to know it.
+    let off = Settings { source_silent_after: Duration::ZERO, ..Settings::default() };
+    assert_eq!(may(&watch_all(600, &off, |_, _| {})), []);
     // One source has sent; a partner was not called, or not with success, since the start.
     let called = |last_success, until| {
         let conditions = watch_all(until, &settings, |second, measured| {
@@ -301,6 +322,30 @@ fn what_nobody_can_know_yet_may_hold() {
     let down: Vec<_> = conditions.iter().filter(|one| one.kind == Kind::PartnerDown).collect();
     assert_eq!((down.len(), down[0].certainty), (1, Certainty::Holds));
     assert!(may(&conditions).contains(&(Kind::QueueDeep, "jobs".to_owned())));
+}
+
+#[test]
+fn what_could_not_be_measured_may_hold() {
+    let settings = Settings { source_silent_after: Duration::ZERO, ..Settings::default() };
+    let may = |change: fn(&mut Measured)| {
+        let conditions = watch_all(0, &settings, |_, measured| change(measured));
+        assert_eq!(certain(conditions.clone()), []);
+        let may = conditions.into_iter().map(|one| (one.kind, one.subject, one.scope));
+        may.collect::<Vec<_>>()
+    };
+    let of = |kind, subject: &str, scope| (kind, subject.to_owned(), scope);
+    assert_eq!(may(|_| {}), []);
+    let storms = may(|measured| measured.storms = None);
+    assert_eq!(storms, [of(Kind::Storm, ANY, Scope::Shared)]);
+    let traffic = may(|measured| measured.is_traffic_known = false);
+    let apps = [Kind::AppErrors, Kind::AppSlow].map(|kind| of(kind, ANY, Scope::Hub));
+    assert_eq!(traffic, apps);
+    let jobs = [
+        of(Kind::DeadJobs, "jira", Scope::Shared),
+        of(Kind::QueueDeep, "jobs", Scope::Shared),
+        of(Kind::ComponentDegraded, "queues", Scope::Hub),
+    ];
+    assert_eq!(may(|measured| measured.are_jobs_counted = false), jobs);
 }
 
 #[test]
@@ -336,9 +381,10 @@ fn what_the_store_and_the_traffic_say_is_told() {
     let settings = Settings::default();
     let conditions = watch(0, &settings, |_, measured| {
         measured.jira.dead = 3;
-        measured.storms = vec![Storm { environment: "staging".to_owned(), since: 5 }];
+        measured.storms = Some(vec![Storm { environment: "staging".to_owned(), since: 5 }]);
         measured.traffic = (0..100)
             .map(|number| Complaint {
+                is_certain: true,
                 is_errors: number % 2 == 0,
                 subject: format!("web.{number}"),
                 message: "12.0 % of requests fail".to_owned(),
@@ -351,6 +397,29 @@ fn what_the_store_and_the_traffic_say_is_told() {
     assert_eq!(conditions[1].since, 5);
     assert_eq!(&all[2..4], [(Kind::AppErrors, "web.0"), (Kind::AppSlow, "web.1")]);
     assert_eq!(all.len(), 22, "not more than that");
+}
+
+#[test]
+fn what_few_requests_say_keeps_an_alert_open_and_tells_nothing() {
+    let settings = Settings::default();
+    let conditions = watch_all(60, &settings, |_, measured| {
+        measured.traffic = (0..30)
+            .map(|number| Complaint {
+                is_certain: number >= 29,
+                is_errors: true,
+                subject: format!("production/{number}"),
+                message: "100.0 % of requests fail".to_owned(),
+            })
+            .collect();
+    });
+    let of = |certainty| {
+        let apps = conditions.iter().filter(|one| one.kind == Kind::AppErrors);
+        let apps = apps.filter(|one| one.certainty == certainty);
+        apps.map(|one| one.subject.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Certainty::Holds), ["production/29"], "told before those that are not certain");
+    let few = of(Certainty::MayHold);
+    assert_eq!((few.len(), few[0]), (29, "production/0"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{
     suspect::{NEVER, Suspect, Suspects},
 };
 use crate::domain::{
-    alert::{Certainty, Condition, Kind, Scope},
+    alert::{ANY, Certainty, Condition, Kind, Scope},
     rule::lasting::shown,
     shape::{cut, secret::without_secrets},
     time::{Micros, micros, rfc3339},
@@ -97,7 +97,8 @@ impl Watch {
         suspect_queues(measured, settings, &mut suspects);
         suspect_traffic(measured, &mut suspects);
         suspect_components(&components, measured, settings, &mut suspects);
-        self.suspect_unknown(measured, &mut suspects);
+        self.suspect_unknown(measured, settings, &mut suspects);
+        suspect_unmeasured(measured, &mut suspects);
         let moment = (measured.at, measured.running);
         let conditions = self.suspects.hold(suspects, moment);
         components.insert("stages", stages(measured, &conditions));
@@ -176,12 +177,17 @@ impl Watch {
     }
 
     /// What was wrong before the start, and of which nobody can know yet whether it still is.
-    fn suspect_unknown(&self, measured: &Measured, suspects: &mut Vec<Suspect>) {
+    fn suspect_unknown(
+        &self,
+        measured: &Measured,
+        settings: &Settings,
+        suspects: &mut Vec<Suspect>,
+    ) {
         let mut add = |kind, subject| {
             let unknown = suspect(kind, subject, String::new(), "/health");
             suspects.push(Suspect { after: NEVER, ..unknown });
         };
-        for source in self.silence.unheard() {
+        for source in self.silence.unheard(settings) {
             add(Kind::SourceSilent, source.name());
         }
         let is_called = |name: &str| {
@@ -308,6 +314,9 @@ fn suspect_partners(measured: &Measured, settings: &Settings, suspects: &mut Vec
         if let Some(since) = run.refused_since {
             let cause = format!("our credentials are not accepted: {error}");
             add(Kind::AuthFailure, cause, Some(since), Duration::ZERO);
+        } else if calls.auth_failures > 0 {
+            // Some calls are refused, and others are not: it is not over while they are.
+            add(Kind::AuthFailure, String::new(), None, NEVER);
         }
     }
 }
@@ -326,7 +335,7 @@ fn suspect_queues(measured: &Measured, settings: &Settings, suspects: &mut Vec<S
         let dead = suspect(Kind::DeadJobs, "jira", cause, "/jobs");
         suspects.push(Suspect { scope: Scope::Shared, ..dead });
     }
-    for storm in measured.storms.iter().take(MOST) {
+    for storm in measured.storms.iter().flatten().take(MOST) {
         let cause =
             format!("more new faults turn up in {} than tickets are made for", storm.environment);
         let suspect = suspect(Kind::Storm, &storm.environment, cause, "/faults");
@@ -338,12 +347,38 @@ fn suspect_queues(measured: &Measured, settings: &Settings, suspects: &mut Vec<S
 }
 
 fn suspect_traffic(measured: &Measured, suspects: &mut Vec<Suspect>) {
+    let (certain, uncertain): (Vec<_>, Vec<_>) =
+        measured.traffic.iter().partition(|complaint| complaint.is_certain);
     let mut seen = BTreeSet::new();
-    for complaint in measured.traffic.iter().take(MOST) {
+    for (number, complaint) in certain.into_iter().chain(uncertain).enumerate() {
         let kind = if complaint.is_errors { Kind::AppErrors } else { Kind::AppSlow };
+        // What is not told of is not over either.
+        let is_told = complaint.is_certain && number < MOST;
+        let after = if is_told { Duration::ZERO } else { NEVER };
         if seen.insert((kind, &complaint.subject)) {
-            suspects.push(suspect(kind, &complaint.subject, complaint.message.clone(), "/"));
+            let app = suspect(kind, &complaint.subject, complaint.message.clone(), "/");
+            suspects.push(Suspect { after, ..app });
         }
+    }
+}
+
+/// What could not be measured, so that nobody can know whether what was wrong still is.
+fn suspect_unmeasured(measured: &Measured, suspects: &mut Vec<Suspect>) {
+    let mut add = |kind, subject, scope| {
+        let unknown = suspect(kind, subject, String::new(), "/health");
+        suspects.push(Suspect { scope, after: NEVER, ..unknown });
+    };
+    if !measured.are_jobs_counted {
+        add(Kind::DeadJobs, "jira", Scope::Shared);
+        add(Kind::QueueDeep, "jobs", Scope::Shared);
+        add(Kind::ComponentDegraded, "queues", Scope::Hub);
+    }
+    if measured.storms.is_none() {
+        add(Kind::Storm, ANY, Scope::Shared);
+    }
+    if !measured.is_traffic_known {
+        add(Kind::AppErrors, ANY, Scope::Hub);
+        add(Kind::AppSlow, ANY, Scope::Hub);
     }
 }
 
