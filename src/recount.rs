@@ -1,7 +1,8 @@
 //! `faultline recount`: compares the statistics by day with what is there, counted anew.
 //!
 //! Events are counted in the store, and in archives of the same day; a day of which events are in
-//! neither, or in both, or on their way from one to the other, is not compared. Ends of jobs are counted in the audit trail.
+//! neither, or in both, or on their way from one to the other, is not compared. Ends of jobs are counted in
+//! the audit trail, on the days that it tells of as a whole.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -175,7 +176,8 @@ fn count_archive(path: &Path) -> std::io::Result<Vec<Counted>> {
     Ok(sums.into_iter().map(counted).collect())
 }
 
-/// As far back as the audit trail is kept; gives how many differ.
+/// As far back as the audit trail is kept: by the settings, for it may be about to go, and by what the
+/// store finds. Gives how many differ.
 async fn recount_jobs(
     store: &dyn Store,
     days: &BTreeSet<Date>,

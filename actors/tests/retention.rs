@@ -8,23 +8,25 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use faultline_actors::{
     adapters::{
         clock,
+        journal::Origin,
         store::{
-            Commit,
+            Commit, Store,
             jobs::{JobFilter, Outcome},
-            retention::{Leave, RestoreError},
+            retention::{Leave, Pruned, RestoreError},
             search::EventFilter,
             statistics::{By, Days},
         },
     },
     domain::{
+        event::Source,
         job::Step,
-        retention::{day_of, days_between, moments_of, oldest_kept},
-        time::DAY,
+        retention::{Aged, day_of, days_between, moments_of, oldest_kept},
+        time::{DAY, HOUR},
         words::terms::Terms,
     },
     retention::{Settings, restore::Failure},
 };
-use faultline_testkit::{database::Database, eventually};
+use faultline_testkit::{database::Database, eventually, program::frames};
 use uuid::Uuid;
 
 #[path = "support/batches.rs"]
@@ -34,7 +36,7 @@ mod decisions;
 #[path = "support/kept.rs"]
 mod kept;
 
-use batches::newest;
+use batches::{batch_at, newest};
 use decisions::{create, decided, made, met};
 use kept::{KEPT, Kept, WEEK, fill, fill_days, of_day, postgres, promises, sqlite};
 
@@ -189,20 +191,44 @@ async fn a_directory_that_cannot_be_written_keeps_the_events(kept: &Kept) {
     assert_eq!(kept.events().await, all);
 }
 
-/// Rejected messages, errors and alerts: some old ones, and one of each that is not.
-async fn old_and_new_records(kept: &Kept) {
-    let (old, new) = (kept.at(clock::now() - 400 * DAY), kept.at(clock::now()));
+/// Events of yesterday and today, no faults among them: what is there bears out the clock.
+async fn events_of_these_days(store: &dyn Store) {
+    let origin = Origin::now_v7();
+    store.position(origin).await.unwrap();
+    let line = frames([b"<190>1 2026-11-22T03:00:07+00:00 host app web.1 - well\n" as &[u8]]);
+    for (after, age) in [(0, 1), (1, 0)] {
+        let at = clock::now() - age * DAY;
+        let batches = vec![batch_at(after + 1, Source::Logdrains, &line, at)];
+        store.commit(&Commit { origin, after, batches }).await.unwrap();
+    }
+}
+
+/// Keeps rejected messages of these moments.
+async fn reject(kept: &Kept, moments: &[i64]) {
     let bytes = match &*kept.database {
         Database::Sqlite(_) => "CAST('a' AS blob)",
         Database::Postgres(_) => "CAST('a' AS bytea)",
     };
+    let row = |at: &i64| {
+        let at = kept.at(*at);
+        format!("(1, 1, 0, {at}, 'logdrains', 'no frame', {bytes}, 1, 1)")
+    };
+    let rows = moments.iter().map(row).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "INSERT INTO rejected (origin, sequence, ordinal, received_at, source, reason, bytes, length,
+             messages) VALUES {rows}"
+    );
+    kept.database.execute(&sql).await;
+}
+
+/// Rejected messages, errors and alerts: some old ones, and one of each that is not.
+async fn old_and_new_records(kept: &Kept) {
+    reject(kept, &[clock::now() - 400 * DAY, clock::now()]).await;
+    let (old, new) = (kept.at(clock::now() - 400 * DAY), kept.at(clock::now()));
     for (at, name) in [(&old, "old"), (&new, "new")] {
         kept.database
             .execute(&format!(
-                "INSERT INTO rejected (origin, sequence, ordinal, received_at, source, reason,
-                     bytes, length, messages)
-                 VALUES (1, 1, 0, {at}, 'logdrains', '{name}', {bytes}, 1, 1);
-                 INSERT INTO error_logs (hub, level, target, template, message, first_at, last_at,
+                "INSERT INTO error_logs (hub, level, target, template, message, first_at, last_at,
                      count)
                  VALUES ('hub', 'error', 'store', '{name}', '{name}', {old}, {at}, 1)"
             ))
@@ -234,6 +260,7 @@ async fn old_and_new_records(kept: &Kept) {
 async fn rows_go_by_age_and_statistics_stay(kept: &Kept) {
     let store = &*kept.store;
     let holder = Uuid::now_v7();
+    events_of_these_days(store).await;
     for fault in met(store, &["the door jams", "a window broke", "no light at all"]).await {
         let locator = format!("fl-{}", Uuid::new_v4().simple());
         store.decide(&[decided(&fault, Some(create(1, &locator)))], None).await.unwrap();
@@ -272,10 +299,78 @@ async fn rows_go_by_age_and_statistics_stay(kept: &Kept) {
     let alerts = kept.database.texts("SELECT subject FROM alerts ORDER BY 1").await;
     assert_eq!(alerts, ["new", "open", "untold"]);
     assert!(count("audit_trail").await > 0, "for ever");
+    let recounted = async || -> Vec<i64> {
+        let differences = store.recount_jobs(days).await.unwrap().differences();
+        differences.iter().map(|one| one.count).collect()
+    };
+    assert_eq!(recounted().await.iter().sum::<i64>(), -3, "their entries are of another day now");
     let settings = Settings { audit_trail: WEEK, ..kept.settings() };
     kept.retain(settings).await;
     assert_eq!(count("audit_trail").await, 0);
     assert_eq!(store.job_statistics(days).await.unwrap(), before);
+    assert!(recounted().await.is_empty(), "what is forgotten is no difference");
+}
+
+/// An older row's number would lead to its history, and its comment in Jira be taken for the new one's.
+async fn numbers_do_not_begin_anew(kept: &Kept) {
+    let store = &*kept.store;
+    events_of_these_days(store).await;
+    let done = async |message: &str, key: &str| {
+        let fault = met(store, &[message]).await.remove(0);
+        let locator = format!("fl-{}", Uuid::new_v4().simple());
+        store.decide(&[decided(&fault, Some(create(1, &locator)))], None).await.unwrap();
+        let holder = Uuid::now_v7();
+        let job = store.claim(holder, WEEK, 10).await.unwrap().remove(0);
+        store.settle(job.id, holder, &made(key)).await.unwrap();
+        job.id
+    };
+    done("the door jams", "OPS-1").await;
+    let last = done("no light at all", "OPS-2").await;
+    let long_ago = clock::now() - 400 * DAY;
+    reject(kept, &[long_ago, long_ago]).await;
+    let update = format!("UPDATE jobs SET updated_at = {}", kept.at(long_ago));
+    kept.database.execute(&update).await;
+    kept.retain(kept.settings()).await;
+    let few = async |table: &str| {
+        let rows = kept.database.number(&format!("SELECT count(*) FROM {table}")).await;
+        assert!(rows <= 1, "{rows} of {table}");
+    };
+    few("jobs").await;
+    few("rejected").await;
+    assert!(done("a window broke", "OPS-3").await > last);
+    reject(kept, &[clock::now()]).await;
+    assert_eq!(kept.database.number("SELECT max(id) FROM rejected").await, 3);
+}
+
+/// In SQLite all who write wait meanwhile.
+async fn no_more_goes_at_once_than_is_asked_for(kept: &Kept) {
+    const LIMIT: u32 = 10;
+    let store = &*kept.store;
+    met(store, &["the door jams"]).await;
+    let before = clock::now() - 400 * DAY;
+    let old = (1..=50).map(|age| before - age * HOUR).collect::<Vec<_>>();
+    let hours = old.iter().map(|at| {
+        let at = kept.at(*at);
+        format!("INSERT INTO fault_hours (shape, hour, count) SELECT id, {at}, 1 FROM fault_shapes")
+    });
+    kept.database.execute(&hours.collect::<Vec<_>>().join(";")).await;
+    reject(kept, &old).await;
+    reject(kept, &[clock::now()]).await;
+    for (aged, table) in [(Aged::FaultHours, "fault_hours"), (Aged::Rejected, "rejected")] {
+        let (mut after, mut gone) = (0, 0);
+        loop {
+            let Pruned { rows, next } = store.prune(aged, before, after, LIMIT).await.unwrap();
+            assert!(rows <= u64::from(LIMIT), "{rows} of {table} at once");
+            gone += rows;
+            match next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        assert_eq!(gone, 50, "of {table}");
+        let left = kept.database.number(&format!("SELECT count(*) FROM {table}")).await;
+        assert_eq!(left, 1, "of {table}");
+    }
 }
 
 async fn a_wrong_count_is_found_and_repaired(kept: &Kept) {
@@ -312,8 +407,36 @@ promises!(
     without_archives_they_just_go,
     a_directory_that_cannot_be_written_keeps_the_events,
     rows_go_by_age_and_statistics_stay,
+    numbers_do_not_begin_anew,
+    no_more_goes_at_once_than_is_asked_for,
     a_wrong_count_is_found_and_repaired,
 );
+
+/// Each day of each is archived, though the names are the same.
+#[tokio::test]
+async fn two_stores_share_a_directory_for_archives() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("archive");
+    let mut filled = Vec::new();
+    for name in ["one", "other"] {
+        let Kept { store, database, .. } = sqlite(directory.path(), name).await;
+        let kept = Kept { store, database, archive: archive.clone() };
+        fill(&*kept.store).await;
+        let all = kept.events().await;
+        kept.retain(kept.settings()).await;
+        filled.push((kept, all));
+    }
+    assert_eq!(filled[0].0.archives().len(), 2 * 59);
+    for (kept, all) in &filled {
+        let gone = kept.store.gone_days(1_000).await.unwrap();
+        assert_eq!(gone.len(), 59);
+        for day in gone {
+            let path = archive.join(day.file.unwrap());
+            assert_eq!(kept.restore(&path).await.unwrap(), 4);
+        }
+        assert_eq!(&kept.events().await, all);
+    }
+}
 
 /// Each day is archived by one of them, into its directory.
 #[tokio::test(flavor = "multi_thread")]
@@ -367,6 +490,32 @@ async fn a_day_in_use_does_not_hold_up_writers() {
     reader.batch_execute("COMMIT").await.unwrap();
     let left = store.leave_day(oldest, false, Duration::from_secs(5)).await.unwrap();
     assert!(matches!(left, Leave::Leaving(_)), "{left:?}");
+}
+
+/// Tomorrow's partition is not needed yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_cannot_be_made_ahead_does_not_hold_up_writers() {
+    let server = faultline_testkit::postgres::Postgres::start();
+    let first = postgres(&server.url());
+    first.migrate().await.unwrap();
+    let (origin, after) = fill_days(&*first, 0..1).await;
+    let tomorrow = day_of(clock::now()).tomorrow().unwrap().strftime("%Y%m%d").to_string();
+    server.execute(&format!("DROP TABLE events_{tomorrow}, event_blocks_{tomorrow}")).await;
+    let sql = format!("SELECT count(*) FROM pg_class WHERE relname = 'events_{tomorrow}'");
+    // As ANALYZE does.
+    let other = server.client().await;
+    let lock = "BEGIN; LOCK TABLE ONLY events IN SHARE UPDATE EXCLUSIVE MODE";
+    other.batch_execute(lock).await.unwrap();
+    // One that does not know which days there are.
+    let store = postgres(&server.url());
+    let batches = of_day(after + 1, clock::now(), 0);
+    store.commit(&Commit { origin, after, batches }).await.unwrap();
+    assert_eq!(server.number(&sql).await, 0);
+    other.batch_execute("COMMIT").await.unwrap();
+    let after = after + 2;
+    let batches = of_day(after + 1, clock::now(), 0);
+    store.commit(&Commit { origin, after, batches }).await.unwrap();
+    assert_eq!(server.number(&sql).await, 1, "it is tried again");
 }
 
 /// Attached or made in place: the same.

@@ -81,19 +81,40 @@ async fn large_events_are_read_bit_by_bit(kept: &Kept) {
     }
 }
 
+/// Two rejected messages of that moment, and a snapshot: the hub's own go by the clock.
+async fn old_rows(kept: &Kept, moment: i64) {
+    let bytes = match &*kept.database {
+        Database::Sqlite(_) => "CAST('a' AS blob)",
+        Database::Postgres(_) => "CAST('a' AS bytea)",
+    };
+    let row = format!("(1, 1, 0, {}, 'logdrains', 'no frame', {bytes}, 1, 1)", kept.at(moment));
+    let sql = format!(
+        "INSERT INTO rejected (origin, sequence, ordinal, received_at, source, reason, bytes, length,
+             messages) VALUES {row}, {row}"
+    );
+    kept.database.execute(&sql).await;
+    kept.store.save_snapshot(moment, "{}").await.unwrap();
+}
+
 async fn an_idle_store_keeps_its_last_days(kept: &Kept) {
     let (origin, after) = fill_days(&*kept.store, 100..190).await;
+    old_rows(kept, clock::now() - 120 * DAY).await;
+    let rows =
+        async |table: &str| kept.database.number(&format!("SELECT count(*) FROM {table}")).await;
     kept.retain(kept.settings()).await;
     assert_eq!(kept.ages().await, (100..130).collect::<Vec<_>>());
+    assert_eq!((rows("rejected").await, rows("metric_snapshots").await), (2, 0));
     // As a clock would have it that is ahead: a single day bears out nothing.
     let batches = of_day(after + 1, clock::now(), 0);
     kept.store.commit(&Commit { origin, after, batches }).await.unwrap();
     kept.retain(kept.settings()).await;
     assert_eq!(kept.ages().await.len(), 30);
+    assert_eq!(rows("rejected").await, 2);
     let (after, batches) = (after + 2, of_day(after + 3, clock::now() - DAY, 1));
     kept.store.commit(&Commit { origin, after, batches }).await.unwrap();
     kept.retain(kept.settings()).await;
     assert_eq!(kept.ages().await, [0, 1]);
+    assert!(rows("rejected").await < 2, "two days bear it out");
 }
 
 async fn what_is_back_in_part_is_not_archived_twice(kept: &Kept) {

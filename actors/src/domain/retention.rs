@@ -51,6 +51,13 @@ impl Aged {
         }
     }
 
+    /// Whether it tells of the hub itself. All else tells of what came in and became of it, and stays
+    /// where a clock is wrong: see [`seen_now`].
+    #[must_use]
+    pub const fn is_of_the_hub(self) -> bool {
+        matches!(self, Self::Notifications | Self::MetricSnapshots | Self::ErrorLogs)
+    }
+
     /// What is older than this goes. Hours of faults are many and have no index by time: they go
     /// once a day.
     #[must_use]
@@ -123,9 +130,9 @@ pub fn days_to_drop(
 }
 
 /// The present, as far as the days that have events bear it out: a clock that is wrong, as on a
-/// machine that boots a year ahead, must not have all events go. So it is at most the end of the
-/// newest day; and what is stored by such a clock is a day like that itself, so it is at most a day
-/// behind the one before it as well.
+/// machine that boots a year ahead, must not have all events go, nor what became of them. So it is at
+/// most the end of the newest day; and what is stored by such a clock is a day like that itself, so it
+/// is at most a day behind the one before it as well.
 #[must_use]
 pub fn seen_now(days: &[Date], clock: Micros) -> Micros {
     let mut ends: Vec<Micros> = days.iter().map(|day| moments_of(*day).1).collect();

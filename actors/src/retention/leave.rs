@@ -34,17 +34,21 @@ const PATIENCE: [Duration; 6] = [
 const REST: Duration = Duration::from_millis(500);
 
 impl Pass {
+    /// The present, as far as the store's events bear it out.
+    pub(super) async fn seen_now(&self) -> Result<Micros, Failure> {
+        let days = self.work.store.event_days().await?;
+        let with_events: Vec<Date> =
+            days.iter().filter(|it| it.events > 0).map(|it| it.day).collect();
+        Ok(seen_now(&with_events, clock::now()))
+    }
+
     /// Days that are under way first, then those that are old.
-    pub(super) async fn leave_days(&mut self) -> Result<(), Failure> {
+    pub(super) async fn leave_days(&mut self, now: Micros) -> Result<(), Failure> {
         for leaving in self.work.store.leaving().await? {
             self.go_on(leaving).await?;
         }
         let store = self.work.store.clone();
-        let found = store.event_days().await?;
-        let days: Vec<Date> = found.iter().map(|it| it.day).collect();
-        let with_events: Vec<Date> =
-            found.iter().filter(|it| it.events > 0).map(|it| it.day).collect();
-        let now = seen_now(&with_events, clock::now());
+        let days: Vec<Date> = store.event_days().await?.iter().map(|it| it.day).collect();
         let mut restored: BTreeMap<Date, Micros> = BTreeMap::new();
         for RestoredDay { day, until, .. } in store.restored_days().await? {
             let latest = restored.entry(day).or_insert(until);

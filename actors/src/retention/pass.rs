@@ -11,7 +11,7 @@ use crate::{
         clock,
         store::{StoreError, retention::TableSize},
     },
-    domain::retention::Aged,
+    domain::{retention::Aged, time::Micros},
 };
 
 /// How a pass ended.
@@ -109,13 +109,16 @@ fn failed(work: &Work, problem: &str) -> Ended {
 impl Pass {
     /// What fails does not keep the rest, unless the store itself fails.
     async fn everything(&mut self) -> Result<(), Failure> {
-        match self.leave_days().await {
+        // Before anything leaves: what is there bears it out.
+        let now = self.seen_now().await?;
+        match self.leave_days(now).await {
             // No day leaves before it is archived; all else needs no directory.
             Err(failure @ Failure::Archive(_)) => self.report.problems.push(failure.to_string()),
             outcome => outcome?,
         }
         for aged in Aged::ALL {
-            self.prune(aged).await?;
+            let now = if aged.is_of_the_hub() { clock::now() } else { now };
+            self.prune(aged, now).await?;
         }
         while self.work.store.tidy().await? {
             self.pace().await?;
@@ -123,12 +126,12 @@ impl Pass {
         Ok(())
     }
 
-    async fn prune(&mut self, aged: Aged) -> Result<(), Failure> {
+    async fn prune(&mut self, aged: Aged, now: Micros) -> Result<(), Failure> {
         let keep = self.settings.keep(aged);
         if keep.is_zero() {
             return Ok(());
         }
-        let before = aged.before(keep, clock::now());
+        let before = aged.before(keep, now);
         let last = self.work.status.look().pruned.get(&aged).copied();
         if !aged.is_due(last, before) {
             return Ok(());

@@ -4,7 +4,8 @@
 //! program can read it; the manifest beside it, `events-2026-10-01.manifest.json`, says how many
 //! there are, the file's SHA-256, and which journals the numbers of origins stand for. Both are
 //! written under other names, made durable, read again, and only then renamed, the manifest last:
-//! where there is a manifest, the archive is whole.
+//! where there is a manifest, the archive is whole. Where another store's archive of that day is in the
+//! directory, the id is in the names, too: `events-2026-10-01.<id>.ndjson.zst`.
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +27,9 @@ mod writer;
 
 /// Of the form of archives that is written.
 pub const FORMAT: u32 = 1;
+
+/// Of the names of archives.
+const ENDING: &str = ".ndjson.zst";
 
 /// What there is to know of an archive without reading it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +71,7 @@ impl Manifest {
     #[must_use]
     pub fn path_of(archive: &Path) -> PathBuf {
         let name = archive.file_name().unwrap_or_default().to_string_lossy();
-        let stem = name.strip_suffix(".ndjson.zst").unwrap_or(&name);
+        let stem = name.strip_suffix(ENDING).unwrap_or(&name);
         archive.with_file_name(format!("{stem}.manifest.json"))
     }
 
@@ -185,9 +189,13 @@ mod tests {
     }
 
     fn written(directory: &Path, count: i64) -> Manifest {
+        written_as(directory, 7, count)
+    }
+
+    fn written_as(directory: &Path, id: u128, count: i64) -> Manifest {
         let day = "2026-10-01".parse().unwrap();
         let name = crate::domain::retention::file_name(day, 1);
-        let mut writer = Writer::create(directory, &name, Uuid::from_u128(7), day, 1).unwrap();
+        let mut writer = Writer::create(directory, &name, Uuid::from_u128(id), day, 1).unwrap();
         for chunk in (0..count).collect::<Vec<_>>().chunks(10) {
             writer.push(&chunk.iter().copied().map(event).collect::<Vec<_>>()).unwrap();
         }
@@ -239,9 +247,9 @@ mod tests {
     fn nothing_has_its_name_before_it_is_whole() {
         let directory = tempfile::tempdir().unwrap();
         let day = "2026-10-01".parse().unwrap();
+        let name = crate::domain::retention::file_name(day, 1);
         let mut writer =
-            Writer::create(directory.path(), "events-2026-10-01.ndjson.zst", Uuid::nil(), day, 1)
-                .unwrap();
+            Writer::create(directory.path(), &name, Uuid::from_u128(7), day, 1).unwrap();
         writer.push(&[event(1)]).unwrap();
         let finished = writer.finish().unwrap();
         assert!(!directory.path().join("events-2026-10-01.ndjson.zst").exists());
@@ -269,5 +277,47 @@ mod tests {
         let manifest = writer.finish().unwrap().publish(&origins()).unwrap();
         let (read, mut reader) = Reader::open(&directory.path().join(&manifest.file)).unwrap();
         assert_eq!((read.events, reader.next_chunk(9).unwrap().unwrap().len()), (2, 2));
+    }
+    #[test]
+    fn no_archive_takes_the_place_of_another_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = written(directory.path(), 3);
+        let day = "2026-10-01".parse().unwrap();
+        let (path, id) = (directory.path(), Uuid::from_u128(8));
+        let mut underway = Writer::create(path, &first.file, id, day, 1).unwrap();
+        let other = written_as(directory.path(), 9, 5);
+        let id = Uuid::from_u128(9);
+        assert_eq!(other.file, format!("events-2026-10-01.{id}.ndjson.zst"));
+        underway.push(&[event(1)]).unwrap();
+        let third = underway.finish().unwrap().publish(&origins()).unwrap();
+        assert_eq!(written_as(directory.path(), 9, 6).file, other.file, "its own it may replace");
+        for (manifest, events) in [(first, 3), (other, 6), (third, 1)] {
+            let path = directory.path().join(&manifest.file);
+            let (read, mut reader) = Reader::open(&path).unwrap();
+            assert_eq!((read.id, read.file), (manifest.id, manifest.file));
+            assert_eq!(reader.next_chunk(9).unwrap().unwrap().len(), events);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 6, "a manifest each");
+    }
+
+    #[test]
+    fn two_that_are_named_at_once_have_different_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let another_one = File::open(directory.path()).unwrap();
+        another_one.lock().unwrap();
+        let id = Uuid::from_u128(7);
+        let aside = format!("events-2026-10-01.{id}.ndjson.zst");
+        assert_eq!(written(directory.path(), 3).file, aside);
+        another_one.unlock().unwrap();
+        assert_eq!(written(directory.path(), 3).file, "events-2026-10-01.ndjson.zst");
+    }
+
+    #[test]
+    fn what_has_no_manifest_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events-2026-10-01.ndjson.zst");
+        fs::write(&path, b"of a crash").unwrap();
+        assert_eq!(directory.path().join(written(directory.path(), 3).file), path);
+        Reader::open(&path).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, BufReader, Write},
     path::{Path, PathBuf},
 };
@@ -10,7 +10,7 @@ use std::{
 use jiff::civil::Date;
 use uuid::Uuid;
 
-use super::{ArchivedOrigin, FORMAT, Manifest, Met, digest};
+use super::{ArchivedOrigin, ENDING, FORMAT, Manifest, Met, digest};
 use crate::domain::archived::ArchivedEvent;
 
 /// Of zstd: a tenth of the bytes, at some hundred MB a second.
@@ -18,7 +18,8 @@ const LEVEL: i32 = 3;
 
 /// An archive that is being written; dropped, nothing but a file with the ending `.partial` remains,
 /// which the next try removes. Each try has a file of its own: where two hubs share a directory, one
-/// that does not know yet that it was relieved spoils nothing.
+/// that does not know yet that it was relieved spoils nothing, nor does one that archives another
+/// store there.
 pub struct Writer {
     encoder: zstd::stream::write::Encoder<'static, File>,
     manifest: Manifest,
@@ -50,8 +51,8 @@ impl Writer {
     ) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let path = directory.join(name);
-        remove_partials(directory, name)?;
-        let partial = partial(&path);
+        remove_partials(directory, name, id)?;
+        let partial = partial(&path, id);
         let file = File::create_new(&partial)?;
         let mut encoder = zstd::stream::write::Encoder::new(file, LEVEL)?;
         encoder.include_checksum(true)?;
@@ -120,48 +121,78 @@ impl Finished {
     }
 
     /// Gives the archive its name, then writes the manifest; `origins` says which journals the
-    /// numbers stand for.
+    /// numbers stand for. Where that name is another archive's, it has its id in its name as well.
     ///
     /// # Errors
     /// When that cannot be done, or an origin is missing.
     pub fn publish(self, origins: &BTreeMap<i32, Uuid>) -> io::Result<Manifest> {
-        let Self { mut manifest, path, partial: whole, origins: met } = self;
+        let Self { mut manifest, mut path, partial: whole, origins: met } = self;
         for (number, (first, last)) in met {
             let Some(&origin) = origins.get(&number) else {
                 return Err(io::Error::other(format!("origin {number} is not known")));
             };
             manifest.origins.push(ArchivedOrigin { number, origin, first, last });
         }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = File::open(parent.unwrap_or(Path::new(".")))?;
+        let preliminary = partial(&Manifest::path_of(&path), manifest.id);
+        if !may_have(&path, manifest.id, &directory)? {
+            manifest.file = name_with_id(&manifest.file, manifest.id);
+            path.set_file_name(&manifest.file);
+        }
         fs::rename(whole, &path)?;
-        let manifest_path = Manifest::path_of(&path);
-        let partial = partial(&manifest_path);
-        let mut file = File::create_new(&partial)?;
+        let mut file = File::create_new(&preliminary)?;
         serde_json::to_writer_pretty(&mut file, &manifest)?;
         file.write_all(b"\n")?;
         file.sync_all()?;
-        fs::rename(partial, &manifest_path)?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+        fs::rename(preliminary, Manifest::path_of(&path))?;
+        directory.sync_all()?;
         Ok(manifest)
     }
+}
+
+/// Whether the archive `id` may have this name: one of another store, or of this one before it began
+/// anew, is the only copy of its events. A file without a manifest is what a crash has left.
+///
+/// `directory` stays locked until it is closed: between this and the manifest nobody else takes the
+/// name. Where it cannot be locked, as in some network file systems, it is as safe as without.
+fn may_have(path: &Path, id: Uuid, directory: &File) -> io::Result<bool> {
+    if let Err(TryLockError::WouldBlock) = directory.try_lock() {
+        return Ok(false);
+    }
+    if !Manifest::path_of(path).try_exists()? {
+        return Ok(true);
+    }
+    Ok(Manifest::read(path).is_ok_and(|there| there.id == id))
+}
+
+/// `events-2026-10-01.<id>.ndjson.zst`: nobody else's.
+fn name_with_id(name: &str, id: Uuid) -> String {
+    let stem = name.strip_suffix(ENDING).unwrap_or(name);
+    format!("{stem}.{id}{ENDING}")
 }
 
 const PARTIAL: &str = ".partial";
 
 /// A name that only this try has.
-fn partial(path: &Path) -> PathBuf {
+fn partial(path: &Path, id: Uuid) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}{PARTIAL}", Uuid::now_v7().simple()));
+    name.push(format!(".{id}.{}{PARTIAL}", Uuid::now_v7().simple()));
     name.into()
 }
 
-/// Removes what earlier tries have left of an archive and its manifest.
-fn remove_partials(directory: &Path, name: &str) -> io::Result<()> {
+/// Removes what earlier tries have left of an archive and its manifest; not what others are at, who
+/// archive another store there.
+fn remove_partials(directory: &Path, name: &str, id: Uuid) -> io::Result<()> {
     let manifest = Manifest::path_of(Path::new(name)).display().to_string();
+    let own = format!(".{id}.");
     for entry in fs::read_dir(directory)? {
         let (path, found) = entry.map(|entry| (entry.path(), entry.file_name()))?;
         let found = found.to_string_lossy();
-        let is_of = |whole: &str| found.strip_prefix(whole).is_some_and(|it| it.starts_with('.'));
+        // An older version told nobody whose they are.
+        let is_of = |whole: &str| {
+            found.strip_prefix(whole).is_some_and(|it| it == PARTIAL || it.starts_with(&own))
+        };
         if found.ends_with(PARTIAL) && (is_of(name) || is_of(&manifest)) {
             match fs::remove_file(path) {
                 // Whoever was at it, too, has removed it.

@@ -6,7 +6,12 @@
 //! noted as [archived](RetentionStore::archived), and [dropped](RetentionStore::drop_day). Whoever
 //! comes next finds it [under way](RetentionStore::leaving) and goes on.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use jiff::civil::Date;
@@ -261,6 +266,20 @@ impl Recount<Counted> {
 }
 
 impl Recount<CountedJobs> {
+    /// Without the days of which the audit trail may have forgotten ends of jobs, as it does by age:
+    /// up to that of its `oldest` entry. And without those of which an entry does not say what ended,
+    /// for it is older than that is noted, and its job is gone: found with an empty action.
+    pub(crate) fn of_known_days(mut self, oldest: Option<Date>) -> Self {
+        let nameless = self.found.iter().filter(|one| one.action.is_empty());
+        let nameless: BTreeSet<Date> = nameless.map(|one| one.day).collect();
+        let is_known = |one: &CountedJobs| {
+            oldest.is_some_and(|oldest| one.day > oldest) && !nameless.contains(&one.day)
+        };
+        self.kept.retain(is_known);
+        self.found.retain(is_known);
+        self
+    }
+
     /// Likewise.
     #[must_use]
     pub fn differences(self) -> Vec<CountedJobs> {
@@ -379,7 +398,8 @@ pub trait RetentionStore: Send + Sync {
     /// The statistics of events of these days, and the same counted from the events that are there.
     async fn recount(&self, days: Days) -> Result<Recount<Counted>, StoreError>;
 
-    /// The statistics of jobs of these days, and the same counted from the audit trail.
+    /// The statistics of jobs of these days, and the same counted from the audit trail; of days of
+    /// which that may have forgotten some, neither.
     async fn recount_jobs(&self, days: Days) -> Result<Recount<CountedJobs>, StoreError>;
 
     /// Adds these differences to the statistics; what becomes nothing is deleted.
@@ -391,3 +411,39 @@ pub trait RetentionStore: Send + Sync {
 
 /// Runs of which the report is kept.
 pub const RUNS: u32 = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jobs(day: &str, action: &str, count: i64) -> CountedJobs {
+        let [environment, outcome] = ["prod", "completed"].map(str::to_owned);
+        CountedJobs {
+            day: day.parse().unwrap(),
+            environment,
+            action: action.to_owned(),
+            outcome,
+            count,
+        }
+    }
+
+    #[test]
+    fn jobs_are_compared_on_days_that_the_audit_trail_knows() {
+        let days = ["2026-11-20", "2026-11-21", "2026-11-22", "2026-11-23"];
+        let kept: Vec<_> = days.iter().map(|day| jobs(day, "create", 3)).collect();
+        let found = vec![
+            jobs(days[1], "create", 1),
+            jobs(days[2], "", 1),
+            jobs(days[2], "create", 2),
+            jobs(days[3], "create", 5),
+        ];
+        let recount = Recount { kept, found };
+        let differences = |oldest: Option<&str>| {
+            let oldest = oldest.map(|day| day.parse().unwrap());
+            recount.clone().of_known_days(oldest).differences()
+        };
+        assert_eq!(differences(Some(days[1])), [jobs(days[3], "create", 2)]);
+        assert!(differences(Some(days[3])).is_empty());
+        assert!(differences(None).is_empty());
+    }
+}

@@ -51,7 +51,8 @@ fn counted_of(row: &Row) -> Counted {
     }
 }
 
-/// An entry of an end says what ended; one written before it did so leads to its job.
+/// An entry of an end says what ended; one written before it did so leads to its job, unless that
+/// is gone.
 pub(super) async fn jobs(client: &mut Object, days: Days) -> Result<Recount<CountedJobs>, Error> {
     let (since, until) = moments(days);
     let transaction = at_one_moment(client).await?;
@@ -62,24 +63,25 @@ pub(super) async fn jobs(client: &mut Object, days: Days) -> Result<Recount<Coun
             &[&days.since, &days.until],
         )
         .await?;
+    let oldest = "SELECT (min(at) AT TIME ZONE 'UTC')::date FROM audit_trail WHERE NOT is_lesson";
+    let oldest: Option<Date> = transaction.query_one(oldest, &[]).await?.get(0);
     let found = transaction
         .query(
             "SELECT (audit.at AT TIME ZONE 'UTC')::date,
-                 coalesce(audit.details ->> 'environment', job.environment),
-                 coalesce(audit.details ->> 'action', job.action),
+                 coalesce(audit.details ->> 'environment', job.environment, ''),
+                 coalesce(audit.details ->> 'action', job.action, ''),
                  CASE audit.action WHEN 'job.complete' THEN 'completed'
                      WHEN 'job.give_up' THEN 'dead' ELSE 'discarded' END,
                  count(*)
              FROM audit_trail AS audit LEFT JOIN jobs AS job ON job.id = audit.job
              WHERE audit.action IN ('job.complete', 'job.give_up', 'job.discard')
                  AND audit.at >= $1 AND audit.at < $2
-                 AND coalesce(audit.details ->> 'action', job.action) IS NOT NULL
              GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
             &[&since, &until],
         )
         .await?;
     let read = |rows: Vec<Row>| rows.iter().map(counted_jobs_of).collect();
-    Ok(Recount { kept: read(kept), found: read(found) })
+    Ok(Recount { kept: read(kept), found: read(found) }.of_known_days(oldest))
 }
 
 fn counted_jobs_of(row: &Row) -> CountedJobs {

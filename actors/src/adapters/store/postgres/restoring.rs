@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     commit::{Failure, add_blocks, copy_events},
-    partitions::{DAY, make_partition},
+    partitions::{DAY, PATIENCE, make_partition},
     timestamp, unavailable,
 };
 use crate::{
@@ -81,7 +81,7 @@ pub(super) async fn begin(
     };
     transaction.commit().await?;
     // Not before: as long as nothing says that the day is wanted, an empty partition may be dropped.
-    make_partition(client, moments_of(manifest.day).0.div_euclid(DAY)).await?;
+    make_partition(client, moments_of(manifest.day).0.div_euclid(DAY), PATIENCE).await?;
     Ok((restored, numbers))
 }
 

@@ -380,14 +380,18 @@ const JOBS: &str = "WITH old AS MATERIALIZED (
      gone AS (DELETE FROM jobs WHERE id IN (SELECT id FROM old) RETURNING id)
      SELECT count(*), CASE WHEN count(*) = $3 THEN max(id) END FROM gone";
 
-/// Some shapes at a time, by the only index there is.
+/// Some shapes at a time, by the only index there is; a shape may have thousands of old hours.
 const HOURS: &str = "WITH span AS MATERIALIZED (
-         SELECT max(id) AS last, count(*) AS shapes FROM (
-             SELECT id FROM fault_shapes WHERE id > $2 ORDER BY id LIMIT $3) AS next),
+         SELECT id FROM fault_shapes WHERE id > $2 ORDER BY id LIMIT $3),
+     old AS MATERIALIZED (
+         SELECT shape, hour FROM span JOIN fault_hours ON shape = id WHERE hour < $1
+         ORDER BY shape, hour LIMIT $3),
      gone AS (
-         DELETE FROM fault_hours WHERE shape > $2 AND shape <= (SELECT last FROM span)
-             AND hour < $1 RETURNING 1)
-     SELECT (SELECT count(*) FROM gone), CASE WHEN shapes = $3 THEN last END FROM span";
+         DELETE FROM fault_hours WHERE (shape, hour) IN (SELECT shape, hour FROM old)
+         RETURNING shape)
+     SELECT count(*), CASE WHEN count(*) = $3 THEN max(shape) - 1
+         WHEN (SELECT count(*) FROM span) = $3 THEN (SELECT max(id) FROM span) END
+     FROM gone";
 
 const SNAPSHOTS: &str = "WITH gone AS (
          DELETE FROM metric_snapshots WHERE taken_at IN (

@@ -3,10 +3,13 @@
 use rusqlite::{Connection, Row, params};
 
 use super::{leaving::parsed, row::rows};
-use crate::adapters::store::{
-    StoreError,
-    retention::{Counted, CountedJobs, Recount},
-    statistics::Days,
+use crate::{
+    adapters::store::{
+        StoreError,
+        retention::{Counted, CountedJobs, Recount},
+        statistics::Days,
+    },
+    domain::retention::day_of,
 };
 
 pub(super) fn events(
@@ -47,7 +50,8 @@ fn counted_of(row: &Row<'_>) -> rusqlite::Result<Counted> {
     })
 }
 
-/// An entry of an end says what ended; one written before it did so leads to its job.
+/// An entry of an end says what ended; one written before it did so leads to its job, unless that
+/// is gone.
 pub(super) fn jobs(
     connection: &mut Connection,
     days: Days,
@@ -61,22 +65,27 @@ pub(super) fn jobs(
         params![days.since.to_string(), days.until.to_string()],
         counted_jobs_of,
     )?;
+    let oldest: Option<i64> = transaction.query_row(
+        "SELECT min(at) FROM audit_trail WHERE NOT is_lesson",
+        [],
+        |row| row.get(0),
+    )?;
     let found = rows(
         &transaction,
         "SELECT date(audit.at / 1000000, 'unixepoch'),
-             coalesce(audit.details ->> 'environment', job.environment),
-             coalesce(audit.details ->> 'action', job.action) AS queue,
+             coalesce(audit.details ->> 'environment', job.environment, ''),
+             coalesce(audit.details ->> 'action', job.action, ''),
              CASE audit.action WHEN 'job.complete' THEN 'completed' WHEN 'job.give_up' THEN 'dead'
                  ELSE 'discarded' END,
              count(*)
          FROM audit_trail AS audit LEFT JOIN jobs AS job ON job.id = audit.job
          WHERE audit.action IN ('job.complete', 'job.give_up', 'job.discard')
-             AND audit.at >= ?1 AND audit.at < ?2 AND queue IS NOT NULL
+             AND audit.at >= ?1 AND audit.at < ?2
          GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
         [since, until],
         counted_jobs_of,
     )?;
-    Ok(Recount { kept, found })
+    Ok(Recount { kept, found }.of_known_days(oldest.map(day_of)))
 }
 
 fn counted_jobs_of(row: &Row<'_>) -> rusqlite::Result<CountedJobs> {

@@ -370,7 +370,20 @@ fn gone_of(row: &Row<'_>) -> rusqlite::Result<GoneDay> {
 const TOLD: &str = "resolved_at < ?1 AND NOT EXISTS (SELECT 1 FROM alert_deliveries
     WHERE alert = alerts.id AND state IN ('waiting', 'active'))";
 
+/// Done before that, and not the last of all: see [`prune`].
+const COMPLETED: &str = "state = 'completed' AND updated_at < ?1
+    AND id < (SELECT max(id) FROM jobs)";
+
+/// By the index on their age, so that young ones are not read; not the last of all: see [`prune`].
+/// `+` has no search by numbers instead.
+const REJECTED: &str = "SELECT id FROM rejected
+    WHERE received_at < ?1 AND +id < (SELECT max(id) FROM rejected)
+    ORDER BY received_at LIMIT ?2";
+
 /// See [`RetentionStore::prune`].
+///
+/// A number that was the highest is given to the next row. Jobs and rejected messages are known by
+/// theirs elsewhere, as in the audit trail and in Jira's comments: so the last of them stays.
 fn prune(
     connection: &mut Connection,
     aged: Aged,
@@ -379,8 +392,8 @@ fn prune(
     limit: u32,
 ) -> Result<Pruned, StoreError> {
     let (table, key, condition) = match aged {
-        Aged::CompletedJobs => ("jobs", "id", "state = 'completed' AND updated_at < ?1"),
-        Aged::Rejected => ("rejected", "id", "received_at < ?1"),
+        Aged::CompletedJobs => ("jobs", "id", COMPLETED),
+        Aged::Rejected => return prune_rejected(connection, before, limit),
         Aged::Notifications => ("notifications", "id", "at < ?1"),
         Aged::MetricSnapshots => ("metric_snapshots", "taken_at", "taken_at < ?1"),
         Aged::ErrorLogs => ("error_logs", "id", "last_at < ?1"),
@@ -421,7 +434,23 @@ fn prune(
     Ok(Pruned { rows: old.len() as u64, next: old.last().copied().filter(|_| is_full) })
 }
 
-/// Some shapes at a time, by the only index there is.
+/// The oldest first: whatever is found goes, so that there is nothing to pass over.
+fn prune_rejected(
+    connection: &mut Connection,
+    before: Micros,
+    limit: u32,
+) -> Result<Pruned, StoreError> {
+    let transaction = super::dispatch::begin(connection)?;
+    let old: Vec<i64> = rows(&transaction, REJECTED, params![before, limit], |row| row.get(0))?;
+    for row in &old {
+        transaction.prepare_cached("DELETE FROM rejected WHERE id = ?1")?.execute([row])?;
+    }
+    transaction.commit()?;
+    let is_full = old.len() == limit as usize;
+    Ok(Pruned { rows: old.len() as u64, next: is_full.then_some(0) })
+}
+
+/// Some shapes at a time, by the only index there is: of each shape the old hours stand together.
 fn prune_hours(
     connection: &mut Connection,
     before: Micros,
@@ -436,10 +465,42 @@ fn prune_hours(
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     let Some(last) = last else { return Ok(Pruned::default()) };
-    let gone = transaction.execute(
-        "DELETE FROM fault_hours WHERE shape > ?1 AND shape <= ?2 AND hour < ?3",
-        [after, last, before],
+    // A shape may have thousands of them. `CROSS` has each shape looked for.
+    let old: Vec<(i64, Micros)> = rows(
+        &transaction,
+        "SELECT shape, hour FROM fault_shapes CROSS JOIN fault_hours ON shape = fault_shapes.id
+         WHERE fault_shapes.id > ?1 AND fault_shapes.id <= ?2 AND hour < ?3
+         ORDER BY fault_shapes.id, hour LIMIT ?4",
+        params![after, last, before, limit],
+        |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
+    for (shape, hour) in &old {
+        transaction
+            .prepare_cached("DELETE FROM fault_hours WHERE shape = ?1 AND hour = ?2")?
+            .execute([shape, hour])?;
+    }
     transaction.commit()?;
-    Ok(Pruned { rows: gone as u64, next: (shapes == limit).then_some(last) })
+    // The last shape may have more.
+    let full = old.last().filter(|_| old.len() == limit as usize);
+    let next = full.map(|(shape, _)| shape - 1).or((shapes == limit).then_some(last));
+    Ok(Pruned { rows: old.len() as u64, next })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::store::Store;
+
+    #[tokio::test]
+    async fn old_rejected_messages_are_found_by_their_age() {
+        let store = Sqlite::in_memory().unwrap();
+        store.migrate().await.unwrap();
+        let plan = on(&store.reader, |connection| {
+            let sql = format!("EXPLAIN QUERY PLAN {REJECTED}");
+            rows(connection, &sql, [0, 1], |row| row.get::<_, String>(3))
+        });
+        let plan = plan.await.unwrap().join("; ");
+        assert!(plan.contains("INDEX rejected_received_at (received_at<?)"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
 }
