@@ -162,6 +162,52 @@ async fn nor_does_one_that_forbids() {
     assert_eq!(shown["job"]["attempts"], 1);
 }
 
+/// A fault about each of these, whose jobs are due at the same moment.
+async fn all_at_once(program: &Program, words: &[&str]) {
+    post(program, "/api/dispatch/pause", json!({})).await;
+    eventually("it is paused", async || {
+        let paused = program.metric("faultline_dispatch_paused", "").await;
+        if paused > 0.0 { Ok(()) } else { Err(paused) }
+    })
+    .await;
+    for word in words {
+        report(program, &format!("the {word} is broken today")).await;
+    }
+    eventually("all of them wait", async || {
+        let waiting = program.json("/api/dispatch").await["jobs"]["waiting"].clone();
+        if waiting == words.len() { Ok(()) } else { Err(waiting) }
+    })
+    .await;
+    post(program, "/api/dispatch/resume", json!({})).await;
+}
+
+/// In the project of some of them nobody may make a ticket: that is no reason to ask for no other.
+#[tokio::test]
+async fn what_is_forbidden_by_itself_holds_up_nothing_else() {
+    let forbidden_projects = ["BAD".to_owned()].into();
+    let jira = Jira::start(Settings { forbidden_projects, ..Settings::cloud() }).await;
+    let rules = "[[rules]]\nname = \"good\"\nmatch = { title = \"door\" }\n\
+                 [[rules]]\nname = \"bad\"\nproject = \"BAD\"\n";
+    let program = hub(&jira, rules);
+    all_at_once(&program, &["window", "gate", "roof", "door"]).await;
+    eventually("one is made, the others are given up", async || {
+        let jobs = program.json("/api/dispatch").await["jobs"].clone();
+        if jobs["completed"] == 1 && jobs["dead"] == 3 { Ok(()) } else { Err(jobs) }
+    })
+    .await;
+    assert!(jira.issue("OPS-1").unwrap().summary.contains("door"));
+    assert_eq!(jira.requests_to(Endpoint::CreateBulk).len(), 1, "then each by itself");
+    let dead = program.json("/api/jobs?state=dead").await["jobs"][0].clone();
+    assert!(dead["error"].as_str().unwrap().contains("permission"), "{dead}");
+    let log = program.log();
+    assert!(!log.contains("Jira is not asked for a while"), "the breaker has opened: {log}");
+    let (_, health) = program.get("/health").await.unwrap();
+    let health: Value = serde_json::from_str(&health).unwrap();
+    let jira = &health["components"]["jira"];
+    assert_ne!(jira["status"], "unhealthy", "{health}");
+    assert_eq!(jira["details"]["breaker"], "closed", "{health}");
+}
+
 /// Fields of each ticket are refused by themselves; the others of the same request are made.
 #[tokio::test]
 async fn many_tickets_go_in_one_request() {
@@ -169,22 +215,7 @@ async fn many_tickets_go_in_one_request() {
     let rules = "[[rules]]\nname = \"bad\"\nmatch = { title = \"gate\" }\n\
                  fields = { customfield_10042 = \"x\" }\n[[rules]]\nname = \"all\"\n";
     let program = hub(&jira, rules);
-    post(&program, "/api/dispatch/pause", json!({})).await;
-    eventually("it is paused", async || {
-        let paused = program.metric("faultline_dispatch_paused", "").await;
-        if paused > 0.0 { Ok(()) } else { Err(paused) }
-    })
-    .await;
-    let words = ["door", "window", "gate", "roof", "wall"];
-    for word in words {
-        report(&program, &format!("the {word} is broken today")).await;
-    }
-    eventually("all of them wait", async || {
-        let waiting = program.json("/api/dispatch").await["jobs"]["waiting"].clone();
-        if waiting == 5 { Ok(()) } else { Err(waiting) }
-    })
-    .await;
-    post(&program, "/api/dispatch/resume", json!({})).await;
+    all_at_once(&program, &["door", "window", "gate", "roof", "wall"]).await;
     let counts = eventually("all of them are done with", async || {
         let jobs = program.json("/api/dispatch").await["jobs"].clone();
         if jobs["completed"] == 4 && jobs["dead"] == 1 { Ok(jobs) } else { Err(jobs) }
@@ -533,11 +564,10 @@ async fn check_asks_jira_whether_it_would_take_the_tickets() {
     assert!(!said.contains("secret-token"));
 }
 
-#[tokio::test]
-async fn jira_tells_by_its_webhook() {
-    let jira = Jira::start(Settings::cloud()).await;
+/// A started hub that does not ask what has changed: Jira tells it.
+fn told_hub(jira: &Jira) -> Program {
     let mut program = Program::new(BINARY)
-        .with_jira(&jira)
+        .with_jira(jira)
         .set("jira.rate_per_second", "100")
         .set("jira.poll_every", "0s")
         .set("jira.webhook_secret", "0123456789abcdef");
@@ -548,10 +578,33 @@ async fn jira_tells_by_its_webhook() {
             secret: Some("0123456789abcdef".to_owned()),
         });
     });
+    program
+}
+
+#[tokio::test]
+async fn jira_tells_by_its_webhook() {
+    let jira = Jira::start(Settings::cloud()).await;
+    let program = told_hub(&jira);
     report(&program, "cannot open the door").await;
     job_is(&program, "completed").await;
     jira.resolve("OPS-1", "Done");
     known_as_done(&program).await;
     let forged = program.post("/webhooks/jira", "application/json").body("{}");
     assert_eq!(forged.send().await.unwrap().status(), 401);
+}
+
+#[tokio::test]
+async fn and_a_ticket_that_it_says_is_deleted_is_made_anew() {
+    let jira = Jira::start(Settings::cloud()).await;
+    let program = told_hub(&jira);
+    report(&program, "cannot open the door").await;
+    job_is(&program, "completed").await;
+    jira.delete("OPS-1");
+    eventually("it is known as gone", async || {
+        let why = program.json("/api/faults/1/why").await;
+        if why["tickets"][0]["status"] == "gone" { Ok(()) } else { Err(why) }
+    })
+    .await;
+    report(&program, "cannot open the door").await;
+    eventually("there is a new one", async || jira.issue("OPS-2").ok_or("none")).await;
 }

@@ -52,6 +52,8 @@ stories! {
     a_ticket_is_made_by_hand("[[rules]]\nname = \"never\"\nignore = true\n");
     people_tell_of_a_fault(super::RULES);
     a_ticket_is_linked("[[rules]]\nname = \"never\"\nmatch.count = 1000\ncomment_every = \"0s\"\n");
+    a_copy_of_its_ticket_is_another_one(super::RULES);
+    a_ticket_that_is_gone_is_none(super::RULES);
     faults_are_listed("[[rules]]\nname = \"never\"\nignore = true\n");
     how_often_it_happens_is_told("[[rules]]\nname = \"never\"\nignore = true\n");
     the_command_line_does_the_same(super::RULES);
@@ -381,6 +383,46 @@ async fn a_ticket_is_linked(hub: &Hub) {
     hub.act("/api/faults/2/link", json!({ "key": other })).await;
     hub.jira.up();
     hub.becomes(2, |fault| fault["ticket"]["status"].clone(), json!("To Do")).await;
+}
+
+async fn a_copy_of_its_ticket_is_another_one(hub: &Hub) {
+    hub.report("cannot open the door", 1).await;
+    hub.jobs_are_done(1).await;
+    let copy = hub.jira.copy_to("OPS-1", "DEV");
+    hub.jira.resolve(&copy, "Won't Do");
+    // Who asks again has written down what was said before.
+    let before = hub.jira.requests_to(Endpoint::Search).len();
+    eventually("Jira was asked what has changed", async || {
+        let searches = hub.jira.requests_to(Endpoint::Search).len();
+        if searches >= before + 2 { Ok(()) } else { Err(searches) }
+    })
+    .await;
+    let fault = hub.fault(1).await;
+    assert_eq!((key(&fault).as_deref(), state(&fault).as_str()), (Some("OPS-1"), "open"));
+    hub.jira.resolve("OPS-1", "Done");
+    hub.becomes(1, state, "resolved".to_owned()).await;
+}
+
+async fn a_ticket_that_is_gone_is_none(hub: &Hub) {
+    hub.report("cannot open the door", 1).await;
+    hub.jobs_are_done(1).await;
+    // A person wants one: Jira is asked whether the other one is still there.
+    hub.jira.delete("OPS-1");
+    hub.act("/api/faults/1/ticket", json!({})).await;
+    hub.jobs_are_done(2).await;
+    hub.becomes(1, key, Some("OPS-2".to_owned())).await;
+    // What was to be told there has found out.
+    hub.jira.delete("OPS-2");
+    hub.report("cannot open the door", 9).await;
+    hub.becomes(1, |fault| fault["ticket"]["status"].clone(), json!("gone")).await;
+    hub.report("cannot open the door", 1).await;
+    hub.becomes(1, key, Some("OPS-3".to_owned())).await;
+    // Another one is linked.
+    hub.jira.delete("OPS-3");
+    let ticket = made_by_people(&hub.jira, "The door").await;
+    hub.act("/api/faults/1/link", json!({ "key": ticket })).await;
+    assert_eq!(key(&hub.fault(1).await), Some(ticket));
+    openapi::assert_described(hub.jira.requests());
 }
 
 async fn faults_are_listed(hub: &Hub) {

@@ -30,10 +30,10 @@ use crate::{
     adapters::{
         clock,
         jira::{
-            self, Jira, MAX_BULK,
+            self, Failure, Jira, MAX_BULK,
             attempt::{
-                Policy, Sign, attempt, completed, draft_of, dry_run, failed, is_fresh,
-                link_to_the_one_before,
+                Policy, Sign, attempt, completed, draft_of, dry_run, failed, failed_together,
+                is_fresh, link_to_the_one_before, sign_of, understood,
             },
         },
         store::{
@@ -339,14 +339,16 @@ impl Shared {
             }
             return;
         }
-        let made = jira.create_bulk(&drafts).await;
-        let made = made.unwrap_or_else(|failure| vec![Err(failure); drafted.len()]);
+        let made = match jira.create_bulk(&drafts).await {
+            Ok(made) => made,
+            Err(failure) => return self.fail_all(jira, &drafted, failure).await,
+        };
         let mut sign = Sign::Well;
         for (job, made) in drafted.iter().zip(made) {
             let outcome = match made {
                 Ok(made) => {
                     link_to_the_one_before(jira, job, &made.key).await;
-                    completed(job, &made.key, serde_json::Value::Null)
+                    completed(job, &made.key, Some(made.id), serde_json::Value::Null)
                 }
                 Err(failure) => {
                     let (outcome, its_sign) = failed(job, &failure, &self.policy);
@@ -359,6 +361,15 @@ impl Shared {
             self.settle(job, &outcome).await;
         }
         self.counters.heed(&sign);
+    }
+
+    /// Writes down that a bulk create has failed as a whole.
+    async fn fail_all(&self, jira: &Jira, jobs: &[Job], failure: Failure) {
+        let failure = understood(jira, failure).await;
+        self.counters.heed(&sign_of(&failure));
+        for job in jobs {
+            self.settle(job, &failed_together(job, &failure, &self.policy)).await;
+        }
     }
 
     /// Writes down what came of a job. While the store is away it is tried again for as long as

@@ -75,7 +75,9 @@ impl TicketWatch {
             now.duration_since(asked) + settle + Duration::from_mins(1)
         });
         let outcome = match self.jira.changed(since, COMMON_LABEL).await {
-            Ok(seen) => {
+            Ok(mut seen) => {
+                // Of a ticket that is not known yet and its copy, the first one is the ticket.
+                seen.sort_by_key(|seen| seen.created);
                 let seen: Vec<SeenTicket> = seen.into_iter().map(SeenTicket::from).collect();
                 self.store.tickets_seen(&seen).await.map_err(|error| error.to_string())
             }

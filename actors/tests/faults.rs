@@ -120,6 +120,7 @@ fn link(key: &str, locator: &str) -> Link {
 
 fn seen(key: &str, is_done: bool, changed_at: i64) -> SeenTicket {
     SeenTicket {
+        id: Some(format!("number of {key}")),
         key: key.to_owned(),
         labels: Vec::new(),
         status: if is_done { "Done" } else { "To Do" }.to_owned(),
@@ -154,7 +155,8 @@ async fn work(store: &dyn Store, key: &str) -> Vec<Action> {
     let holder = Uuid::new_v4();
     let mut done = Vec::new();
     for job in store.claim(holder, Duration::from_mins(1), 10).await.unwrap() {
-        let made = TicketChange::Made { key: key.to_owned(), is_dry_run: false };
+        let (key, id) = (key.to_owned(), Some(format!("number of {key}")));
+        let made = TicketChange::Made { key, id, is_dry_run: false };
         let ticket = (job.action == Action::Create).then_some(made);
         let outcome = Outcome { ticket, ..Outcome::new(Step::Complete) };
         assert!(store.settle(job.id, holder, &outcome).await.unwrap());
@@ -536,8 +538,20 @@ async fn a_ticket_is_linked_to_one_fault(store: &dyn Store) {
     let undecided = known(store, door).await;
     let ticket = undecided.fault.ticket.unwrap();
     assert_eq!((ticket.key.as_deref(), ticket.commented_count), (Some("OPS-7"), 1));
-    // From then on it is known by its locator, under whichever key.
-    let moved = SeenTicket { labels: vec!["fl-a".to_owned()], ..seen("NEW-1", true, 20) };
+    // Nobody could say its number, which it has under whichever key: it is learnt, and is no news.
+    let moved = SeenTicket {
+        id: Some("number of OPS-7".to_owned()),
+        labels: vec!["fl-a".to_owned()],
+        ..seen("NEW-1", true, 20)
+    };
+    assert_eq!(
+        store.tickets_seen(std::slice::from_ref(&moved)).await.unwrap(),
+        0,
+        "it may be a copy"
+    );
+    let unnumbered = SeenTicket { id: None, ..seen("OPS-7", false, 10) };
+    assert_eq!(store.tickets_seen(&[unnumbered]).await.unwrap(), 1);
+    assert_eq!(store.tickets_seen(&[seen("OPS-7", false, 10)]).await.unwrap(), 0);
     assert_eq!(store.tickets_seen(&[moved]).await.unwrap(), 1);
     assert_eq!(state(store, door).await, State::Resolved);
 

@@ -92,6 +92,9 @@ async fn a_ticket_lives() {
         assert_eq!(client.ticket(&made.key).await.unwrap().unwrap(), found[0]);
         assert!((clock::now() - found[0].created).abs() < 60_000_000);
         assert_eq!(client.ticket("OPS-99").await, Ok(None));
+        assert_eq!(client.is_gone(&made.key).await, Ok(false));
+        assert_eq!(client.is_gone("OPS-99").await, Ok(true));
+        assert_eq!(found[0].id.as_ref(), Some(&made.id));
         assert_eq!(client.ticket("..").await, Ok(None));
 
         client.comment(&made.key, "It is back.", "(fl-job-17)").await.unwrap();
@@ -306,6 +309,9 @@ async fn refusals_are_told_apart() {
         assert!(matches!(failure, Failure::Conflict(_)), "{failure:?}");
         let failure = client.comment("OPS-99", "x", "y").await.unwrap_err();
         assert!(matches!(failure, Failure::Missing(_)), "{failure:?}");
+        jira.fail_next(Endpoint::AddComment, 1, &Fault::Forbidden);
+        let failure = client.comment(&key, "x", "y").await.unwrap_err();
+        assert!(matches!(failure, Failure::Forbidden(_)), "{failure:?}");
         jira.fail_next(Endpoint::Myself, 1, &Fault::Forbidden);
         let failure = client.myself().await.unwrap_err();
         assert!(matches!(failure, Failure::Unauthorized(_)), "{failure:?}");

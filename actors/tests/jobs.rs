@@ -206,6 +206,7 @@ async fn a_ticket_is_what_people_make_of_it(store: &dyn Store) {
     let job = store.claim(holder, LEASE, 10).await.unwrap().pop().unwrap();
     assert!(store.settle(job.id, holder, &made("OPS-1")).await.unwrap());
     let seen = |key: &str, is_done| SeenTicket {
+        id: Some(format!("number of {key}")),
         key: key.to_owned(),
         labels: Vec::new(),
         status: if is_done { "Erledigt" } else { "Offen" }.to_owned(),
@@ -220,8 +221,12 @@ async fn a_ticket_is_what_people_make_of_it(store: &dyn Store) {
     let locator = store.tickets(fault).await.unwrap()[0].locator.clone();
     let stale = SeenTicket { changed_at: 7_999_999, ..seen("OPS-1", false) };
     assert_eq!(store.tickets_seen(&[stale]).await.unwrap(), 0, "older than what is known");
-    let moved = SeenTicket { labels: vec![locator], ..seen("SHOP-7", true) };
-    assert_eq!(store.tickets_seen(&[moved]).await.unwrap(), 1, "by its locator");
+    let copied =
+        SeenTicket { labels: vec![locator.clone()], changed_at: 9_000_000, ..seen("DEV-9", false) };
+    assert_eq!(store.tickets_seen(&[copied]).await.unwrap(), 0, "another one, labels and all");
+    let id = Some("number of OPS-1".to_owned());
+    let moved = SeenTicket { id, labels: vec![locator], ..seen("SHOP-7", true) };
+    assert_eq!(store.tickets_seen(&[moved]).await.unwrap(), 1, "by its number");
     let again = met(store, &["cannot open the first door"]).await.remove(0);
     let ticket = again.fault.ticket.clone().unwrap();
     assert_eq!((ticket.is_done, ticket.resolution.as_str()), (true, "Done"));
@@ -239,6 +244,67 @@ async fn a_ticket_is_what_people_make_of_it(store: &dyn Store) {
     let by_key = JobFilter { key: Some("SHOP-7".to_owned()), ..JobFilter::default() };
     assert_eq!(store.jobs(&by_key, 10).await.unwrap().len(), 2);
     assert_eq!(store.tickets(fault).await.unwrap().len(), 1);
+}
+
+async fn a_ticket_that_is_gone_is_none(store: &dyn Store) {
+    const MESSAGE: &str = "cannot open the first door";
+    let fault = with_job(store, MESSAGE).await;
+    let holder = Uuid::new_v4();
+    let job = store.claim(holder, LEASE, 10).await.unwrap().pop().unwrap();
+    assert!(store.settle(job.id, holder, &made("OPS-1")).await.unwrap());
+    // Its next comment finds out.
+    let again = met(store, &[MESSAGE]).await.remove(0);
+    let mut decision = decided(&again, Some(comment("2")));
+    decision.again_at = Some(1);
+    assert_eq!(store.decide(&[decision], None).await.unwrap().intents, 1);
+    let job = store.claim(holder, LEASE, 10).await.unwrap().pop().unwrap();
+    let gone = Outcome { ticket: Some(TicketChange::Gone), ..Outcome::new(Step::GiveUp) };
+    assert!(store.settle(job.id, holder, &gone).await.unwrap());
+    assert_eq!(store.tickets(fault).await.unwrap()[0].status, "gone");
+    assert!(store.undecided(Which::After(0), 10).await.unwrap().is_empty(), "not by itself");
+    let again = met(store, &[MESSAGE]).await.remove(0);
+    assert!(again.fault.ticket.is_none(), "{:?}", again.fault.ticket);
+    assert_eq!(again.fault.incident, 1);
+    let decision = decided(&again, Some(create(2, "fl-second")));
+    assert_eq!(store.decide(&[decision], None).await.unwrap().intents, 1);
+    assert_eq!(store.tickets(fault).await.unwrap().len(), 2);
+}
+
+async fn the_tracker_tells_that_a_ticket_is_gone(store: &dyn Store) {
+    const MESSAGE: &str = "cannot open the first door";
+    let fault = with_job(store, MESSAGE).await;
+    let holder = Uuid::new_v4();
+    let job = store.claim(holder, LEASE, 10).await.unwrap().pop().unwrap();
+    assert!(store.settle(job.id, holder, &made("OPS-2")).await.unwrap());
+    // Whoever has decided before that comes too late.
+    let late = met(store, &[MESSAGE]).await.remove(0);
+    store.ticket_gone("OPS-2").await.unwrap();
+    store.ticket_gone("OPS-99").await.unwrap();
+    let decision = decided(&late, Some(comment("2")));
+    assert_eq!(store.decide(&[decision], None).await.unwrap().intents, 0);
+    let known = store.undecided(Which::Known(fault), 1).await.unwrap().remove(0);
+    assert!(known.fault.ticket.is_none());
+    // It was only hidden.
+    let seen = SeenTicket {
+        id: None,
+        key: "OPS-2".to_owned(),
+        labels: Vec::new(),
+        status: "To Do".to_owned(),
+        is_done: false,
+        resolution: String::new(),
+        resolved_at: None,
+        changed_at: 4_000_000_000_000_000,
+    };
+    let lagging = SeenTicket { changed_at: 7, ..seen.clone() };
+    assert_eq!(store.tickets_seen(&[lagging]).await.unwrap(), 0, "as it was before");
+    assert_eq!(store.tickets_seen(&[seen]).await.unwrap(), 1);
+    let known = store.undecided(Which::Known(fault), 1).await.unwrap().remove(0);
+    assert_eq!(known.fault.ticket.unwrap().key.as_deref(), Some("OPS-2"));
+}
+
+fn comment(mark: &str) -> Intent {
+    let (mark, request) = (mark.to_owned(), json!({ "text": "again" }));
+    Intent { action: Action::Comment, mark, request, ..create(1, "") }
 }
 
 async fn a_storm_holds_tickets_back(store: &dyn Store) {
@@ -357,6 +423,8 @@ macro_rules! every_promise {
         what_failed_is_due_later(&*$store).await;
         the_dead_are_steered_by_people(&*$store).await;
         a_ticket_is_what_people_make_of_it(&*$store).await;
+        a_ticket_that_is_gone_is_none(&*$store).await;
+        the_tracker_tells_that_a_ticket_is_gone(&*$store).await;
         a_storm_holds_tickets_back(&*$store).await;
         what_is_merged_is_not_held_back(&*$store).await;
         what_remains_after_a_split_is_decided_about(&*$store).await;

@@ -152,6 +152,9 @@ impl JobStore for Nothing {
     async fn tickets_seen(&self, _: &[SeenTicket]) -> Result<u64, StoreError> {
         Ok(0)
     }
+    async fn ticket_gone(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
     async fn jobs(&self, _: &JobFilter, _: u32) -> Result<Vec<StoredJob>, StoreError> {
         Ok(Vec::new())
     }

@@ -17,7 +17,7 @@ use axum::{
 };
 use faultline_actors::{
     adapters::{
-        jira::{Settings, seen_of_webhook},
+        jira::{News, Settings, news_of_webhook},
         store::Store,
     },
     domain::secret::Secret,
@@ -54,14 +54,15 @@ async fn take(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: Byt
         let detail = "X-Hub-Signature does not fit the body";
         return Problem::new(StatusCode::UNAUTHORIZED, detail).into_response();
     }
-    let seen = match seen_of_webhook(&body) {
-        Ok(Some(seen)) => seen,
+    let written = match news_of_webhook(&body) {
+        Ok(News::Changed(seen)) => webhook.store.tickets_seen(&[seen.into()]).await.map(drop),
+        Ok(News::Deleted(key)) => webhook.store.ticket_gone(&key).await,
         // Jira tells of other things, too.
-        Ok(None) => return StatusCode::NO_CONTENT.into_response(),
+        Ok(News::Other) => Ok(()),
         Err(problem) => return Problem::new(StatusCode::BAD_REQUEST, problem).into_response(),
     };
-    match webhook.store.tickets_seen(&[seen.into()]).await {
-        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+    match written {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => {
             let detail = format!("the store does not answer: {error}");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()

@@ -61,6 +61,7 @@ pub(crate) fn decided(undecided: &Undecided, intent: Option<Intent>) -> Decided 
 }
 
 pub(crate) fn made(key: &str) -> Outcome {
-    let ticket = Some(TicketChange::Made { key: key.to_owned(), is_dry_run: false });
+    let (key, id) = (key.to_owned(), Some(format!("number of {key}")));
+    let ticket = Some(TicketChange::Made { key, id, is_dry_run: false });
     Outcome { ticket, is_attempt: true, ..Outcome::new(Step::Complete) }
 }

@@ -12,12 +12,12 @@ use faultline_actors::{
         clock,
         jira::{Failure, adopt_request},
         store::{
-            faults::{ByHand, Link, NewFault},
+            faults::{ByHand, Link, NewFault, SteerError},
             jobs::{SeenTicket, Undecided, Which},
         },
     },
     domain::{
-        decision,
+        decision::{self, HasTicket},
         event::{Kind, Severity as Badness},
         fault::FaultId,
         ticket::Draft,
@@ -108,7 +108,7 @@ pub(in crate::admin) struct Wanted {
 }
 
 /// `POST /api/faults/{id}/ticket`: makes a ticket whatever the rules say, unless there is one that
-/// is not done. What is not given is as the rules say.
+/// is not done, in the tracker too. What is not given is as the rules say.
 #[utoipa::path(post, path = "/api/faults/{id}/ticket", tag = "faults", params(("id" = i64, Path)),
     request_body = Option<Overrides>, responses((status = 202, body = Wanted), Problem))]
 pub(in crate::admin) async fn create(
@@ -124,10 +124,28 @@ pub(in crate::admin) async fn create(
     let mut draft = draft_by_hand(&jira.rules.get(), &known.ok_or_else(|| no_fault(fault))?);
     overrides.apply(&mut draft)?;
     let wanted = by_hand(&who, &draft);
-    let job =
-        admin.store.make_ticket(fault, &wanted, &jira.tracker()).await.map_err(not_steered)?;
+    let tracker = jira.tracker();
+    let mut made = admin.store.make_ticket(fault, &wanted, &tracker).await;
+    if is_out_of_the_way(&admin, made.as_ref().err()).await? {
+        made = admin.store.make_ticket(fault, &wanted, &tracker).await;
+    }
+    let job = made.map_err(not_steered)?;
     tracing::info!(fault, job, who = who.name(), "somebody wants a ticket");
     Ok((StatusCode::ACCEPTED, Json(Wanted { job })))
+}
+
+/// Whether the ticket for which another one was refused is not there any more. The store knows that
+/// then, too.
+async fn is_out_of_the_way(admin: &Admin, refused: Option<&SteerError>) -> Result<bool, Problem> {
+    let Some(SteerError::HasTicket(HasTicket::Open(key))) = refused else { return Ok(false) };
+    let Some(client) = &admin.pipeline.jira().client else { return Ok(false) };
+    let answer = tokio::time::timeout(LOOK, client.is_gone(key)).await;
+    // A tracker that does not say leaves it as it is known.
+    if !matches!(answer, Ok(Ok(true))) {
+        return Ok(false);
+    }
+    admin.store.ticket_gone(key).await.map_err(away)?;
+    Ok(true)
 }
 
 fn by_hand(who: &Who, draft: &Draft) -> ByHand {
@@ -260,7 +278,12 @@ pub(in crate::admin) async fn link(
     // A ticket that was moved answers to its old key.
     let key = seen.as_ref().map_or(key, |seen| seen.key.clone());
     let link = Link { who: who.name().to_owned(), key, seen, locator, request };
-    admin.store.link_ticket(fault, &link, &jira.tracker()).await.map_err(not_steered)?;
+    let tracker = jira.tracker();
+    let mut linked = admin.store.link_ticket(fault, &link, &tracker).await;
+    if is_out_of_the_way(&admin, linked.as_ref().err()).await? {
+        linked = admin.store.link_ticket(fault, &link, &tracker).await;
+    }
+    linked.map_err(not_steered)?;
     tracing::info!(fault, key = link.key, who = who.name(), "somebody links a ticket");
     let ticket = admin.store.tickets(fault).await.map_err(away)?.into_iter().next();
     let ticket = Ticket::new(&admin, ticket.ok_or_else(|| no_fault(fault))?);

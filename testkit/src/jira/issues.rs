@@ -7,6 +7,7 @@ use super::{
     render::{Renderer, Wanted},
     reply::{Call, Errors, Reply},
     settings::Transition,
+    work::forbidden,
     world::{Issue, Link, World},
 };
 
@@ -37,6 +38,12 @@ fn draft(world: &World, version: u8, body: &Value) -> Result<Issue, Errors> {
     if errors.is_empty() { Ok(issue) } else { Err(errors) }
 }
 
+/// Whether the project is one in which nobody may make an issue.
+fn is_forbidden(world: &World, body: &Value) -> bool {
+    let project = body["fields"]["project"]["key"].as_str().unwrap_or_default();
+    world.settings.forbidden_projects.contains(project)
+}
+
 /// Gives numbers to comments that have none.
 fn number_comments(world: &mut World, issue: &mut Issue) {
     for comment in issue.comments.iter_mut().filter(|comment| comment.id.is_empty()) {
@@ -45,13 +52,17 @@ fn number_comments(world: &mut World, issue: &mut Issue) {
 }
 
 pub(super) fn create(world: &mut World, call: &Call) -> Reply {
+    if is_forbidden(world, &call.body) {
+        return forbidden();
+    }
     match draft(world, call.version, &call.body) {
         Err(errors) => errors.reply(),
         Ok(issue) => Reply::json(201, add(world, call, issue)),
     }
 }
 
-/// Each issue by itself: some may be created though others are refused.
+/// Each issue by itself: some may be created though others are refused. Only what is forbidden is
+/// refused as a whole, as a firewall does.
 pub(super) fn create_bulk(world: &mut World, call: &Call) -> Reply {
     let Some(updates) = call.body["issueUpdates"].as_array().filter(|all| !all.is_empty()) else {
         return Reply::error(400, "No issues to create.");
@@ -59,6 +70,9 @@ pub(super) fn create_bulk(world: &mut World, call: &Call) -> Reply {
     if updates.len() > LARGEST_BULK {
         let message = format!("At most {LARGEST_BULK} issues can be created at once.");
         return Reply::error(400, &message);
+    }
+    if updates.iter().any(|update| is_forbidden(world, update)) {
+        return forbidden();
     }
     let (mut issues, mut errors) = (Vec::new(), Vec::new());
     for (number, update) in updates.iter().enumerate() {

@@ -211,6 +211,14 @@ impl Jira {
         self.shared.world(|world| world.delete(key)).unwrap_or_else(|| panic!("no issue {key}"));
     }
 
+    /// A person copies an issue, labels and all, into another project; gives the copy's key.
+    #[must_use]
+    pub fn copy_to(&self, key: &str, project: &str) -> String {
+        self.shared
+            .world(|world| world.copy_to(key, project))
+            .unwrap_or_else(|| panic!("no issue {key}"))
+    }
+
     /// A person moves an issue to another project; gives its new key. The old key still finds it.
     #[must_use]
     pub fn move_to(&self, key: &str, project: &str) -> String {

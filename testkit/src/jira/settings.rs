@@ -158,6 +158,8 @@ pub struct Settings {
     pub token: String,
     /// Every request is answered 403.
     pub is_forbidden: bool,
+    /// In these projects nobody may make an issue: a request that asks for one is answered 403.
+    pub forbidden_projects: BTreeSet<String>,
     /// The first one is who asks.
     pub users: Vec<User>,
     pub projects: Vec<Project>,
@@ -193,6 +195,7 @@ impl Settings {
             email: "bot@example.com".to_owned(),
             token: "secret-token".to_owned(),
             is_forbidden: false,
+            forbidden_projects: BTreeSet::new(),
             users: vec![
                 user("5b10a2844c20165700ede21a", "bot", "Bot"),
                 user("5b10a2844c20165700ede21b", "mia", "Mia Krystof"),

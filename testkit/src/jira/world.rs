@@ -202,6 +202,23 @@ impl World {
         Some(())
     }
 
+    /// Makes a copy of an issue, without its comments and links; gives the copy's key.
+    pub(super) fn copy_to(&mut self, id_or_key: &str, project: &str) -> Option<String> {
+        let copied = Issue::clone(self.find(id_or_key)?);
+        let Issue { created, updated, status, .. } = self.blank();
+        let copy = Issue {
+            project: project.to_owned(),
+            comments: Vec::new(),
+            links: Vec::new(),
+            resolution: None,
+            created,
+            updated,
+            status,
+            ..copied
+        };
+        Some(self.create(copy).key.clone())
+    }
+
     /// Moves an issue; its old key still leads to it.
     pub(super) fn move_to(&mut self, id_or_key: &str, project: &str) -> Option<String> {
         let id = self.id_of(id_or_key)?;

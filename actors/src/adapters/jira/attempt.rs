@@ -41,10 +41,11 @@ pub enum Sign {
     None,
 }
 
-/// Drafts that can be made in one request.
+/// Drafts that can be made in one request. One whose request was refused goes alone the next time:
+/// others are not to be refused with it.
 #[must_use]
 pub fn is_fresh(job: &Job) -> bool {
-    job.action == Action::Create && job.unknown_for.is_none()
+    job.action == Action::Create && job.unknown_for.is_none() && job.searches == 0
 }
 
 /// The draft of a job that makes a ticket.
@@ -60,23 +61,48 @@ pub async fn attempt(jira: &Jira, job: &Job, policy: &Policy) -> (Outcome, Sign)
     let done = match job.action {
         Action::Create if job.unknown_for.is_some() => return look_for(jira, job, policy).await,
         Action::Create => match draft_of(job) {
-            Ok(draft) => jira.create(&draft, &job.locator).await.map(|made| made.key),
+            Ok(draft) => {
+                jira.create(&draft, &job.locator).await.map(|made| (made.key, Some(made.id)))
+            }
             Err(problem) => return (unreadable(&problem), Sign::None),
         },
         Action::Comment | Action::Reopen | Action::Edit => {
             let Some(key) = &job.key else {
                 return (unmade(job, policy), Sign::None);
             };
-            act_on(jira, job, key).await.map(|()| key.clone())
+            act_on(jira, job, key).await.map(|()| (key.clone(), None))
         }
     };
     match done {
-        Ok(key) => {
+        Ok((key, id)) => {
             link_to_the_one_before(jira, job, &key).await;
-            (completed(job, &key, json!(null)), Sign::Well)
+            (completed(job, &key, id, json!(null)), Sign::Well)
         }
-        Err(failure) => failed(job, &failure, policy),
+        Err(failure) => {
+            let failure = understood(jira, failure).await;
+            let (outcome, sign) = failed(job, &failure, policy);
+            let ticket = ticket_after(jira, job, &failure).await;
+            (Outcome { ticket, ..outcome }, sign)
+        }
     }
+}
+
+/// Jira says 403 to all that a locked out account asks, and to the one request that an account may
+/// not make, or that a firewall dislikes. A request that every account may make tells which it is;
+/// where that fails too, nobody is let in.
+pub async fn understood(jira: &Jira, failure: Failure) -> Failure {
+    match failure {
+        Failure::Forbidden(words) if jira.myself().await.is_err() => Failure::Unauthorized(words),
+        failure => failure,
+    }
+}
+
+/// A ticket that is missing may be gone; that is looked up before it is believed.
+async fn ticket_after(jira: &Jira, job: &Job, failure: &Failure) -> Option<TicketChange> {
+    let Failure::Missing(_) = failure else { return None };
+    let key = job.key.as_ref().filter(|_| job.action != Action::Create)?;
+    let is_gone = jira.is_gone(key).await.unwrap_or(false);
+    is_gone.then_some(TicketChange::Gone)
 }
 
 /// Its ticket is another job's to make, which may be waiting for Jira itself.
@@ -135,13 +161,14 @@ async fn look_for(jira: &Jira, job: &Job, policy: &Policy) -> (Outcome, Sign) {
     let waited = job.unknown_for.unwrap_or_default();
     match jira.find(&job.locator).await {
         Ok(found) => match found.first() {
-            Some(Seen { key, .. }) => {
+            // The oldest of them: people copy tickets with all their labels.
+            Some(Seen { key, id, .. }) => {
                 if found.len() > 1 {
                     let keys: Vec<&str> = found.iter().map(|seen| seen.key.as_str()).collect();
                     tracing::error!(?keys, locator = job.locator, "one fault has several tickets");
                 }
                 link_to_the_one_before(jira, job, key).await;
-                (completed(job, key, json!({ "found": key })), Sign::Well)
+                (completed(job, key, id.clone(), json!({ "found": key })), Sign::Well)
             }
             None if waited < policy.search_settle => {
                 let left = policy.search_settle.saturating_sub(waited);
@@ -160,6 +187,7 @@ async fn look_for(jira: &Jira, job: &Job, policy: &Policy) -> (Outcome, Sign) {
             }
         },
         Err(failure) => {
+            let failure = understood(jira, failure).await;
             let due_in = wait(job.searches, policy).max(asked_wait(&failure));
             let error = failure.to_string();
             (Outcome { due_in, is_search: true, error, ..lost_track() }, sign_of(&failure))
@@ -171,11 +199,11 @@ fn lost_track() -> Outcome {
     Outcome::new(Step::LoseTrack)
 }
 
-/// It is done: the ticket is this one.
+/// It is done: the ticket is this one. `id` is that of one that was made.
 #[must_use]
-pub fn completed(job: &Job, key: &str, response: Value) -> Outcome {
+pub fn completed(job: &Job, key: &str, id: Option<String>, response: Value) -> Outcome {
     let ticket = match job.action {
-        Action::Create => Some(TicketChange::Made { key: key.to_owned(), is_dry_run: false }),
+        Action::Create => Some(TicketChange::Made { key: key.to_owned(), id, is_dry_run: false }),
         Action::Comment => Some(TicketChange::Commented),
         Action::Reopen => Some(TicketChange::Reopened),
         Action::Edit => None,
@@ -191,8 +219,11 @@ pub fn dry_run(job: &Job, settings: &Settings) -> Outcome {
         (Action::Create, Ok(draft)) => create_request(settings, &draft, &job.locator),
         _ => job.request.clone(),
     };
-    let ticket = (job.action == Action::Create)
-        .then(|| TicketChange::Made { key: String::new(), is_dry_run: true });
+    let ticket = (job.action == Action::Create).then(|| TicketChange::Made {
+        key: String::new(),
+        id: None,
+        is_dry_run: true,
+    });
     let response = Some(json!({ "dry-run": request }));
     Outcome { response, ticket, ..Outcome::new(Step::Complete) }
 }
@@ -226,6 +257,10 @@ pub fn failed(job: &Job, failure: &Failure, policy: &Policy) -> (Outcome, Sign) 
         Failure::NotSent(_) | Failure::Unauthorized(_) => {
             delayed(wait(job.attempts, policy), false)
         }
+        // Nothing was done, so that costs no attempt either; but people must hear of it some time.
+        Failure::Forbidden(_) if job.searches + 1 < policy.max_attempts => {
+            refused(job, failure, policy)
+        }
         Failure::Limited { after, .. } => {
             // Not all at once when the wait is over.
             delayed(after.mul_f64(1.0 + 0.1 * fastrand::f64()), false)
@@ -239,12 +274,35 @@ pub fn failed(job: &Job, failure: &Failure, policy: &Policy) -> (Outcome, Sign) 
         Failure::Unknown(_) | Failure::Conflict(_) if !is_last => {
             delayed(wait(job.attempts, policy), true)
         }
-        Failure::Unknown(_) | Failure::Conflict(_) | Failure::Missing(_) => {
-            give_up(error.clone(), Vec::new())
-        }
+        Failure::Unknown(_)
+        | Failure::Conflict(_)
+        | Failure::Missing(_)
+        | Failure::Forbidden(_) => give_up(error.clone(), Vec::new()),
         Failure::Rejected { problems, .. } => give_up(error.clone(), problems.clone()),
     };
     (outcome, sign_of(failure))
+}
+
+/// What it means for each job of a bulk create that it was refused as a whole. Which of them Jira has
+/// something against turns out when each is asked for by itself.
+#[must_use]
+pub fn failed_together(job: &Job, failure: &Failure, policy: &Policy) -> Outcome {
+    match failure {
+        Failure::Rejected { .. } | Failure::Missing(_) | Failure::Forbidden(_) => {
+            refused(job, failure, policy)
+        }
+        Failure::NotSent(_)
+        | Failure::Unknown(_)
+        | Failure::Unauthorized(_)
+        | Failure::Limited { .. }
+        | Failure::Conflict(_) => failed(job, failure, policy).0,
+    }
+}
+
+/// It is asked for again, by itself.
+fn refused(job: &Job, failure: &Failure, policy: &Policy) -> Outcome {
+    let (due_in, error) = (wait(job.searches, policy), failure.to_string());
+    Outcome { due_in, is_search: true, error, ..Outcome::new(Step::Delay) }
 }
 
 /// How long Jira told to wait.
@@ -259,6 +317,7 @@ impl From<Seen> for SeenTicket {
     fn from(seen: Seen) -> Self {
         Self {
             is_done: seen.category == Category::Done,
+            id: seen.id,
             key: seen.key,
             labels: seen.labels,
             status: seen.status,
@@ -276,7 +335,10 @@ pub fn sign_of(failure: &Failure) -> Sign {
         Failure::NotSent(words) | Failure::Unknown(words) => Sign::Ill(words.clone()),
         Failure::Unauthorized(words) => Sign::Shut(words.clone()),
         Failure::Limited { .. } => Sign::None,
-        Failure::Rejected { .. } | Failure::Missing(_) | Failure::Conflict(_) => Sign::Well,
+        Failure::Rejected { .. }
+        | Failure::Missing(_)
+        | Failure::Conflict(_)
+        | Failure::Forbidden(_) => Sign::Well,
     }
 }
 
@@ -284,14 +346,12 @@ pub fn sign_of(failure: &Failure) -> Sign {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_comment_waits_for_its_ticket_but_not_for_ever() {
-        let policy = Settings::default().policy();
-        let mut job = Job {
+    fn job(action: Action) -> Job {
+        Job {
             id: 2,
             fault: 1,
             incident: 1,
-            action: Action::Comment,
+            action,
             mark: String::new(),
             attempts: 0,
             searches: 0,
@@ -299,7 +359,53 @@ mod tests {
             request: json!({}),
             locator: String::new(),
             key: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_forbidden_is_tried_again_but_not_for_ever() {
+        let policy = Settings::default().policy();
+        let mut job = job(Action::Create);
+        let forbidden = Failure::Forbidden("no".to_owned());
+        for searches in 0..policy.max_attempts - 1 {
+            job.searches = searches;
+            let (outcome, sign) = failed(&job, &forbidden, &policy);
+            assert_eq!((outcome.step, sign), (Step::Delay, Sign::Well));
+            assert!(outcome.is_search && !outcome.is_attempt, "{outcome:?}");
+        }
+        job.searches = policy.max_attempts - 1;
+        let (outcome, sign) = failed(&job, &forbidden, &policy);
+        assert_eq!((outcome.step, sign), (Step::GiveUp, Sign::Well));
+        assert_eq!(outcome.error, "not allowed: no");
+    }
+
+    #[test]
+    fn who_was_refused_with_others_is_asked_for_alone() {
+        let policy = Settings::default().policy();
+        let mut job = job(Action::Create);
+        assert!(is_fresh(&job));
+        for failure in [
+            Failure::Forbidden(String::new()),
+            Failure::Missing(String::new()),
+            Failure::Rejected { status: 413, problems: Vec::new() },
+        ] {
+            let outcome = failed_together(&job, &failure, &policy);
+            assert_eq!((outcome.step, outcome.is_attempt), (Step::Delay, false), "{failure:?}");
+            assert!(outcome.is_search, "{failure:?}");
+        }
+        // Where nobody is let in, or nothing is known, one is as good as many.
+        let unauthorized = Failure::Unauthorized(String::new());
+        assert!(!failed_together(&job, &unauthorized, &policy).is_search);
+        let unknown = Failure::Unknown(String::new());
+        assert_eq!(failed_together(&job, &unknown, &policy).step, Step::LoseTrack);
+        job.searches = 1;
+        assert!(!is_fresh(&job));
+    }
+
+    #[test]
+    fn a_comment_waits_for_its_ticket_but_not_for_ever() {
+        let policy = Settings::default().policy();
+        let mut job = job(Action::Comment);
         let outcome = unmade(&job, &policy);
         assert_eq!((outcome.step, outcome.is_attempt), (Step::Delay, true));
         assert!(outcome.due_in > Duration::ZERO, "{outcome:?}");

@@ -8,7 +8,8 @@
 //! | no connection: DNS, TCP, TLS, proxy | [`Failure::NotSent`] | no |
 //! | time-out, connection broken, 408, 5xx, an answer nobody can read | [`Failure::Unknown`] | perhaps |
 //! | 429 | [`Failure::Limited`] | no |
-//! | 401, 403 | [`Failure::Unauthorized`] | no |
+//! | 401 | [`Failure::Unauthorized`] | no |
+//! | 403 | [`Failure::Forbidden`] | no |
 //! | 404 | [`Failure::Missing`] | no |
 //! | 409 | [`Failure::Conflict`] | no |
 //! | 3xx, 400 and other 4xx | [`Failure::Rejected`] | no |
@@ -42,6 +43,8 @@ pub enum Failure {
     },
     /// The credentials do not do.
     Unauthorized(String),
+    /// Not with these credentials, or not this request: [`Jira::myself`](super::Jira::myself) tells.
+    Forbidden(String),
     /// The project, the ticket, or what else the request is about is not there.
     Missing(String),
     /// Not done; to be repeated after the wait.
@@ -69,6 +72,7 @@ impl Failure {
             Self::Unknown(_) => "unknown",
             Self::Rejected { .. } => "rejected",
             Self::Unauthorized(_) => "unauthorized",
+            Self::Forbidden(_) => "forbidden",
             Self::Missing(_) => "missing",
             Self::Limited { .. } => "limited",
             Self::Conflict(_) => "conflict",
@@ -81,7 +85,7 @@ impl fmt::Display for Failure {
         match self {
             Self::NotSent(why) => write!(out, "not sent: {why}"),
             Self::Unknown(why) => write!(out, "perhaps done: {why}"),
-            Self::Unauthorized(why) => write!(out, "not allowed: {why}"),
+            Self::Unauthorized(why) | Self::Forbidden(why) => write!(out, "not allowed: {why}"),
             Self::Missing(why) => write!(out, "not found: {why}"),
             Self::Conflict(why) => write!(out, "changed at the same time: {why}"),
             Self::Limited { after, scope } => {
@@ -150,7 +154,8 @@ pub(super) fn of_answer(
             after: limit::wait(headers, now).unwrap_or(limit::DEFAULT_WAIT),
             scope: limit::scope(headers),
         },
-        401 | 403 => Failure::Unauthorized(format!("{}{}", words(), captcha(headers))),
+        401 => Failure::Unauthorized(format!("{}{}", words(), captcha(headers))),
+        403 => Failure::Forbidden(format!("{}{}", words(), captcha(headers))),
         404 => Failure::Missing(words()),
         409 => Failure::Conflict(words()),
         408 | 500.. => Failure::Unknown(words()),
@@ -263,7 +268,7 @@ mod tests {
             (302, "rejected"),
             (400, "rejected"),
             (401, "unauthorized"),
-            (403, "unauthorized"),
+            (403, "forbidden"),
             (404, "missing"),
             (405, "rejected"),
             (408, "unknown"),

@@ -37,7 +37,9 @@ pub use {
     failure::{Failure, Limit},
     settings::{Api, ApiSetting, Settings},
     throttle::{Endpoint, Throttle},
-    wire::{COMMON_LABEL, Category, Created, Seen, adopt_request, create_request, seen_of_webhook},
+    wire::{
+        COMMON_LABEL, Category, Created, News, Seen, adopt_request, create_request, news_of_webhook,
+    },
 };
 
 /// The most tickets of one bulk create ("Bulk create issue": up to 50).
@@ -247,6 +249,18 @@ impl Jira {
             Err(Failure::Missing(_)) => Ok(None),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Whether there is no such ticket, or none that this account may see, and it is Jira that says
+    /// so: it knows the account. Another server at its address has no tickets either.
+    ///
+    /// # Errors
+    /// When Jira does not say.
+    pub async fn is_gone(&self, key: &str) -> Result<bool, Failure> {
+        if self.ticket(key).await?.is_some() {
+            return Ok(false);
+        }
+        self.myself().await.map(|_| true)
     }
 
     /// Opens a ticket again: by a transition into a status of category "new" (To Do), else

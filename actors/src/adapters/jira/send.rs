@@ -150,7 +150,14 @@ impl Sender {
     ) -> Result<Answer, Failure> {
         self.wait_turn(&call).await?;
         let started = Instant::now();
-        let outcome = self.send_now(call, is_answer).await;
+        let endpoint = call.endpoint;
+        let outcome = self.send_now(call, is_answer).await.map_err(|failure| match failure {
+            // Every account may ask whose it is: that is said of the account, not of the request.
+            Failure::Forbidden(words) if endpoint == Endpoint::Myself => {
+                Failure::Unauthorized(words)
+            }
+            failure => failure,
+        });
         let ended = outcome.as_ref().err().map(|failure| (failure, failure.to_string()));
         let ended = match &ended {
             None => Ended::Well,

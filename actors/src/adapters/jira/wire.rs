@@ -128,6 +128,8 @@ pub struct Created {
 /// A ticket as Jira has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
+    /// Stays when the ticket is moved and gets another key.
+    pub id: Option<String>,
     pub key: String,
     pub labels: Vec<String>,
     pub summary: String,
@@ -186,6 +188,8 @@ impl Status {
 /// An element of "Issue search", or what "Get issue" gives.
 #[derive(Debug, Deserialize)]
 pub(super) struct Ticket {
+    #[serde(default)]
+    id: Option<String>,
     key: String,
     fields: TicketFields,
 }
@@ -209,12 +213,22 @@ struct TicketFields {
     others: Map<String, Value>,
 }
 
-/// The ticket that a webhook's body is about; `None` where it is about something else, or about a
-/// ticket that is gone ("Webhooks", "Issue: shape of the event").
+/// What a webhook tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A ticket is like that now.
+    Changed(Seen),
+    /// The ticket with this key was deleted.
+    Deleted(String),
+    /// Nothing that is of interest here.
+    Other,
+}
+
+/// What a webhook's body tells ("Webhooks", "Issue: shape of the event").
 ///
 /// # Errors
 /// Says what cannot be read.
-pub fn seen_of_webhook(body: &[u8]) -> Result<Option<Seen>, String> {
+pub fn news_of_webhook(body: &[u8]) -> Result<News, String> {
     #[derive(Deserialize)]
     struct Told {
         #[serde(rename = "webhookEvent", default)]
@@ -222,12 +236,14 @@ pub fn seen_of_webhook(body: &[u8]) -> Result<Option<Seen>, String> {
         issue: Option<Value>,
     }
     let told: Told = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let Some(ticket) = told.issue.filter(|_| told.event != "jira:issue_deleted") else {
-        return Ok(None);
-    };
+    let Some(ticket) = told.issue else { return Ok(News::Other) };
+    if told.event == "jira:issue_deleted" {
+        let key = ticket["key"].as_str().ok_or("issue: it has no key")?;
+        return Ok(News::Deleted(key.to_owned()));
+    }
     let ticket: Ticket =
         serde_json::from_value(ticket).map_err(|error| format!("issue: {error}"))?;
-    Ok(Some(ticket.into()))
+    Ok(News::Changed(ticket.into()))
 }
 
 impl Ticket {
@@ -246,6 +262,7 @@ impl From<Ticket> for Seen {
         let fields = ticket.fields;
         let moment = |text: Option<String>| text.and_then(|text| moment(&text));
         Self {
+            id: ticket.id,
             key: ticket.key,
             labels: fields.labels.unwrap_or_default(),
             summary: fields.summary.unwrap_or_default(),
@@ -391,9 +408,28 @@ mod tests {
         assert!(!ticket.carries("customfield_7", "fl-2") && !ticket.carries("", "fl-1"));
         let seen = Seen::from(ticket);
         assert_eq!((seen.category, seen.status.as_str()), (Category::Done, "Erledigt"));
+        assert_eq!((seen.id.as_deref(), seen.key.as_str()), (Some("10001"), "OPS-1"));
         assert_eq!(seen.created, 1_795_316_400_000_000);
         assert_eq!(seen.updated, 1_795_316_400_500_000);
         assert_eq!((seen.resolution.as_deref(), seen.resolved), (Some("Fertig"), None));
+    }
+
+    #[test]
+    fn a_webhook_tells_of_tickets() {
+        let told = |event: &str, issue: Value| {
+            news_of_webhook(json!({"webhookEvent": event, "issue": issue}).to_string().as_bytes())
+        };
+        let status = json!({"name": "To Do", "statusCategory": {"key": "new"}});
+        let issue = json!({"id": "10001", "key": "OPS-1", "fields": {"status": status}});
+        let Ok(News::Changed(seen)) = told("jira:issue_updated", issue.clone()) else { panic!() };
+        assert_eq!((seen.id.as_deref(), seen.key.as_str()), (Some("10001"), "OPS-1"));
+        for deleted in [issue, json!({"key": "OPS-1"})] {
+            let deleted = told("jira:issue_deleted", deleted);
+            assert_eq!(deleted, Ok(News::Deleted("OPS-1".to_owned())));
+        }
+        assert_eq!(told("sprint_created", json!(null)), Ok(News::Other));
+        assert!(told("jira:issue_deleted", json!({})).is_err());
+        assert!(told("jira:issue_updated", json!({"key": "OPS-1"})).is_err());
     }
 
     #[test]

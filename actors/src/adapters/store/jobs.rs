@@ -136,7 +136,7 @@ pub struct Job {
     pub action: Action,
     pub mark: String,
     pub attempts: u32,
-    /// How often it was looked for in vain.
+    /// How often it was looked for, or refused as it is, in vain; one after the other.
     pub searches: u32,
     /// How long ago it may last have been done without our hearing of it.
     pub unknown_for: Option<Duration>,
@@ -154,7 +154,7 @@ pub struct Outcome {
     pub due_in: Duration,
     /// It counts as an attempt.
     pub is_attempt: bool,
-    /// It was looked for in vain.
+    /// It was looked for in vain, or refused as it is.
     pub is_search: bool,
     /// What was said: an error, or nothing.
     pub error: String,
@@ -190,16 +190,26 @@ impl Outcome {
 /// What a job did to a ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TicketChange {
-    Made { key: String, is_dry_run: bool },
+    /// `id` is the tracker's, which stays the same when the key changes.
+    Made {
+        key: String,
+        id: Option<String>,
+        is_dry_run: bool,
+    },
     Commented,
     Reopened,
+    /// The tracker has no such ticket any more.
+    Gone,
 }
 
 /// A ticket as the tracker shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenTicket {
+    /// The tracker's, which stays the same when the key changes; a copy has another.
+    pub id: Option<String>,
     pub key: String,
-    /// One of them may be the locator: a ticket that was moved has another key.
+    /// One of them may be the locator. It does not say alone that this is the ticket: copies have the
+    /// same labels.
     pub labels: Vec<String>,
     pub status: String,
     pub is_done: bool,
@@ -266,7 +276,7 @@ pub struct StoredJob {
     pub state: String,
     pub rule: String,
     pub attempts: i32,
-    /// How often it was looked for in vain.
+    /// How often it was looked for, or refused with 403, in vain; one after the other.
     pub searches: i32,
     /// The ticket's key in Jira, once it has one.
     pub key: Option<String>,
@@ -393,6 +403,10 @@ pub trait JobStore: Send + Sync {
     /// Learns how tickets stand; gives how many were another way before. What is older than what is
     /// known is no news: a search may lag behind.
     async fn tickets_seen(&self, seen: &[SeenTicket]) -> Result<u64, StoreError>;
+
+    /// Learns that the ticket with this key is not there any more: its fault has none, and gets a new
+    /// one when it is met next.
+    async fn ticket_gone(&self, key: &str) -> Result<(), StoreError>;
 
     /// The newest jobs.
     async fn jobs(&self, filter: &JobFilter, limit: u32) -> Result<Vec<StoredJob>, StoreError>;

@@ -34,7 +34,8 @@ use crate::{
 
 const DECISIONS_LOCK: i64 = 0x666C_7434;
 
-/// The ticket is looked up fault by fault: a join would read all tickets, once for each batch.
+/// The ticket is looked up fault by fault: a join would read all tickets, once for each batch. One
+/// that is gone is none.
 pub(super) const UNDECIDED: &str = "SELECT fault.id, fault.count, fault.last_seen, fault.incident,
         fault.environment, fault.service, fault.kind, fault.severity, fault.fingerprint,
         fault.title, fault.example, fault.latest, fault.first_seen, fault.rule,
@@ -44,7 +45,8 @@ pub(super) const UNDECIDED: &str = "SELECT fault.id, fault.count, fault.last_see
         fault.steered
     FROM faults AS fault
     LEFT JOIN LATERAL (SELECT * FROM tickets
-        WHERE tickets.fault = fault.id AND tickets.incident = fault.incident LIMIT 1) AS ticket ON true";
+        WHERE tickets.fault = fault.id AND tickets.incident = fault.incident AND NOT is_gone
+        LIMIT 1) AS ticket ON true";
 /// Those that rules are asked about.
 const IS_ASKED: &str = "WHERE fault.merged_into IS NULL AND fault.kind NOT IN ('storm', 'manual')";
 

@@ -169,6 +169,14 @@ impl JobStore for Postgres {
         .await
     }
 
+    async fn ticket_gone(&self, key: &str) -> Result<(), StoreError> {
+        self.in_time(async {
+            let mut client = self.client().await?;
+            jobs::ticket_gone(&mut client, key).await.map_err(unavailable)
+        })
+        .await
+    }
+
     async fn jobs(&self, filter: &JobFilter, limit: u32) -> Result<Vec<StoredJob>, StoreError> {
         self.in_time(async {
             let client = self.client().await?;

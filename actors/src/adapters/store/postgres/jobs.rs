@@ -169,11 +169,12 @@ async fn change_ticket(
     change: &TicketChange,
 ) -> Result<(), Error> {
     match change {
-        TicketChange::Made { key, is_dry_run } => {
+        TicketChange::Made { key, id, is_dry_run } => {
             let key = Some(key).filter(|_| !is_dry_run);
-            let sql = "UPDATE tickets SET key = $3, is_dry_run = $4, commented_at = now()
+            let sql = "UPDATE tickets SET key = $3, is_dry_run = $4, issue_id = $5,
+                           commented_at = now()
                        WHERE fault = $1 AND incident = $2";
-            transaction.execute(sql, &[&fault, &incident, &key, is_dry_run]).await?;
+            transaction.execute(sql, &[&fault, &incident, &key, is_dry_run, id]).await?;
         }
         TicketChange::Commented | TicketChange::Reopened => {
             let is_reopened = *change == TicketChange::Reopened;
@@ -185,8 +186,45 @@ async fn change_ticket(
                        WHERE fault = $1 AND incident = $2";
             transaction.execute(sql, &[&fault, &incident, &is_reopened]).await?;
         }
+        TicketChange::Gone => lose_ticket(transaction, fault, incident).await?,
     }
     Ok(())
+}
+
+/// See [`JobStore::ticket_gone`](crate::adapters::store::jobs::JobStore::ticket_gone).
+pub(super) async fn ticket_gone(client: &mut Object, key: &str) -> Result<(), Error> {
+    let transaction = client.transaction().await?;
+    let sql = "SELECT fault, incident FROM tickets WHERE key = $1 ORDER BY 1, 2";
+    for row in transaction.query(sql, &[&key]).await? {
+        lose_ticket(&transaction, row.get(0), row.get(1)).await?;
+    }
+    transaction.commit().await
+}
+
+/// The ticket is not there any more. Its fault is not to get a new one before it is met again, so
+/// that nothing is left to be decided about it. What a search that lags behind finds is older.
+async fn lose_ticket(
+    transaction: &Transaction<'_>,
+    fault: i64,
+    incident: i32,
+) -> Result<(), Error> {
+    transaction
+        .execute(
+            "WITH gone AS (
+                 UPDATE tickets SET is_gone = true, status = 'gone',
+                     changed_at = greatest(changed_at, now())
+                 WHERE fault = $1 AND incident = $2 AND NOT is_gone
+                 RETURNING fault, incident, key),
+             told AS (
+                 INSERT INTO audit_trail (who, action, subject, details, fault)
+                 SELECT 'jira', 'ticket.gone', 'ticket ' || coalesce(key, ''), '{}'::json, fault
+                 FROM gone)
+             UPDATE faults SET decide_at = NULL, steered = steered + 1
+             FROM gone WHERE faults.id = gone.fault AND faults.incident = gone.incident",
+            &[&fault, &incident],
+        )
+        .await
+        .map(drop)
 }
 
 /// See [`JobStore::tickets_seen`](crate::adapters::store::jobs::JobStore::tickets_seen).
@@ -208,18 +246,28 @@ pub(super) async fn tickets_seen(client: &mut Object, seen: &[SeenTicket]) -> Re
 }
 
 /// Gives the tickets that were another way before: fault, incident, and whether they were done.
+///
+/// A ticket that was moved has another key, and is known by its locator and its number: a copy has the
+/// same locator. Of a ticket whose number is not known (an older version has made it) only the key
+/// counts, until it was seen under that. If it is moved before, it is not seen; what is sent to its old
+/// key arrives all the same.
 async fn see_ticket(transaction: &Transaction<'_>, ticket: &SeenTicket) -> Result<Vec<Row>, Error> {
     let resolved_at = ticket.resolved_at.map(super::timestamp);
     transaction
         .query(
             "WITH old AS MATERIALIZED (
-                 SELECT fault, incident, is_done FROM tickets
-                 WHERE (key = $1 OR locator = ANY($6)) AND (changed_at IS NULL OR changed_at <= $7)
-                     AND (key, status, is_done, resolution) IS DISTINCT FROM ($1, $2, $3, $4)
+                 SELECT fault, incident, is_done,
+                     (key, status, is_done, resolution, is_gone)
+                         IS DISTINCT FROM ($1, $2, $3, $4, false) AS is_news
+                 FROM tickets
+                 WHERE (key = $1 OR locator = ANY($6) AND (key IS NULL OR issue_id = $8))
+                     AND (changed_at IS NULL OR changed_at <= $7)
+                     AND (key, status, is_done, resolution, is_gone, issue_id) IS DISTINCT FROM
+                         ($1, $2, $3, $4, false, coalesce($8, issue_id))
                  FOR NO KEY UPDATE),
              changed AS (
                  UPDATE tickets SET key = $1, status = $2, is_done = $3, resolution = $4,
-                     changed_at = $7,
+                     changed_at = $7, is_gone = false, issue_id = coalesce($8, issue_id),
                      resolved_at = CASE WHEN $3 THEN coalesce($5, resolved_at, now()) END
                  FROM old WHERE tickets.fault = old.fault AND tickets.incident = old.incident),
              told AS (
@@ -227,8 +275,8 @@ async fn see_ticket(transaction: &Transaction<'_>, ticket: &SeenTicket) -> Resul
                  SELECT 'jira', 'ticket.change', 'ticket ' || $1,
                      json_build_object('status', $2::text, 'is_done', $3::boolean,
                          'resolution', $4::text), fault
-                 FROM old)
-             SELECT fault, incident, is_done FROM old",
+                 FROM old WHERE is_news)
+             SELECT fault, incident, is_done FROM old WHERE is_news",
             &[
                 &ticket.key,
                 &ticket.status,
@@ -237,6 +285,7 @@ async fn see_ticket(transaction: &Transaction<'_>, ticket: &SeenTicket) -> Resul
                 &resolved_at,
                 &ticket.labels,
                 &super::timestamp(ticket.changed_at),
+                &ticket.id,
             ],
         )
         .await

@@ -126,7 +126,7 @@ pub(super) async fn steer(
     Ok(())
 }
 
-/// The newest ticket, as decisions know it; none where people have discarded making it.
+/// The newest ticket, as decisions know it; none where it is gone, or its making was discarded.
 async fn ticket_of(
     transaction: &Transaction<'_>,
     fault: FaultId,
@@ -135,7 +135,7 @@ async fn ticket_of(
     let rows = transaction
         .query(
             "SELECT key, is_dry_run, is_done, resolution, commented_count FROM tickets AS ticket
-             WHERE fault = $1 AND incident = $2 AND NOT (key IS NULL AND EXISTS (
+             WHERE fault = $1 AND incident = $2 AND NOT is_gone AND NOT (key IS NULL AND EXISTS (
                  SELECT 1 FROM jobs WHERE jobs.fault = $1 AND jobs.incident = $2
                      AND action = 'create' AND state = 'discarded'))",
             &[&fault, &incident.cast_signed()],
@@ -295,7 +295,7 @@ pub(super) async fn link_ticket(
     let transaction = client.transaction().await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LINKS_LOCK]).await?;
     let sql = "SELECT ticket.fault, ticket.incident = faults.incident FROM tickets AS ticket
-               JOIN faults ON faults.id = ticket.fault WHERE key = $1";
+               JOIN faults ON faults.id = ticket.fault WHERE key = $1 AND NOT is_gone";
     let known = transaction.query(sql, &[&link.key]).await?;
     if let Some(row) = known.first() {
         let (owner, is_newest): (FaultId, bool) = (row.get(0), row.get(1));
@@ -317,9 +317,9 @@ pub(super) async fn link_ticket(
         .execute(
             "WITH linked AS (
                  INSERT INTO tickets (fault, incident, locator, key, status, is_done, resolution,
-                     resolved_at, changed_at, commented_count)
+                     resolved_at, changed_at, issue_id, commented_count)
                  SELECT id, incident, $2, $3, $4, $5, $6, CASE WHEN $5 THEN coalesce($7, now()) END,
-                     $8, count FROM faults WHERE id = $1 RETURNING resolved_at)
+                     $8, $9, count FROM faults WHERE id = $1 RETURNING resolved_at)
              UPDATE faults SET resolved_at = linked.resolved_at FROM linked WHERE faults.id = $1",
             &[
                 &fault,
@@ -330,6 +330,7 @@ pub(super) async fn link_ticket(
                 &resolution,
                 &done_at,
                 &changed_at,
+                &seen.and_then(|seen| seen.id.as_deref()),
             ],
         )
         .await?;

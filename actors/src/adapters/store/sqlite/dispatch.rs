@@ -30,6 +30,7 @@ use crate::{
     },
 };
 
+/// A ticket that is gone is none.
 const UNDECIDED: &str = "SELECT fault.id, fault.count, fault.last_seen, fault.incident,
         fault.environment, fault.service, fault.kind, fault.severity, fault.fingerprint,
         fault.title, fault.example, fault.latest, fault.first_seen, fault.rule,
@@ -38,7 +39,8 @@ const UNDECIDED: &str = "SELECT fault.id, fault.count, fault.last_seen, fault.in
         fault.resolved_at, fault.muted_at IS NOT NULL, fault.muted_by, fault.muted_until,
         fault.steered
     FROM faults AS fault
-    LEFT JOIN tickets AS ticket ON ticket.fault = fault.id AND ticket.incident = fault.incident";
+    LEFT JOIN tickets AS ticket
+        ON ticket.fault = fault.id AND ticket.incident = fault.incident AND NOT ticket.is_gone";
 /// Those that rules are asked about.
 const IS_ASKED: &str = "WHERE fault.merged_into IS NULL AND fault.kind NOT IN ('storm', 'manual')";
 const IS_DUE: &str = "AND fault.held_at IS NULL

@@ -140,6 +140,11 @@ impl JobStore for Sqlite {
         on(&self.writer, move |connection| jobs::tickets_seen(connection, &seen)).await
     }
 
+    async fn ticket_gone(&self, key: &str) -> Result<(), StoreError> {
+        let key = key.to_owned();
+        on(&self.writer, move |connection| jobs::ticket_gone(connection, &key)).await
+    }
+
     async fn jobs(&self, filter: &JobFilter, limit: u32) -> Result<Vec<StoredJob>, StoreError> {
         let filter = filter.clone();
         on(&self.reader, move |connection| jobs::jobs(connection, &filter, limit)).await

@@ -193,12 +193,12 @@ fn change_ticket(
 ) -> Result<(), StoreError> {
     let now = clock::now();
     match change {
-        TicketChange::Made { key, is_dry_run } => {
+        TicketChange::Made { key, id, is_dry_run } => {
             let key = Some(key).filter(|_| !is_dry_run);
             transaction.execute(
-                "UPDATE tickets SET key = ?3, is_dry_run = ?4, commented_at = ?5
+                "UPDATE tickets SET key = ?3, is_dry_run = ?4, commented_at = ?5, issue_id = ?6
                  WHERE fault = ?1 AND incident = ?2",
-                params![fault, incident, key, is_dry_run, now],
+                params![fault, incident, key, is_dry_run, now, id],
             )?;
         }
         TicketChange::Commented | TicketChange::Reopened => {
@@ -212,7 +212,43 @@ fn change_ticket(
                 params![fault, incident, *change == TicketChange::Reopened, now],
             )?;
         }
+        TicketChange::Gone => lose_ticket(transaction, fault, incident)?,
     }
+    Ok(())
+}
+
+/// See [`JobStore::ticket_gone`](crate::adapters::store::jobs::JobStore::ticket_gone).
+pub(super) fn ticket_gone(connection: &mut Connection, key: &str) -> Result<(), StoreError> {
+    let transaction = begin(connection)?;
+    let sql = "SELECT fault, incident FROM tickets WHERE key = ?1";
+    let tickets: Vec<(i64, i32)> =
+        rows(&transaction, sql, [key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (fault, incident) in tickets {
+        lose_ticket(&transaction, fault, incident)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// The ticket is not there any more. Its fault is not to get a new one before it is met again, so
+/// that nothing is left to be decided about it. What a search that lags behind finds is older.
+fn lose_ticket(transaction: &Transaction<'_>, fault: i64, incident: i32) -> Result<(), StoreError> {
+    let lost: Option<Option<String>> = transaction
+        .query_row(
+            "UPDATE tickets SET is_gone = 1, status = 'gone',
+                 changed_at = max(coalesce(changed_at, 0), ?3)
+             WHERE fault = ?1 AND incident = ?2 AND NOT is_gone RETURNING key",
+            params![fault, incident, clock::now()],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(key) = lost else { return Ok(()) };
+    let entry = Entry { who: "jira", action: "ticket.gone", details: json!({}) };
+    let subject = format!("ticket {}", key.unwrap_or_default());
+    audit(transaction, &entry, &subject, Some(fault), None)?;
+    transaction.execute(
+        "UPDATE faults SET decide_at = NULL, steered = steered + 1 WHERE id = ?1 AND incident = ?2",
+        params![fault, incident],
+    )?;
     Ok(())
 }
 
@@ -236,24 +272,35 @@ pub(super) fn tickets_seen(
 }
 
 /// Gives the tickets that were another way before: fault, incident, and whether they were done.
+///
+/// A ticket that was moved has another key, and is known by its locator and its number: a copy has the
+/// same locator. Of a ticket whose number is not known (an older version has made it) only the key
+/// counts, until it was seen under that. If it is moved before, it is not seen; what is sent to its old
+/// key arrives all the same.
 fn see_ticket(
     transaction: &Transaction<'_>,
     ticket: &SeenTicket,
 ) -> Result<Vec<(i64, u32, bool)>, StoreError> {
-    let SeenTicket { key, labels, status, is_done, resolution, resolved_at, changed_at } = ticket;
-    let old = rows(
+    let SeenTicket { id, key, labels, status, is_done, resolution, resolved_at, changed_at } =
+        ticket;
+    let old: Vec<(i64, u32, bool, bool)> = rows(
         transaction,
-        "SELECT fault, incident, is_done FROM tickets
-         WHERE (key = ?1 OR locator IN (SELECT value FROM json_each(?5)))
+        "SELECT fault, incident, is_done,
+             (key, status, is_done, resolution, is_gone) IS NOT (?1, ?2, ?3, ?4, 0)
+         FROM tickets
+         WHERE (key = ?1 OR locator IN (SELECT value FROM json_each(?5))
+                 AND (key IS NULL OR issue_id = ?7))
              AND (changed_at IS NULL OR changed_at <= ?6)
-             AND (key, status, is_done, resolution) IS NOT (?1, ?2, ?3, ?4)",
-        params![key, status, is_done, resolution, json!(labels).to_string(), changed_at],
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+             AND (key, status, is_done, resolution, is_gone, issue_id) IS NOT
+                 (?1, ?2, ?3, ?4, 0, coalesce(?7, issue_id))",
+        params![key, status, is_done, resolution, json!(labels).to_string(), changed_at, id],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
     )?;
-    for (fault, incident, _) in &old {
+    let mut news = Vec::new();
+    for (fault, incident, was_done, is_news) in old {
         transaction.execute(
             "UPDATE tickets SET key = ?3, status = ?4, is_done = ?5, resolution = ?6,
-                 changed_at = ?7,
+                 changed_at = ?7, is_gone = 0, issue_id = coalesce(?10, issue_id),
                  resolved_at = CASE WHEN ?5 THEN coalesce(?8, resolved_at, ?9) END
              WHERE fault = ?1 AND incident = ?2",
             params![
@@ -265,14 +312,18 @@ fn see_ticket(
                 resolution,
                 changed_at,
                 resolved_at,
-                clock::now()
+                clock::now(),
+                id
             ],
         )?;
-        let details = json!({ "status": status, "is_done": is_done, "resolution": resolution });
-        let entry = Entry { who: "jira", action: "ticket.change", details };
-        audit(transaction, &entry, &format!("ticket {key}"), Some(*fault), None)?;
+        if is_news {
+            let details = json!({ "status": status, "is_done": is_done, "resolution": resolution });
+            let entry = Entry { who: "jira", action: "ticket.change", details };
+            audit(transaction, &entry, &format!("ticket {key}"), Some(fault), None)?;
+            news.push((fault, incident, was_done));
+        }
     }
-    Ok(old)
+    Ok(news)
 }
 
 /// A fault whose newest ticket was done is resolved; one whose ticket was opened again is open.

@@ -108,7 +108,7 @@ pub(super) fn steer(
     Ok(())
 }
 
-/// The newest ticket, as decisions know it; none where people have discarded making it.
+/// The newest ticket, as decisions know it; none where it is gone, or its making was discarded.
 fn ticket_of(
     transaction: &Transaction<'_>,
     fault: FaultId,
@@ -117,7 +117,7 @@ fn ticket_of(
     let ticket = transaction
         .query_row(
             "SELECT key, is_dry_run, is_done, resolution, commented_count FROM tickets
-             WHERE fault = ?1 AND incident = ?2 AND NOT (key IS NULL AND EXISTS (
+             WHERE fault = ?1 AND incident = ?2 AND NOT is_gone AND NOT (key IS NULL AND EXISTS (
                  SELECT 1 FROM jobs WHERE jobs.fault = ?1 AND jobs.incident = ?2
                      AND action = 'create' AND state = 'discarded'))",
             params![fault, incident],
@@ -268,7 +268,7 @@ pub(super) fn link_ticket(
 ) -> Result<(), SteerError> {
     let transaction = begin(connection)?;
     let sql = "SELECT ticket.fault, ticket.incident = faults.incident FROM tickets AS ticket
-               JOIN faults ON faults.id = ticket.fault WHERE key = ?1";
+               JOIN faults ON faults.id = ticket.fault WHERE key = ?1 AND NOT is_gone";
     let known: Option<(FaultId, bool)> =
         transaction.query_row(sql, [&link.key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     match known {
@@ -284,8 +284,9 @@ pub(super) fn link_ticket(
     let done_at = seen.filter(|seen| seen.is_done).map(|seen| seen.resolved_at.unwrap_or(now));
     transaction.execute(
         "INSERT INTO tickets (fault, incident, locator, key, status, is_done, resolution,
-             resolved_at, changed_at, created_at, commented_at, commented_count)
-         SELECT id, incident, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, count FROM faults WHERE id = ?1",
+             resolved_at, changed_at, created_at, commented_at, issue_id, commented_count)
+         SELECT id, incident, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, count FROM faults
+         WHERE id = ?1",
         params![
             fault,
             link.locator,
@@ -295,7 +296,8 @@ pub(super) fn link_ticket(
             seen.map_or("", |seen| seen.resolution.as_str()),
             done_at,
             seen.map(|seen| seen.changed_at),
-            now
+            now,
+            seen.and_then(|seen| seen.id.as_deref())
         ],
     )?;
     transaction
