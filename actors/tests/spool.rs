@@ -5,7 +5,12 @@
 
 mod support;
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use faultline_actors::{
     adapters::journal::{AppendError, Appended, Journal, Readable, spool::Spool},
@@ -16,11 +21,11 @@ use faultline_actors::{
 };
 use proptest::prelude::*;
 use support::{
-    Delivered, PATIENCE, TestDisk, append, bodies, eventually, open, open_on, read_after, record,
-    record_with_id, settings,
+    Delivered, PATIENCE, TestDisk, append, bodies, eventually, open, open_on, open_salvaging,
+    read_after, record, record_with_id, settings,
 };
 
-fn segments(directory: &std::path::Path) -> Vec<PathBuf> {
+fn segments(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -38,7 +43,7 @@ fn in_flight(spool: &Spool, position: u64) -> u64 {
 }
 
 /// Changes the bytes of the newest segment that contain `needle`.
-fn damage(directory: &std::path::Path, needle: &[u8], change: impl Fn(&mut [u8])) {
+fn damage(directory: &Path, needle: &[u8], change: impl Fn(&mut [u8])) {
     for path in segments(directory).into_iter().rev() {
         let mut bytes = fs::read(&path).unwrap();
         if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
@@ -151,25 +156,138 @@ async fn damage_in_an_older_segment_is_found_while_reading() {
     assert_eq!(delivered[4], Delivered::Body(big));
 }
 
-#[tokio::test]
-async fn a_lost_segment_header_costs_its_records_but_not_the_order() {
-    let directory = tempfile::tempdir().unwrap();
-    let spool = open(directory.path());
-    let big = vec![b'b'; 30_000];
+/// Six records in three segments; gives the segments' paths.
+async fn three_segments(directory: &Path, body: &[u8]) -> Vec<PathBuf> {
+    let spool = open(directory);
     for _ in 0..6 {
-        append(&spool, &big).await.unwrap();
+        append(&spool, body).await.unwrap();
     }
-    drop(spool);
-    let paths = segments(directory.path());
-    let mut bytes = fs::read(&paths[1]).unwrap();
-    bytes[..64].fill(0);
-    fs::write(&paths[1], &bytes).unwrap();
+    let paths = segments(directory);
+    assert_eq!(paths.len(), 3);
+    paths
+}
+
+#[tokio::test]
+async fn a_lost_segment_costs_its_records_but_not_the_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = three_segments(directory.path(), &[b'b'; 30_000]).await;
+    fs::write(&paths[1], vec![0; 64 << 10]).unwrap();
     let spool = open(directory.path());
     let delivered = read_after(&spool, 0).await;
     assert_eq!(delivered.len(), 6);
     let lost = delivered.iter().filter(|one| matches!(one, Delivered::Damaged { .. })).count();
     assert_eq!(lost, 2);
     assert!(paths[1].with_extension("damaged").exists(), "kept for a person to look at");
+}
+
+#[tokio::test]
+async fn a_lost_segment_header_costs_nothing() {
+    let body = vec![b'b'; 30_000];
+    for index in 0..3 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = three_segments(directory.path(), &body).await.remove(index);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[..64].fill(0);
+        fs::write(&path, &bytes).unwrap();
+        for records in 6..9 {
+            let spool = open(directory.path());
+            assert_eq!(spool.status().head, records, "header {index}");
+            assert_eq!(in_flight(&spool, 1), records - 1, "header {index}");
+            let count = usize::try_from(records).unwrap();
+            assert_eq!(read_after(&spool, 0).await, vec![Delivered::Body(body.clone()); count]);
+            append(&spool, &body).await.unwrap();
+        }
+        assert!(path.exists() && !path.with_extension("damaged").exists());
+    }
+}
+
+#[tokio::test]
+async fn a_lost_start_of_the_newest_segment_costs_its_first_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let body = vec![b'b'; 30_000];
+    let path = three_segments(directory.path(), &body).await.remove(2);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[..5_000].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    let spool = open(directory.path());
+    append(&spool, &body).await.unwrap();
+    let mut expected = vec![Delivered::Body(body); 7];
+    expected[4] = Delivered::Damaged { messages: 1 };
+    assert_eq!(read_after(&spool, 0).await, expected);
+}
+
+#[tokio::test]
+async fn a_segment_whose_header_cannot_be_read_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let body = vec![b'b'; 30_000];
+    for path in three_segments(directory.path(), &body).await {
+        let disk = TestDisk::default();
+        disk.fail_reads(&path, 0..512, u64::MAX);
+        let spool = open_salvaging(directory.path(), &disk).unwrap();
+        assert_eq!(read_after(&spool, 0).await, vec![Delivered::Body(body.clone()); 6]);
+    }
+}
+
+/// A sector within the second of records of 10 000 bytes, and one within the third.
+const IN_SECOND: Range<u64> = 16_384..16_896;
+const IN_THIRD: Range<u64> = 28_672..29_184;
+
+/// A spool with three records of 10 000 bytes, on `disk`.
+async fn three_records(directory: &Path, disk: &TestDisk) -> (Spool, Delivered, PathBuf) {
+    let spool = open_salvaging(directory, disk).unwrap();
+    let body = vec![b'b'; 10_000];
+    for _ in 0..3 {
+        append(&spool, &body).await.unwrap();
+    }
+    (spool, Delivered::Body(body), segments(directory).remove(0))
+}
+
+#[tokio::test]
+async fn a_sector_that_cannot_be_read_costs_one_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = TestDisk::default();
+    let (spool, body, path) = three_records(directory.path(), &disk).await;
+    disk.fail_reads(&path, IN_SECOND, u64::MAX);
+    let expected = [body.clone(), Delivered::Damaged { messages: 1 }, body];
+    assert_eq!(read_after(&spool, 0).await, expected, "while it runs");
+    drop(spool);
+    let spool = open_salvaging(directory.path(), &disk).unwrap();
+    assert_eq!(read_after(&spool, 0).await, expected, "and at the next start");
+    assert_eq!((in_flight(&spool, 0), in_flight(&spool, 2)), (3, 1));
+}
+
+#[tokio::test]
+async fn the_last_record_keeps_its_place_though_it_cannot_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = TestDisk::default();
+    let (spool, body, path) = three_records(directory.path(), &disk).await;
+    drop(spool);
+    disk.fail_reads(&path, IN_THIRD, u64::MAX);
+    let spool = open_salvaging(directory.path(), &disk).unwrap();
+    assert_eq!(spool.status().head, 3, "its sequence is not given away");
+    append(&spool, b"next").await.unwrap();
+    let damaged = Delivered::Damaged { messages: 1 };
+    let expected = [body.clone(), body, damaged, bodies(&["next"]).remove(0)];
+    assert_eq!(read_after(&spool, 0).await, expected);
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_for_a_while_costs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = TestDisk::default();
+    let (spool, body, path) = three_records(directory.path(), &disk).await;
+    let expected = vec![body; 3];
+    disk.fail_reads(&path, IN_SECOND, 8);
+    assert_eq!(read_after(&spool, 0).await, expected, "while it runs");
+    drop(spool);
+    disk.fail_reads(&path, IN_SECOND, 8);
+    let spool = open_salvaging(directory.path(), &disk).unwrap();
+    assert_eq!(read_after(&spool, 0).await, expected, "and at a start");
+    drop(spool);
+    disk.fail_reads(&path, IN_SECOND, u64::MAX);
+    disk.be_away(true);
+    let error = open_salvaging(directory.path(), &disk).err().unwrap().to_string();
+    assert!(error.contains(".segment: Input/output error"), "no damage is made of it: {error}");
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 
 use std::{
     io,
-    path::Path,
+    ops::Range,
+    path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,6 +20,7 @@ use faultline_actors::{
         spool::{
             Settings, Spool,
             disk::{Disk, DiskFile, LocalDisk},
+            salvage::Salvaging,
         },
     },
     domain::{
@@ -28,6 +30,8 @@ use faultline_actors::{
     },
 };
 
+/// "Input/output error".
+const EIO: i32 = 5;
 /// Nothing in these tests takes longer unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -111,6 +115,13 @@ pub(crate) fn bodies(texts: &[&str]) -> Vec<Delivered> {
     texts.iter().map(|text| Delivered::Body(text.as_bytes().to_vec())).collect()
 }
 
+/// Opens the spool as the program does, without the waits between two tries to read.
+pub(crate) fn open_salvaging(directory: &Path, disk: &TestDisk) -> io::Result<Spool> {
+    let disk = Salvaging::new(Arc::new(disk.clone()), Duration::ZERO);
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    Spool::open_on(settings(directory), ledger, Arc::new(disk))
+}
+
 /// A disk that fails when it is told to, counts syncs, and can lose what was not synced.
 #[derive(Clone, Default)]
 pub(crate) struct TestDisk(Arc<Switches>);
@@ -127,6 +138,15 @@ struct Switches {
     released: Condvar,
     held_syncs: AtomicU64,
     unsynced: Mutex<Vec<Unsynced>>,
+    unreadable: Mutex<Vec<Unreadable>>,
+    is_away: AtomicBool,
+}
+
+/// A part of a file that cannot be read so many times more.
+struct Unreadable {
+    path: PathBuf,
+    range: Range<u64>,
+    times: u64,
 }
 
 /// Lets syncs go on when it is dropped.
@@ -146,6 +166,7 @@ struct Unsynced {
 }
 
 struct TestFile {
+    path: PathBuf,
     file: Arc<dyn DiskFile>,
     switches: Arc<Switches>,
 }
@@ -165,6 +186,17 @@ impl TestDisk {
 
     pub(crate) fn failed_writes(&self) -> u64 {
         self.0.failed_writes.load(Ordering::SeqCst)
+    }
+
+    /// The next `times` reads of `range` in the file at `path` fail.
+    pub(crate) fn fail_reads(&self, path: &Path, range: Range<u64>, times: u64) {
+        let path = path.to_owned();
+        self.0.unreadable.lock().unwrap().push(Unreadable { path, range, times });
+    }
+
+    /// Whether the disk as a whole does not answer.
+    pub(crate) fn be_away(&self, is_away: bool) {
+        self.0.is_away.store(is_away, Ordering::SeqCst);
     }
 
     pub(crate) fn syncs(&self) -> u64 {
@@ -200,12 +232,26 @@ impl TestDisk {
 impl Disk for TestDisk {
     fn open(&self, path: &Path, size: u64) -> io::Result<Arc<dyn DiskFile>> {
         let file = LocalDisk.open(path, size)?;
-        Ok(Arc::new(TestFile { file, switches: self.0.clone() }))
+        Ok(Arc::new(TestFile { path: path.to_owned(), file, switches: self.0.clone() }))
+    }
+
+    fn probe(&self, directory: &Path) -> io::Result<()> {
+        if self.0.is_away.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        LocalDisk.probe(directory)
     }
 }
 
 impl DiskFile for TestFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let end = offset + buffer.len() as u64;
+        for Unreadable { path, range, times } in &mut *self.switches.unreadable.lock().unwrap() {
+            if *path == self.path && offset < range.end && range.start < end && *times > 0 {
+                *times -= 1;
+                return Err(io::Error::from_raw_os_error(EIO));
+            }
+        }
         self.file.read_at(buffer, offset)
     }
 

@@ -73,6 +73,10 @@ impl Disk for StallingDisk {
         let file = LocalDisk.open(path, size)?;
         Ok(Arc::new(StallingFile { file, stall: self.0.clone() }))
     }
+
+    fn probe(&self, directory: &Path) -> io::Result<()> {
+        LocalDisk.probe(directory)
+    }
 }
 
 impl DiskFile for StallingFile {

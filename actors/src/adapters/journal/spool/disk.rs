@@ -34,6 +34,12 @@ pub trait DiskFile: Send + Sync {
     /// As the disk says. After an error nothing is known of what was written since the last
     /// success, and the file must not be written to again (fsyncgate).
     fn sync(&self) -> io::Result<()>;
+
+    /// Where those bytes end, of the ones from `from` up to `to`, that could not be read and were
+    /// given as zeros.
+    fn unreadable(&self, _from: u64, _to: u64) -> Option<u64> {
+        None
+    }
 }
 
 /// Opens segments.
@@ -43,6 +49,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// As the disk says.
     fn open(&self, path: &Path, size: u64) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Makes something small durable in `directory`, which only a disk can do that is there.
+    ///
+    /// # Errors
+    /// As the disk says.
+    fn probe(&self, directory: &Path) -> io::Result<()>;
 }
 
 /// The real one.
@@ -57,6 +69,15 @@ impl Disk for LocalDisk {
             file.set_len(size)?;
         }
         Ok(Arc::new(file))
+    }
+
+    /// A length that changes takes no room: a full disk can do this too.
+    fn probe(&self, directory: &Path) -> io::Result<()> {
+        let path = directory.join("probe");
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        let length = file.metadata()?.len();
+        file.set_len(1 - length.min(1))?;
+        file.sync_all()
     }
 }
 

@@ -243,7 +243,9 @@ pub fn frame_at(segment: SegmentKey, bytes: &[u8], longest: usize) -> Found {
     }
 }
 
-fn decode_head(segment: SegmentKey, bytes: &[u8]) -> Option<FrameHead> {
+/// The head of a frame of `segment` at the start of `bytes`, whatever is behind it.
+#[must_use]
+pub fn decode_head(segment: SegmentKey, bytes: &[u8]) -> Option<FrameHead> {
     if u32_at(bytes, HEAD_CRC_AT)? != segment.checksum(bytes.get(..HEAD_CRC_AT)?) {
         return None;
     }

@@ -10,8 +10,8 @@
 //! 1. **Durable before accepted.** [`Journal::append`] succeeds only after `fdatasync` of the
 //!    record. One that failed is not delivered: its segment is sealed before it, and the next
 //!    segment starts with its sequence.
-//! 2. **In order, without gaps.** Sequences count from 1. What a disk has damaged is delivered as
-//!    such, with its place in the order and its place in the ledger.
+//! 2. **In order, without gaps.** Sequences count from 1. What a disk has damaged, or cannot read any
+//!    more, is delivered as such, with its place in the order and its place in the ledger.
 //! 3. **Nothing acknowledged is lost to a torn write.** At start the newest segment is cut at its
 //!    first invalid frame, unless a later commit proves that the frame had been durable: then it is
 //!    damage (2). Every start opens a new segment, so nothing is written over an unclean end.
@@ -22,7 +22,8 @@
 //! 6. **One process.** A lock on the directory is held for as long as the spool is open.
 //!
 //! The format is in [`format`](mod@format). Files: `lock`, `origin` (the spool's id),
-//! `<number>.segment`, `ids-<generation>` (ids of accepted requests, to know a retry).
+//! `<number>.segment`, `ids-<generation>` (ids of accepted requests, to know a retry), `probe` (see
+//! [`disk::Disk::probe`]), `<number>.damaged` (segments set aside).
 
 use std::{
     fs::{self, File},
@@ -42,6 +43,7 @@ use self::{
     format::{LARGEST_SEGMENT, SEGMENT_HEADER, Totals},
     ids::Ids,
     reader::Reader,
+    salvage::Salvaging,
     segments::{Shared, locate, recover},
     writer::{Command, Gathered, Writer},
 };
@@ -61,6 +63,8 @@ pub mod disk;
 pub mod format;
 mod ids;
 mod reader;
+mod rebuild;
+pub mod salvage;
 mod search;
 mod segments;
 mod writer;
@@ -204,7 +208,8 @@ impl Spool {
     /// # Errors
     /// When the directory cannot be used, or another process holds it.
     pub fn open(settings: Settings, ledger: Arc<Mutex<Ledger>>) -> io::Result<Self> {
-        Self::open_on(settings, ledger, Arc::new(LocalDisk))
+        let disk = Salvaging::new(Arc::new(LocalDisk), salvage::PAUSE);
+        Self::open_on(settings, ledger, Arc::new(disk))
     }
 
     /// Like [`Spool::open`], on a disk of the caller's.
@@ -220,7 +225,7 @@ impl Spool {
         fs::create_dir_all(&directory)?;
         let lock = lock(&directory)?;
         let origin = read_or_make_origin(&directory)?;
-        let recovered = recover(&directory, &*disk)?;
+        let recovered = recover(&directory, &*disk, origin)?;
         let mut ids = Ids::open(&directory, settings.bounds(), clock::now())?;
         for head in recovered.newest.iter().filter(|head| !head.id.is_none()) {
             ids.insert(head.id, head.received_at);

@@ -167,7 +167,7 @@ impl Reader {
     fn find(&self, sequence: u64, segment: &Segment) -> io::Result<Place> {
         let at_end = self.shared.lock().totals_behind(segment.number);
         let located = locate(segment, sequence, &at_end)?;
-        let Located { offset, totals } = located;
+        let Located { offset, totals, .. } = located;
         Ok(Place { segment: segment.number, offset, sequence, totals })
     }
 

@@ -51,7 +51,7 @@ impl<'a> Search<'a> {
             while let Some(skipped) = find_head(&self.window[from..], after) {
                 from += skipped;
                 let at = self.offset + from as u64;
-                if let Some(head) = self.frame(from, at)? {
+                if let Some(head) = self.frame(&self.window[from..], at)? {
                     self.offset = at + head.frame_len() as u64;
                     return Ok(Some(Hit { at, head }));
                 }
@@ -61,9 +61,17 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The frame that starts in the window at `from`, which is `at` in the file.
-    fn frame(&self, from: usize, at: u64) -> io::Result<Option<FrameHead>> {
-        let found = match frame_at(self.segment, &self.window[from..], LONGEST_FRAME) {
+    /// The valid frame right where the search is, whatever its sequence.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn here(&self) -> io::Result<Option<FrameHead>> {
+        self.frame(&self.read(self.offset, WINDOW)?, self.offset)
+    }
+
+    /// The frame at the start of `bytes`, which are those `at` that place of the file.
+    fn frame(&self, bytes: &[u8], at: u64) -> io::Result<Option<FrameHead>> {
+        let found = match frame_at(self.segment, bytes, LONGEST_FRAME) {
             Found::Short { needed } => {
                 frame_at(self.segment, &self.read(at, needed)?, LONGEST_FRAME)
             }

@@ -12,12 +12,16 @@ use tokio::sync::watch;
 use super::{
     disk::{Disk, DiskFile},
     format::{
-        Found, FrameHead, LONGEST_FRAME, SEGMENT_HEADER, SegmentHeader, SegmentKey, Totals,
-        frame_at,
+        FRAME_HEAD, Found, FrameHead, LONGEST_FRAME, SEGMENT_HEADER, SegmentHeader, SegmentKey,
+        Totals, decode_head, frame_at,
     },
+    rebuild::rebuild,
     search::Search,
 };
-use crate::domain::{event::Source, time::Micros};
+use crate::{
+    adapters::journal::Origin,
+    domain::{event::Source, time::Micros},
+};
 
 /// One segment with records in it.
 #[derive(Clone)]
@@ -32,6 +36,22 @@ pub(super) struct Segment {
     /// Durable bytes, header included.
     pub end: u64,
     pub file: Arc<dyn DiskFile>,
+}
+
+impl Segment {
+    /// What `header` tells of a segment; `end` is where its frames end at the latest.
+    #[must_use]
+    pub(super) fn new(header: &SegmentHeader, file: Arc<dyn DiskFile>, end: u64) -> Self {
+        Self {
+            number: header.number,
+            key: SegmentKey::new(header.origin, header.number),
+            first_sequence: header.first_sequence,
+            last_sequence: 0,
+            totals: header.totals,
+            end,
+            file,
+        }
+    }
 }
 
 /// What is known of the spool at one moment.
@@ -143,8 +163,8 @@ pub(super) struct Recovered {
 ///
 /// # Errors
 /// When the directory or a segment cannot be read.
-pub(super) fn recover(directory: &Path, disk: &dyn Disk) -> io::Result<Recovered> {
-    let Files { segments, free, last_number } = look_at(directory, disk)?;
+pub(super) fn recover(directory: &Path, disk: &dyn Disk, origin: Origin) -> io::Result<Recovered> {
+    let Files { segments, free, last_number } = look_at(directory, disk, origin)?;
     let mut recovered = Recovered {
         state: State {
             segments: VecDeque::new(),
@@ -165,43 +185,52 @@ pub(super) fn recover(directory: &Path, disk: &dyn Disk) -> io::Result<Recovered
     };
     let headers: Vec<SegmentHeader> = segments.iter().map(|(header, _)| *header).collect();
     for (index, (header, file)) in segments.into_iter().enumerate() {
-        recovered.take_segment(header, file, headers.get(index + 1))?;
+        let path = segment_path(directory, header.number);
+        recovered
+            .take_segment(header, file, headers.get(index + 1))
+            .map_err(|error| naming(&path, &error))?;
     }
     Ok(recovered)
 }
 
 /// The segment files of a directory.
 struct Files {
-    segments: Vec<(SegmentHeader, Arc<dyn DiskFile>)>,
+    segments: Vec<WithHeader>,
     /// Those that were being made when the process died.
     free: VecDeque<u64>,
     last_number: u64,
 }
 
+/// A segment's file, and its header where that is one.
+struct Opened {
+    number: u64,
+    header: Option<SegmentHeader>,
+    file: Arc<dyn DiskFile>,
+}
+
 /// Tells segments, segments that were being made, and damaged ones from each other. The latter are
 /// set aside, for a person to look at.
-fn look_at(directory: &Path, disk: &dyn Disk) -> io::Result<Files> {
-    let mut segments = Vec::new();
-    let (mut recycled, mut without_header) = (VecDeque::new(), Vec::new());
-    let mut last_number = 0;
-    for number in segment_numbers(directory)? {
-        last_number = number;
-        let file = disk.open(&segment_path(directory, number), 0)?;
-        let mut bytes = vec![0; SEGMENT_HEADER];
-        file.read_at(&mut bytes, 0)?;
-        match SegmentHeader::decode(&bytes) {
-            Some(header) if header.number == number => segments.push((header, file)),
+fn look_at(directory: &Path, disk: &dyn Disk, origin: Origin) -> io::Result<Files> {
+    let numbers = segment_numbers(directory)?;
+    let mut recycled = VecDeque::new();
+    let mut opened = Vec::new();
+    for number in numbers.iter().copied() {
+        let path = segment_path(directory, number);
+        let (header, file) = open_segment(&path, disk).map_err(|error| naming(&path, &error))?;
+        match header {
             // Either of the new name and the new header may become durable before the other.
-            Some(_) => recycled.push_back(number),
-            None => without_header.push(number),
+            Some(header) if header.number != number => recycled.push_back(number),
+            header => opened.push(Opened { number, header, file }),
         }
     }
+    let (segments, without_header) = with_headers(directory, opened, origin)?;
     let newest_number = segments.last().map_or(0, |(header, _)| header.number);
     // Those behind the newest are recycled before all others: were they still there, and older than
     // the newest, a later start would take them for damaged.
     let mut free = VecDeque::new();
-    for number in without_header {
-        if number > newest_number {
+    for Opened { number, file, .. } in without_header {
+        let is_readable = file.unreadable(0, SEGMENT_HEADER as u64).is_none();
+        if number > newest_number && is_readable {
             free.push_back(number);
             continue;
         }
@@ -210,7 +239,52 @@ fn look_at(directory: &Path, disk: &dyn Disk) -> io::Result<Files> {
         fs::rename(&path, path.with_extension("damaged"))?;
     }
     free.append(&mut recycled);
-    Ok(Files { segments, free, last_number })
+    Ok(Files { segments, free, last_number: numbers.last().copied().unwrap_or(0) })
+}
+
+fn open_segment(
+    path: &Path,
+    disk: &dyn Disk,
+) -> io::Result<(Option<SegmentHeader>, Arc<dyn DiskFile>)> {
+    let file = disk.open(path, 0)?;
+    let mut bytes = vec![0; SEGMENT_HEADER];
+    file.read_at(&mut bytes, 0)?;
+    Ok((SegmentHeader::decode(&bytes), file))
+}
+
+/// A segment's file with its header.
+type WithHeader = (SegmentHeader, Arc<dyn DiskFile>);
+
+/// The segments with a header, their own or a rebuilt one, and the files that have none.
+fn with_headers(
+    directory: &Path,
+    opened: Vec<Opened>,
+    origin: Origin,
+) -> io::Result<(Vec<WithHeader>, Vec<Opened>)> {
+    let headers: Vec<Option<SegmentHeader>> = opened.iter().map(|one| one.header).collect();
+    let mut segments: Vec<WithHeader> = Vec::new();
+    let mut without_header = Vec::new();
+    for (index, one) in opened.into_iter().enumerate() {
+        let header = match one.header {
+            Some(header) => Some(header),
+            None => {
+                let path = segment_path(directory, one.number);
+                let behind = headers[index + 1..].iter().flatten().next();
+                rebuild(&path, &one.file, origin, one.number, segments.last(), behind)
+                    .map_err(|error| naming(&path, &error))?
+            }
+        };
+        match header {
+            Some(header) => segments.push((header, one.file)),
+            None => without_header.push(one),
+        }
+    }
+    Ok((segments, without_header))
+}
+
+/// `error`, with the file that it is about.
+fn naming(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 impl Recovered {
@@ -222,13 +296,8 @@ impl Recovered {
     ) -> io::Result<()> {
         let sealed_at = next.map(|next| next.first_sequence - 1);
         let segment = Segment {
-            number: header.number,
-            key: SegmentKey::new(header.origin, header.number),
-            first_sequence: header.first_sequence,
             last_sequence: sealed_at.unwrap_or(0),
-            totals: header.totals,
-            end: SEGMENT_HEADER as u64,
-            file,
+            ..Segment::new(&header, file, SEGMENT_HEADER as u64)
         };
         self.next_commit = self.next_commit.max(header.first_commit);
         self.state.totals = header.totals;
@@ -268,16 +337,38 @@ impl Recovered {
                     self.newest.push(head);
                 }
                 Step::Invalid => {
-                    if !was_durable(walk.search(), commit, walk.expected - 1)? {
+                    let was_durable = was_durable(walk.search(), commit, walk.expected - 1)?;
+                    // A torn write leaves other bytes, and none that cannot be read.
+                    let is_damage = was_durable
+                        || (walk.unreadable().is_some()
+                            && walk.search().next(walk.expected)?.is_some());
+                    if is_damage {
+                        walk.skip_damage(u64::MAX)?;
+                    } else if !self.take_unreadable(&mut walk, &mut segment) {
                         break;
                     }
-                    walk.skip_damage(u64::MAX)?;
                 }
                 Step::End => break,
             }
         }
         self.next_commit = commit + 1;
         Ok(segment)
+    }
+
+    /// Keeps the place of a last frame that cannot be read: nothing tells that it was torn, so the
+    /// reader will report it. Gives whether more may be behind it.
+    fn take_unreadable(&mut self, walk: &mut Walk, segment: &mut Segment) -> bool {
+        let Some(end) = walk.unreadable() else { return false };
+        let head = walk.head();
+        // Its id is not remembered: should its client send it again, it is welcome.
+        if let Some(head) = &head {
+            self.state.totals[head.source as usize] = head.total;
+        }
+        segment.last_sequence = walk.expected;
+        segment.end = end;
+        walk.offset = end;
+        walk.expected += 1;
+        head.is_some()
     }
 }
 
@@ -360,11 +451,7 @@ impl Walk {
             if self.offset >= self.limit {
                 return Ok(Step::End);
             }
-            let available = usize::try_from(self.offset - self.buffer_at)
-                .ok()
-                .and_then(|start| self.buffer.get(start..))
-                .unwrap_or_default();
-            match frame_at(self.key, available, LONGEST_FRAME) {
+            match frame_at(self.key, self.available(), LONGEST_FRAME) {
                 Found::Frame(head) if head.sequence == self.expected => {
                     self.offset += head.frame_len() as u64;
                     self.expected += 1;
@@ -380,6 +467,31 @@ impl Walk {
                 }
             }
         }
+    }
+
+    /// What is in memory of the bytes from here on.
+    fn available(&self) -> &[u8] {
+        usize::try_from(self.offset - self.buffer_at)
+            .ok()
+            .and_then(|start| self.buffer.get(start..))
+            .unwrap_or_default()
+    }
+
+    /// The head of the expected frame, though its body be damaged. To be asked after
+    /// [`Walk::next`], as the next one.
+    fn head(&self) -> Option<FrameHead> {
+        decode_head(self.key, self.available()).filter(|head| head.sequence == self.expected)
+    }
+
+    /// Where the expected frame ends when the disk cannot read a part of it; where those bytes do when
+    /// its length is not known.
+    fn unreadable(&self) -> Option<u64> {
+        let head = self.head();
+        let length = head.map_or(FRAME_HEAD, |head| head.frame_len());
+        let end = self.offset + length as u64;
+        let unreadable = self.file.unreadable(self.offset, end)?;
+        let end = if head.is_some() { end } else { unreadable };
+        Some(end.min(self.limit))
     }
 
     fn fill(&mut self, length: usize) -> io::Result<()> {
@@ -450,6 +562,8 @@ impl Damage {
 #[derive(Clone, Copy)]
 pub(super) struct Located {
     pub offset: u64,
+    /// The sequence that should stand there: the one asked for, or where the damage starts.
+    pub sequence: u64,
     pub totals: Totals,
 }
 
@@ -460,7 +574,8 @@ pub(super) struct Located {
 /// When the file cannot be read.
 pub(super) fn locate(segment: &Segment, sequence: u64, at_end: &Totals) -> io::Result<Located> {
     let mut walk = Walk::new(segment, segment.end);
-    let mut located = Located { offset: walk.offset, totals: segment.totals };
+    let mut located =
+        Located { offset: walk.offset, sequence: walk.expected, totals: segment.totals };
     while walk.expected < sequence {
         match walk.next()? {
             Step::Frame(head) => located.totals[head.source as usize] = head.total,
@@ -474,6 +589,7 @@ pub(super) fn locate(segment: &Segment, sequence: u64, at_end: &Totals) -> io::R
             Step::End => break,
         }
         located.offset = walk.offset;
+        located.sequence = walk.expected;
     }
     Ok(located)
 }
