@@ -363,6 +363,16 @@ async fn one_process_at_a_time() {
     open(directory.path());
 }
 
+/// What a crash leaves: the files as they are, without the clean end.
+fn crashed(directory: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
 #[tokio::test]
 async fn a_retry_is_a_duplicate_also_after_a_crash() {
     let directory = tempfile::tempdir().unwrap();
@@ -375,12 +385,7 @@ async fn a_retry_is_a_duplicate_also_after_a_crash() {
     assert_eq!(outcome, Ok(Appended::New));
     let (spool, outcome) = again(spool).await;
     assert_eq!(outcome, Ok(Appended::Duplicate));
-    // A crash: the files as they are, without the clean end.
-    let copy = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(directory.path()).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
-    }
+    let copy = crashed(directory.path());
     drop(spool);
     let (spool, outcome) = again(open(copy.path())).await;
     assert_eq!(outcome, Ok(Appended::Duplicate), "after a crash");
@@ -397,6 +402,42 @@ async fn a_retry_is_a_duplicate_also_after_a_crash() {
     assert_eq!(outcome, Ok(Appended::Duplicate), "after its segment was recycled");
     let head = spool.status().head;
     assert_eq!(read_after(&spool, head - 1).await, [Delivered::Duplicate]);
+}
+
+/// Its id was accepted when the ids of its segment were on their way to the disk already.
+#[tokio::test]
+async fn a_retry_of_the_last_record_of_a_sealed_segment_is_a_duplicate() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    let body = vec![b'x'; 20_000];
+    for id in ["1", "2", "3", "4"] {
+        let outcome = spool.append(record_with_id(&body, id)).await;
+        assert_eq!(outcome, Ok(Appended::New), "{id}");
+    }
+    let copy = crashed(directory.path());
+    drop(spool);
+    let spool = open(copy.path());
+    for id in ["1", "2", "3", "4"] {
+        let outcome = spool.append(record_with_id(&body, id)).await;
+        assert_eq!(outcome, Ok(Appended::Duplicate), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn the_next_segment_is_prepared_before_it_is_needed() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    for number in [2, 3, 4] {
+        let next = directory.path().join(format!("{number:016}.segment"));
+        assert!(!next.exists());
+        // Three fill a segment.
+        for _ in 0..2 {
+            append(&spool, &[b'x'; 20_000]).await.unwrap();
+        }
+        eventually("its file is there", || async { next.exists().then_some(()) }).await;
+        append(&spool, &[b'x'; 20_000]).await.unwrap();
+        spool.acknowledge(spool.status().head);
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! The ids of accepted records on disk, so that a retry is known across a restart.
 //!
 //! One file `ids-<generation>` for each generation of the [`DedupeWindow`]; entries of 24 bytes:
-//! the id, and when it was accepted (microseconds, little-endian). Entries are written when a
-//! segment is sealed; those of the newest segment are found in its frames. A torn last entry is
-//! ignored, and cut off before the next is written.
+//! the id, and when it was accepted (microseconds, little-endian). Entries are written while the next
+//! segment is prepared; those of the two newest segments are found in their frames. A torn last entry
+//! is ignored, and cut off before the next is written.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -19,13 +19,28 @@ use crate::domain::{
 
 const ENTRY: usize = 24;
 
-/// The window and its files.
+/// The window.
 pub(super) struct Ids {
-    directory: PathBuf,
     window: DedupeWindow,
-    /// Entries that are not in a file yet, each with its generation.
-    unwritten: Vec<(u64, RecordId, Micros)>,
-    oldest_file: u64,
+    fresh: Vec<Entry>,
+}
+
+/// Its generation, the id, and when it was accepted.
+type Entry = (u64, RecordId, Micros);
+
+/// Ids that are to be put on disk.
+pub(super) struct FreshIds {
+    entries: Vec<Entry>,
+    /// The oldest generation that the window needs.
+    needed: u64,
+}
+
+/// The files of the window.
+pub(super) struct IdFiles {
+    directory: PathBuf,
+    /// What could not be written yet.
+    unwritten: Vec<Entry>,
+    oldest: u64,
 }
 
 impl Ids {
@@ -33,7 +48,11 @@ impl Ids {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub(super) fn open(directory: &Path, bounds: Bounds, now: Micros) -> io::Result<Self> {
+    pub(super) fn open(
+        directory: &Path,
+        bounds: Bounds,
+        now: Micros,
+    ) -> io::Result<(Self, IdFiles)> {
         let mut numbers: Vec<u64> = fs::read_dir(directory)?
             .filter_map(|entry| {
                 entry.ok()?.file_name().to_str()?.strip_prefix("ids-")?.parse().ok()
@@ -52,15 +71,16 @@ impl Ids {
             }
             window.forget(now);
         }
-        let oldest_file = numbers.first().copied().unwrap_or(0);
-        Ok(Self { directory: directory.to_owned(), window, unwritten: Vec::new(), oldest_file })
+        let oldest = numbers.first().copied().unwrap_or(0);
+        let files = IdFiles { directory: directory.to_owned(), unwritten: Vec::new(), oldest };
+        Ok((Self { window, fresh: Vec::new() }, files))
     }
 
     /// Remembers `id`, accepted at `at`.
     pub(super) fn insert(&mut self, id: RecordId, at: Micros) -> Inserted {
         let inserted = self.window.insert(id, at);
         if inserted == Inserted::New {
-            self.unwritten.push((self.window.current(), id, at));
+            self.fresh.push((self.window.current(), id, at));
             self.window.forget(at);
         }
         inserted
@@ -71,14 +91,33 @@ impl Ids {
         for id in ids {
             self.window.remove(*id);
         }
-        self.unwritten.retain(|(_, id, _)| !ids.contains(id));
+        self.fresh.retain(|(_, id, _)| !ids.contains(id));
     }
 
-    /// Puts all ids on disk, and removes files that the window no longer needs.
+    /// Gives those that were accepted since the last call, for [`IdFiles::write`].
+    pub(super) fn take_fresh(&mut self, now: Micros) -> FreshIds {
+        FreshIds { entries: std::mem::take(&mut self.fresh), needed: self.window.forget(now) }
+    }
+
+    /// How many [`Ids::take_fresh`] would give.
+    #[must_use]
+    pub(super) fn fresh(&self) -> usize {
+        self.fresh.len()
+    }
+
+    #[must_use]
+    pub(super) fn len(&self) -> usize {
+        self.window.len()
+    }
+}
+
+impl IdFiles {
+    /// Puts ids on disk, and removes files that the window no longer needs.
     ///
     /// # Errors
     /// As the disk says; then everything is written at the next call.
-    pub(super) fn flush(&mut self, now: Micros) -> io::Result<()> {
+    pub(super) fn write(&mut self, fresh: FreshIds) -> io::Result<()> {
+        self.unwritten.extend(fresh.entries);
         let mut rest = self.unwritten.as_slice();
         while let Some((generation, ..)) = rest.first() {
             let count = rest.iter().take_while(|(number, ..)| number == generation).count();
@@ -99,23 +138,11 @@ impl Ids {
             rest = &rest[count..];
         }
         self.unwritten.clear();
-        let needed = self.window.forget(now);
-        while self.oldest_file < needed {
-            remove_if_there(&path(&self.directory, self.oldest_file))?;
-            self.oldest_file += 1;
+        while self.oldest < fresh.needed {
+            remove_if_there(&path(&self.directory, self.oldest))?;
+            self.oldest += 1;
         }
         Ok(())
-    }
-
-    /// Entries that only memory holds.
-    #[must_use]
-    pub(super) fn unwritten(&self) -> usize {
-        self.unwritten.len()
-    }
-
-    #[must_use]
-    pub(super) fn len(&self) -> usize {
-        self.window.len()
     }
 }
 
@@ -144,15 +171,15 @@ mod tests {
     #[test]
     fn ids_survive_and_old_files_go() {
         let directory = tempfile::tempdir().unwrap();
-        let mut ids = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        let (mut ids, mut files) = Ids::open(directory.path(), BOUNDS, 0).unwrap();
         for number in 0..100 {
             ids.insert(id(number), 0);
             if number % 7 == 0 {
-                ids.flush(0).unwrap();
+                files.write(ids.take_fresh(0)).unwrap();
             }
         }
-        ids.flush(0).unwrap();
-        let mut again = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        files.write(ids.take_fresh(0)).unwrap();
+        let (mut again, _) = Ids::open(directory.path(), BOUNDS, 0).unwrap();
         assert_eq!(again.insert(id(99), 0), Inserted::Known);
         assert_eq!(again.insert(id(1), 0), Inserted::New);
         assert!(again.len() <= 41);
@@ -162,14 +189,14 @@ mod tests {
     #[test]
     fn a_torn_entry_is_ignored() {
         let directory = tempfile::tempdir().unwrap();
-        let mut ids = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        let (mut ids, mut files) = Ids::open(directory.path(), BOUNDS, 0).unwrap();
         ids.insert(id(1), 0);
         ids.insert(id(2), 0);
-        ids.flush(0).unwrap();
+        files.write(ids.take_fresh(0)).unwrap();
         let file = path(directory.path(), 0);
         let bytes = fs::read(&file).unwrap();
         fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
-        let mut again = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        let (mut again, _) = Ids::open(directory.path(), BOUNDS, 0).unwrap();
         assert_eq!(again.insert(id(1), 0), Inserted::Known);
         assert_eq!(again.insert(id(2), 0), Inserted::New);
     }
@@ -177,14 +204,14 @@ mod tests {
     #[test]
     fn what_is_written_behind_a_torn_entry_is_known() {
         let directory = tempfile::tempdir().unwrap();
-        let mut ids = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        let (mut ids, mut files) = Ids::open(directory.path(), BOUNDS, 0).unwrap();
         ids.insert(id(1), 0);
-        ids.flush(0).unwrap();
+        files.write(ids.take_fresh(0)).unwrap();
         let mut file = OpenOptions::new().append(true).open(path(directory.path(), 0)).unwrap();
         file.write_all(&[7; ENTRY - 1]).unwrap();
         ids.insert(id(2), 0);
-        ids.flush(0).unwrap();
-        let mut again = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        files.write(ids.take_fresh(0)).unwrap();
+        let (mut again, _) = Ids::open(directory.path(), BOUNDS, 0).unwrap();
         assert_eq!(again.insert(id(1), 0), Inserted::Known);
         assert_eq!(again.insert(id(2), 0), Inserted::Known);
     }
@@ -192,10 +219,10 @@ mod tests {
     #[test]
     fn what_failed_is_taken_back() {
         let directory = tempfile::tempdir().unwrap();
-        let mut ids = Ids::open(directory.path(), BOUNDS, 0).unwrap();
+        let (mut ids, mut files) = Ids::open(directory.path(), BOUNDS, 0).unwrap();
         ids.insert(id(1), 0);
         ids.take_back(&[id(1)]);
-        ids.flush(0).unwrap();
+        files.write(ids.take_fresh(0)).unwrap();
         assert_eq!(ids.insert(id(1), 0), Inserted::New);
     }
 }

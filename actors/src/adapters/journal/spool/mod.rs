@@ -3,6 +3,8 @@
 //! ```text
 //! append ──▶ writer thread ──▶ segments ──▶ reader thread ──▶ blocks
 //!            (group commit)    on disk      (on from a position)
+//!                  │              ▲
+//!                  └──▶ preparer thread (the next segment's file, ids)
 //! ```
 //!
 //! What it promises, and what the code keeps to:
@@ -42,6 +44,7 @@ use self::{
     disk::{Disk, LocalDisk, sync_directory},
     format::{LARGEST_SEGMENT, SEGMENT_HEADER, Totals},
     ids::Ids,
+    preparer::Preparer,
     reader::Reader,
     salvage::Salvaging,
     segments::{Shared, locate, recover},
@@ -62,6 +65,7 @@ use crate::{
 pub mod disk;
 pub mod format;
 mod ids;
+mod preparer;
 mod reader;
 mod rebuild;
 pub mod salvage;
@@ -198,6 +202,9 @@ pub struct Status {
     pub block_capacity: usize,
 }
 
+/// What the writer may ask for ahead of what is done.
+const ORDERS: usize = 2;
+
 /// Blocks that may wait for the parser: one in its hands, one ready, few enough that large
 /// records do not pile up.
 const BLOCKS: usize = 4;
@@ -226,23 +233,35 @@ impl Spool {
         let lock = lock(&directory)?;
         let origin = read_or_make_origin(&directory)?;
         let recovered = recover(&directory, &*disk, origin)?;
-        let mut ids = Ids::open(&directory, settings.bounds(), clock::now())?;
-        for head in recovered.newest.iter().filter(|head| !head.id.is_none()) {
-            ids.insert(head.id, head.received_at);
+        let (mut ids, id_files) = Ids::open(&directory, settings.bounds(), clock::now())?;
+        for (id, received_at) in recovered.ids {
+            ids.insert(id, received_at);
         }
         let (totals, head) = (recovered.state.totals, recovered.state.head);
         let shared = Arc::new(Shared::new(recovered.state));
         let (commands, commands_in) = flume::bounded(settings.queue);
         let (blocks_out, blocks) = flume::bounded(BLOCKS);
+        let (orders, orders_in) = flume::bounded(ORDERS);
+        let (prepared_out, prepared) = flume::bounded(1);
         let reader = Reader::new(shared.clone(), blocks_out);
+        let preparer = Preparer {
+            disk,
+            directory: directory.clone(),
+            segment_bytes: settings.segment_bytes(),
+            ids: id_files,
+            orders: orders_in,
+            prepared: prepared_out,
+        };
         let writer = Writer {
             shared: shared.clone(),
             commands: commands_in,
             settings: settings.clone(),
-            disk,
             directory,
             origin,
             ids,
+            orders,
+            prepared,
+            is_ordered: false,
             ledger: ledger.clone(),
             next_sequence: head + 1,
             next_number: recovered.next_number,
@@ -258,6 +277,7 @@ impl Spool {
         let threads = vec![
             spawn("spool-writer", Box::new(move || writer.run()))?,
             spawn("spool-reader", Box::new(move || reader.run()))?,
+            spawn("spool-preparer", Box::new(move || preparer.run()))?,
         ];
         Ok(Self {
             origin,
@@ -358,7 +378,7 @@ impl Spool {
         let _ = acknowledged.wait_for(|position| *position >= head).await;
     }
 
-    /// Writes what is queued, then stops both threads. Appends that come later are refused.
+    /// Writes what is queued, then stops the threads. Appends that come later are refused.
     pub fn close(&self) {
         let threads = std::mem::take(&mut *self.threads.lock().expect("nobody panics in here"));
         if threads.is_empty() {
@@ -372,12 +392,12 @@ impl Spool {
         if let Some(writer) = threads.next() {
             let _ = writer.join();
         }
-        for reader in threads {
-            while !reader.is_finished() {
+        for thread in threads {
+            while !thread.is_finished() {
                 self.blocks.drain();
                 std::thread::sleep(Duration::from_millis(1));
             }
-            let _ = reader.join();
+            let _ = thread.join();
         }
     }
 }

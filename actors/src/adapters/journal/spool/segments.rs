@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     adapters::journal::Origin,
-    domain::{event::Source, time::Micros},
+    domain::{event::Source, record::RecordId, time::Micros},
 };
 
 /// One segment with records in it.
@@ -151,8 +151,9 @@ pub(super) struct Recovered {
     pub state: State,
     pub next_number: u64,
     pub next_commit: u64,
-    /// Heads of the records in the newest segment, whose ids may not be on disk yet.
-    pub newest: Vec<FrameHead>,
+    /// Ids of records in the two newest segments, which may not be on disk otherwise, and when they
+    /// were received.
+    pub ids: Vec<(RecordId, Micros)>,
 }
 
 /// Reads the segments in `directory`.
@@ -181,13 +182,13 @@ pub(super) fn recover(directory: &Path, disk: &dyn Disk, origin: Origin) -> io::
         },
         next_number: last_number + 1,
         next_commit: 1,
-        newest: Vec::new(),
+        ids: Vec::new(),
     };
     let headers: Vec<SegmentHeader> = segments.iter().map(|(header, _)| *header).collect();
     for (index, (header, file)) in segments.into_iter().enumerate() {
         let path = segment_path(directory, header.number);
         recovered
-            .take_segment(header, file, headers.get(index + 1))
+            .take_segment(header, file, headers.get(index + 1..).unwrap_or_default())
             .map_err(|error| naming(&path, &error))?;
     }
     Ok(recovered)
@@ -292,8 +293,9 @@ impl Recovered {
         &mut self,
         header: SegmentHeader,
         file: Arc<dyn DiskFile>,
-        next: Option<&SegmentHeader>,
+        behind: &[SegmentHeader],
     ) -> io::Result<()> {
+        let next = behind.first();
         let sealed_at = next.map(|next| next.first_sequence - 1);
         let segment = Segment {
             last_sequence: sealed_at.unwrap_or(0),
@@ -311,7 +313,11 @@ impl Recovered {
             let sealed = next.before.filter(|before| before.number == header.number);
             // Where nobody tells, the reader will see.
             let end = sealed.map_or_else(|| segment.file.size(), |sealed| Ok(sealed.end))?;
-            Segment { end, ..segment }
+            let segment = Segment { end, ..segment };
+            if behind.len() == 1 {
+                self.note_ids(&segment)?;
+            }
+            segment
         } else {
             self.read_newest(segment, header.first_commit)?
         };
@@ -334,7 +340,7 @@ impl Recovered {
                     segment.last_sequence = head.sequence;
                     segment.end = walk.offset;
                     self.state.totals[head.source as usize] = head.total;
-                    self.newest.push(head);
+                    self.note_id(&head);
                 }
                 Step::Invalid => {
                     let was_durable = was_durable(walk.search(), commit, walk.expected - 1)?;
@@ -353,6 +359,24 @@ impl Recovered {
         }
         self.next_commit = commit + 1;
         Ok(segment)
+    }
+
+    /// Likewise, for a sealed segment.
+    fn note_ids(&mut self, segment: &Segment) -> io::Result<()> {
+        let mut walk = Walk::new(segment, segment.end);
+        loop {
+            match walk.next()? {
+                Step::Frame(head) if head.sequence <= segment.last_sequence => self.note_id(&head),
+                Step::Invalid if walk.skip_damage(segment.last_sequence)?.next.is_some() => {}
+                Step::Frame(_) | Step::Invalid | Step::End => return Ok(()),
+            }
+        }
+    }
+
+    fn note_id(&mut self, head: &FrameHead) {
+        if !head.id.is_none() {
+            self.ids.push((head.id, head.received_at));
+        }
     }
 
     /// Keeps the place of a last frame that cannot be read: nothing tells that it was torn, so the

@@ -1,6 +1,6 @@
 //! The spool's writing thread: from appends to durable frames.
 //!
-//! `appends ──▶ writer ──▶ segment`
+//! `appends ──▶ writer ──▶ segment`, `writer ◀──▶ preparer`
 //!
 //! Natural group commit: while one commit is on its way to the disk the next one gathers, so many
 //! clients share one `fdatasync` and a single one waits for no timer. A client is answered only
@@ -9,7 +9,7 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -18,12 +18,13 @@ use tokio::sync::oneshot;
 
 use super::{
     Settings,
-    disk::{Disk, DiskFile, sync_directory},
+    disk::DiskFile,
     format::{
         FramePlace, SEGMENT_HEADER, Sealed, SegmentHeader, SegmentKey, Totals, frame_len,
         push_frame,
     },
     ids::Ids,
+    preparer::{NotPrepared, Order, Prepared, Wanted},
     segments::{Segment, Shared, segment_path},
 };
 use crate::{
@@ -46,8 +47,8 @@ const AFTER_FAILURE: Duration = Duration::from_millis(500);
 const SPARE_SEGMENTS: usize = 2;
 /// A commit larger than this does not keep its buffer.
 const KEEP_BUFFER: usize = 4 << 20;
-/// Ids are put on disk at the latest when so many wait.
-const UNWRITTEN_IDS: usize = 32 << 10;
+/// Ids are put on disk at the latest when there are so many.
+const FRESH_IDS: usize = 32 << 10;
 /// Commits whose age is remembered; beyond, the age of the oldest record is a little off.
 const REMEMBERED_COMMITS: usize = 4096;
 
@@ -62,10 +63,13 @@ pub(super) struct Writer {
     pub shared: Arc<Shared>,
     pub commands: flume::Receiver<Command>,
     pub settings: Settings,
-    pub disk: Arc<dyn Disk>,
     pub directory: PathBuf,
     pub origin: Origin,
     pub ids: Ids,
+    pub orders: flume::Sender<Order>,
+    pub prepared: flume::Receiver<Result<Prepared, NotPrepared>>,
+    /// Whether the next segment is being prepared.
+    pub is_ordered: bool,
     pub ledger: Arc<Mutex<Ledger>>,
     pub next_sequence: u64,
     pub next_number: u64,
@@ -115,9 +119,7 @@ impl Writer {
                 break;
             }
         }
-        if let Err(error) = self.flush_ids() {
-            tracing::warn!(%error, "cannot write the ids of accepted records; they are read from the segments at the next start");
-        }
+        self.order(None);
         self.shared.lock().closed = true;
         self.shared.notify_reader();
         // Whoever is queued behind the end hears so now, not when the spool is dropped.
@@ -231,11 +233,7 @@ impl Writer {
         for waiting in waiting {
             let _ = waiting.reply.send(Ok(waiting.appended));
         }
-        if self.ids.unwritten() > UNWRITTEN_IDS
-            && let Err(error) = self.flush_ids()
-        {
-            tracing::warn!(%error, "cannot write the ids of accepted records; trying again later");
-        }
+        self.look_ahead();
         if frames.capacity() <= KEEP_BUFFER {
             self.gathered.frames = frames;
             self.gathered.frames.clear();
@@ -292,27 +290,64 @@ impl Writer {
         AppendError::Failing(message)
     }
 
-    /// Opens the next segment: a recycled one where there is one.
+    /// Has the next segment prepared in good time, and ids written before they are many.
+    fn look_ahead(&mut self) {
+        let half = self.settings.segment_bytes() / 2;
+        if !self.is_ordered && self.current.as_ref().is_some_and(|it| it.offset >= half) {
+            self.order_segment();
+        } else if self.ids.fresh() > FRESH_IDS {
+            self.order(None);
+        }
+    }
+
+    /// A recycled one, where there is one.
+    fn order_segment(&mut self) {
+        self.reclaim();
+        let recycled = self.shared.lock().free.pop_front();
+        self.order(Some(Wanted { number: self.next_number, recycled }));
+        self.next_number += 1;
+        self.is_ordered = true;
+    }
+
+    fn order(&mut self, segment: Option<Wanted>) {
+        let ids = self.ids.take_fresh(clock::now());
+        // Who waits for a segment hears when nobody is there any more.
+        let _ = self.orders.send(Order { ids, segment });
+    }
+
+    fn take_prepared(&mut self) -> io::Result<Prepared> {
+        // What failed when it was ordered may be over by now.
+        if self.is_ordered
+            && let Ok(prepared) = self.await_prepared()
+        {
+            return Ok(prepared);
+        }
+        self.order_segment();
+        self.await_prepared()
+    }
+
+    fn await_prepared(&mut self) -> io::Result<Prepared> {
+        self.is_ordered = false;
+        let Ok(outcome) = self.prepared.recv() else {
+            return Err(io::Error::other("the thread that prepares segments has ended"));
+        };
+        outcome.map_err(|NotPrepared { error, recycled }| {
+            if let Some(number) = recycled {
+                self.shared.lock().free.push_front(number);
+            }
+            error
+        })
+    }
+
+    /// Opens the next segment.
     fn next_segment(&mut self) -> io::Result<()> {
         self.current = None;
-        self.flush_ids()?;
-        self.reclaim();
-        let number = self.next_number;
-        let path = segment_path(&self.directory, number);
-        let recycled = self.shared.lock().free.front().copied();
-        if let Some(old) = recycled {
-            fs::rename(segment_path(&self.directory, old), &path)?;
-            self.shared.lock().free.pop_front();
+        let Prepared { number, file } = self.take_prepared()?;
+        if let Err(error) = self.begin_segment(number, &*file) {
+            // A disk that goes on failing must not be filled with segments that nobody uses.
+            let _ = fs::remove_file(segment_path(&self.directory, number));
+            return Err(error);
         }
-        self.next_number += 1;
-        let file = match self.make_segment(&path, number) {
-            Ok(file) => file,
-            Err(error) => {
-                // A disk that goes on failing must not be filled with segments that nobody uses.
-                let _ = fs::remove_file(&path);
-                return Err(error);
-            }
-        };
         let mut state = self.shared.lock();
         // A segment that was opened but never got a record is no use as one.
         if let Some(empty) = state.segments.pop_back_if(|last| last.last_sequence == 0) {
@@ -332,9 +367,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes the file at `path` segment `number`, without records yet.
-    fn make_segment(&self, path: &Path, number: u64) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.disk.open(path, self.settings.segment_bytes())?;
+    /// Makes a prepared file segment `number`, without records yet.
+    fn begin_segment(&self, number: u64, file: &dyn DiskFile) -> io::Result<()> {
         let header = SegmentHeader {
             origin: self.origin,
             number,
@@ -344,9 +378,7 @@ impl Writer {
             before: self.last_sealed(),
         };
         file.write_at(&header.encode(), 0)?;
-        file.sync()?;
-        sync_directory(&self.directory)?;
-        Ok(file)
+        file.sync()
     }
 
     /// The newest segment with records.
@@ -388,9 +420,5 @@ impl Writer {
             }
             self.shared.lock().free.pop_front();
         }
-    }
-
-    fn flush_ids(&mut self) -> io::Result<()> {
-        self.ids.flush(clock::now())
     }
 }
