@@ -240,23 +240,23 @@ fn goes_on(fault: &Undecided, ticket: &Ticket, plan: &Plan, now: Micros) -> Deci
         return Decision::nothing("its ticket is being made");
     }
     let quiet_at = plan.auto_resolve_after.map(|wait| later(fault.last_seen, wait));
-    if let Some(milestone) = plan.milestones.passed(ticket.commented_count, fault.count) {
-        let not_before = later(ticket.commented_at, plan.comment_every);
-        if now < not_before {
-            let soonest = quiet_at.map_or(not_before, |quiet_at| quiet_at.min(not_before));
-            return Decision::nothing(reason).again(soonest);
-        }
-        let decision = Decision::to(Todo::Comment { milestone }, reason);
-        return Decision { again_at: quiet_at, ..decision };
-    }
-    match quiet_at {
-        Some(quiet_at) if now >= quiet_at => Decision::to(
+    // Before milestones: one whose comment is given up, or has to wait, must not keep it open.
+    if quiet_at.is_some_and(|quiet_at| now >= quiet_at) {
+        return Decision::to(
             Todo::Quiet { since: fault.last_seen },
             "it has a ticket, and was not seen for long",
-        ),
-        Some(quiet_at) => Decision::nothing(reason).again(quiet_at),
-        None => Decision::nothing(reason),
+        );
     }
+    let Some(milestone) = plan.milestones.passed(ticket.commented_count, fault.count) else {
+        return Decision { again_at: quiet_at, ..Decision::nothing(reason) };
+    };
+    let not_before = later(ticket.commented_at, plan.comment_every);
+    if now < not_before {
+        let soonest = quiet_at.map_or(not_before, |quiet_at| quiet_at.min(not_before));
+        return Decision::nothing(reason).again(soonest);
+    }
+    let decision = Decision::to(Todo::Comment { milestone }, reason);
+    Decision { again_at: quiet_at, ..decision }
 }
 
 /// Why a person cannot have a ticket made, or linked, now.

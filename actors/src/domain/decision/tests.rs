@@ -114,6 +114,12 @@ fn silence_is_told_once() {
     let over = decided(&seen_at, quiet(Duration::ZERO));
     assert_eq!(over.todo, Todo::Quiet { since: 10 * HOUR });
     assert_eq!(over.again_at, None);
+    // A milestone whose comment was given up, or has to wait, is passed for good.
+    for commented_at in [0, 10 * HOUR - SECOND] {
+        let passed = fault(12, Some(Ticket { commented_at, ..ticket() }));
+        let over = decided(&passed, quiet(Duration::ZERO));
+        assert_eq!(over.todo, Todo::Quiet { since: 10 * HOUR });
+    }
 }
 
 #[test]
