@@ -120,10 +120,6 @@ async fn who_died_is_relieved_and_may_have_done_it(store: &dyn Store) {
     assert_eq!(store.keep(other, LEASE).await.unwrap(), 1);
 }
 
-fn comment(mark: &str) -> Intent {
-    Intent { action: Action::Comment, mark: mark.to_owned(), ..create(1, "") }
-}
-
 /// Claims the one job that is due, and settles it so; says whether it may have been done before.
 async fn settled(store: &dyn Store, outcome: Outcome) -> bool {
     let holder = Uuid::new_v4();

@@ -170,7 +170,7 @@ async fn three_segments(directory: &Path, body: &[u8]) -> Vec<PathBuf> {
 #[tokio::test]
 async fn a_lost_segment_costs_its_records_but_not_the_order() {
     let directory = tempfile::tempdir().unwrap();
-    let paths = three_segments(directory.path(), &[b'b'; 30_000]).await;
+    let paths = three_segments(directory.path(), &vec![b'b'; 30_000]).await;
     fs::write(&paths[1], vec![0; 64 << 10]).unwrap();
     let spool = open(directory.path());
     let delivered = read_after(&spool, 0).await;
@@ -427,15 +427,16 @@ async fn a_retry_of_the_last_record_of_a_sealed_segment_is_a_duplicate() {
 async fn the_next_segment_is_prepared_before_it_is_needed() {
     let directory = tempfile::tempdir().unwrap();
     let spool = open(directory.path());
+    let body = vec![b'x'; 20_000];
     for number in [2, 3, 4] {
         let next = directory.path().join(format!("{number:016}.segment"));
         assert!(!next.exists());
         // Three fill a segment.
         for _ in 0..2 {
-            append(&spool, &[b'x'; 20_000]).await.unwrap();
+            append(&spool, &body).await.unwrap();
         }
         eventually("its file is there", || async { next.exists().then_some(()) }).await;
-        append(&spool, &[b'x'; 20_000]).await.unwrap();
+        append(&spool, &body).await.unwrap();
         spool.acknowledge(spool.status().head);
     }
 }
