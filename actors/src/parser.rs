@@ -146,6 +146,9 @@ impl Parser {
     }
 
     async fn process(&mut self, block: Block) -> Result<(), Closed> {
+        if !self.goes_on_with(&block) {
+            self.send().await?;
+        }
         let started = std::time::Instant::now();
         let (parse, batch) = (&mut self.parse, &mut self.batch);
         let parsed = catch_unwind(AssertUnwindSafe(|| parse.parse(batch, &block)));
@@ -166,6 +169,13 @@ impl Parser {
             Ending::Complete if !self.input.is_empty() => Ok(()),
             Ending::Complete => self.send().await,
         }
+    }
+
+    /// Whether `block` is what follows in the journal. Otherwise it is read again from elsewhere, and
+    /// what was under way may be stored as well: a batch with both could hold a record twice.
+    fn goes_on_with(&self, block: &Block) -> bool {
+        let first = block.records.first().map(|record| record.sequence);
+        self.batch.is_empty() || first.is_none_or(|first| first == self.batch.last + 1)
     }
 
     /// Hands the batch on.
@@ -400,6 +410,24 @@ mod tests {
             })
             .collect();
         assert_eq!(outcome, [(1, 0, None), (2, 1, replay), (3, 0, None)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_read_again_is_a_batch_of_its_own() {
+        let (blocks, input) = flume::bounded(10);
+        let (output, batches) = flume::bounded(10);
+        // All are at hand at once, and the second waits for its next lines.
+        let waiting = lines(2, &["Error: boom"]);
+        for block in [block(1, "one"), waiting, block(1, "one"), block(2, "two")] {
+            blocks.send(block).unwrap();
+        }
+        let parse = Box::new(parse::Parser::new("test", Arc::default()));
+        let parser =
+            Parser::spawn(Parser::new(&Settings::default(), Origin::nil(), parse, input, output));
+        parser.ask(Finish).await.unwrap();
+        let outcome: Vec<_> =
+            batches.drain().map(|it| (it.first, it.last, it.records.len())).collect();
+        assert_eq!(outcome, [(1, 2, 2), (1, 2, 2)]);
     }
 
     #[tokio::test(start_paused = true)]
