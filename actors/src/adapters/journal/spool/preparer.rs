@@ -1,9 +1,9 @@
 //! The spool's preparing thread: it makes what the writer will need, while the writer goes on.
 //!
 //! A new name, and the end of a file that grows, are durable only when the file system has written its
-//! own journal. On a disk that others write to as well, a database for example, that takes some
-//! hundred milliseconds. What the writer does while clients wait, writing over a file that is there,
-//! needs no more than `fdatasync` of those bytes.
+//! own journal, with what others have changed meanwhile: on ext4, beside somebody who writes 25 MB a
+//! second, 4 to 13 ms for a segment. What the writer does while clients wait, writing over a file that is
+//! there, needs no more than `fdatasync` of those bytes.
 
 use std::{fs, io, path::PathBuf, sync::Arc};
 
