@@ -382,19 +382,25 @@ async fn what_people_will_not_mend_stays_closed() {
     assert_eq!(program.json("/api/jobs").await["jobs"].as_array().unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn a_storm_is_one_ticket_and_ends() {
-    let jira = Jira::start(Settings::cloud()).await;
+/// A hub that has met twelve new faults at once, with a budget of three tickets a window.
+async fn in_a_storm(jira: &Jira, window: &str) -> Program {
     let mut program = Program::new(BINARY)
-        .with_jira(&jira)
+        .with_jira(jira)
         .set("jira.rate_per_second", "100")
         .set("jira.storm_budget", "3")
-        .set("jira.storm_window", "2s");
+        .set("jira.storm_window", window);
     program.start();
     let reports: Vec<Value> = (0..12)
         .map(|n| json!({ "message": "it broke", "fingerprint": format!("f{n}"), "service": "s" }))
         .collect();
     program.report(&json!(reports).to_string()).await;
+    program
+}
+
+#[tokio::test]
+async fn a_storm_is_one_ticket_and_ends() {
+    let jira = Jira::start(Settings::cloud()).await;
+    let program = in_a_storm(&jira, "2s").await;
     let umbrella = || jira.issues().into_iter().find(|issue| issue.summary.contains("Storm"));
     eventually("there is a ticket for the storm", async || umbrella().ok_or("none yet")).await;
     let first = jira.issues().len();
@@ -413,16 +419,7 @@ async fn a_storm_is_one_ticket_and_ends() {
 #[tokio::test]
 async fn without_a_budget_a_storm_is_over() {
     let jira = Jira::start(Settings::cloud()).await;
-    let mut program = Program::new(BINARY)
-        .with_jira(&jira)
-        .set("jira.rate_per_second", "100")
-        .set("jira.storm_budget", "3")
-        .set("jira.storm_window", "1h");
-    program.start();
-    let reports: Vec<Value> = (0..12)
-        .map(|n| json!({ "message": "it broke", "fingerprint": format!("f{n}"), "service": "s" }))
-        .collect();
-    program.report(&json!(reports).to_string()).await;
+    let mut program = in_a_storm(&jira, "1h").await;
     let held = "SELECT count(*) FROM faults WHERE held_at IS NOT NULL";
     eventually("three tickets and the storm's are made", async || {
         let counts = (jira.issues().len(), program.database.number(held).await);

@@ -19,6 +19,7 @@ use faultline_actors::{
         ledger::{Ledger, Tally},
     },
 };
+use faultline_testkit::copy_files;
 use proptest::prelude::*;
 use support::{
     Delivered, PATIENCE, TestDisk, append, bodies, eventually, open, open_on, open_salvaging,
@@ -369,10 +370,7 @@ async fn one_process_at_a_time() {
 /// What a crash leaves: the files as they are, without the clean end.
 fn crashed(directory: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
-    }
+    copy_files(directory, copy.path());
     copy
 }
 

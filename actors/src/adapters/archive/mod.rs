@@ -278,6 +278,7 @@ mod tests {
         let (read, mut reader) = Reader::open(&directory.path().join(&manifest.file)).unwrap();
         assert_eq!((read.events, reader.next_chunk(9).unwrap().unwrap().len()), (2, 2));
     }
+
     #[test]
     fn no_archive_takes_the_place_of_another_one() {
         let directory = tempfile::tempdir().unwrap();
